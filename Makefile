@@ -1,0 +1,48 @@
+# The whole interface; CI calls the same targets. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+DATA ?= data/fer2013.zip
+RUN ?= runs/compact
+
+# demonstration
+SECONDS ?= 0
+CAMERA ?=
+BROKER ?=
+MIN_FACES ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run watch test check models train evaluate convert verify bench release clean \
+        test-system test-fleet test-cluster soak
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+# Each environment is rebuilt when its pins change. The stamp is written last, so a broken install is tried again.
+.venv/.ready: requirements/dev-py311.txt pyproject.toml
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) with venv is needed: apt-get install python3.11 python3.11-venv" >&2; exit 1; }
+	@echo "setting up .venv (once, a minute or two)"
+	@$(PYTHON) -m venv --clear .venv
+	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev-py311.txt
+	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv-train/.ready: requirements/train-py311.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) with venv is needed: apt-get install python3.11 python3.11-venv" >&2; exit 1; }
+	@echo "setting up .venv-train with TensorFlow (once, some minutes)"
+	@$(PYTHON) -m venv --clear .venv-train
+	@.venv-train/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/train-py311.txt
+	@touch $@
+
+setup: .venv/.ready ## make .venv
+
+check: .venv/.ready ## format, lint, types, layers
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+test: .venv/.ready ## fast tests: no broker, network, camera or TensorFlow
+	.venv/bin/pytest -m "not system and not fleet and not cluster and not train"
+
+clean: ## remove environments and build outputs; never data, runs or models
+	rm -rf .venv .venv-train build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""From the counts of all rooms to windows, summaries and what the instructor sees."""

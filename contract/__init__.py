@@ -1,0 +1,1 @@
+"""What all sides of classpulse agree on: labels, preprocessing, message, topics, model card."""

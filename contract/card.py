@@ -1,0 +1,96 @@
+"""The model card: what the .tflite file cannot say of itself, and whether file and card belong together."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contract.labels import EMOTIONS
+
+INPUT_SIZE = 48
+"""Side of the model's square grey input in pixels, as in FER2013."""
+PREPROCESSING_VERSION = 1
+"""Of contract.preprocess; any change to the pixels that it gives is a new number."""
+
+
+class ModelCardError(ValueError):
+    """A model and a card that must not be used; the text names the file, key and value."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What edge and aggregator need of a card; `document` is the whole of it."""
+
+    sha256: str
+    """Of the .tflite file, hex."""
+    unsure_below: float
+    """A face whose top probability is below this is `unsure`."""
+    soft_confusion: tuple[tuple[float, ...], ...]
+    """(7, 7): mean probabilities, by true label (row), on the validation faces."""
+    hard_confusion: tuple[tuple[float, ...], ...]
+    """(7, 7): faces, by true label (row) and top label (column), on the test faces."""
+    document: dict[str, Any]
+
+    @property
+    def short(self) -> str:
+        """What messages carry: the first eight hex digits."""
+        return self.sha256[:8]
+
+
+def beside(model: Path) -> Path:
+    """Where the card of a .tflite file lies."""
+    return model.with_suffix(".json")
+
+
+def read(path: Path) -> ModelCard:
+    """Read a card and check what it says against this code.
+
+    Raises:
+        ModelCardError: If it cannot be read, lacks a key, or names other labels, shape or preprocessing than this code's.
+    """
+    try:
+        document = json.loads(path.read_bytes())
+        card = ModelCard(
+            sha256=document["sha256"],
+            unsure_below=float(document["unsure_below"]),
+            soft_confusion=_square(document["confusion"]["soft"]),
+            hard_confusion=_square(document["confusion"]["hard"]),
+            document=document,
+        )
+        stated = (document["labels"], document["input"]["shape"], document["preprocessing"])
+    except OSError as error:
+        raise ModelCardError(f"{path}: {error.strerror}") from error
+    except KeyError as error:
+        raise ModelCardError(f"{path}: missing key {error.args[0]}") from error
+    except (ValueError, TypeError) as error:
+        raise ModelCardError(f"{path}: {error}") from error
+    ours = (list(EMOTIONS), [1, INPUT_SIZE, INPUT_SIZE, 1], PREPROCESSING_VERSION)
+    for key, found, wanted in zip(("labels", "input.shape", "preprocessing"), stated, ours, strict=True):
+        if found != wanted:
+            raise ModelCardError(f"{path}: {key} = {found}, but this code has {wanted}")
+    return card
+
+
+def read_with_model(model: Path) -> tuple[ModelCard, bytes]:
+    """The card beside `model`, and the model's bytes, which have the card's hash.
+
+    Raises:
+        ModelCardError: If either cannot be read or the hash is another.
+    """
+    card = read(beside(model))
+    try:
+        data = model.read_bytes()
+    except OSError as error:
+        raise ModelCardError(f"{model}: {error.strerror}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != card.sha256:
+        raise ModelCardError(f"{model}: its SHA-256 is {found}, but its card says {card.sha256}")
+    return card, data
+
+
+def _square(rows: list[list[float]]) -> tuple[tuple[float, ...], ...]:
+    size = len(EMOTIONS)
+    if len(rows) != size or any(len(row) != size for row in rows):
+        raise ValueError(f"a confusion matrix is not {size} x {size}")
+    return tuple(tuple(float(value) for value in row) for row in rows)

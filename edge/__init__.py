@@ -1,0 +1,1 @@
+"""The daemon on the Pi: frames in, emotion counts out. No pixel leaves this package."""

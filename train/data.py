@@ -1,0 +1,178 @@
+"""Labelled faces from disk: FER2013 in its two layouts, and any folder with one sub-folder per label.
+
+No keras here: `convert verify` reads the same data on the device.
+"""
+
+import csv
+import hashlib
+import io
+import logging
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+
+from contract.labels import EMOTIONS
+from contract.card import INPUT_SIZE
+from contract.preprocess import grey, resize
+
+log = logging.getLogger(__name__)
+
+VALIDATION_SHARE = 0.1
+"""Part of the training split that is held out to choose by."""
+_PICTURES = {".png", ".jpg", ".jpeg", ".bmp"}
+_CSV_USAGE = {"train": ("Training",), "test": ("PublicTest",), "private": ("PrivateTest",)}
+FER_PLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "not_face")
+"""What FER+ annotators could choose. Source: Barsoum et al. 2016, arXiv:1608.01041."""
+
+
+class DatasetError(Exception):
+    """A dataset that cannot be read as it is; the text names the file or folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """Labelled faces, all arrays with one row per face."""
+
+    images: np.ndarray
+    """(n, 48, 48) uint8, grey."""
+    labels: np.ndarray
+    """(n,) int64, indices into EMOTIONS."""
+    names: tuple[str, ...]
+    """File names, or `<usage>_<row>` from a csv."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: np.ndarray) -> "Faces":
+        """The faces at `rows`, indices or a mask."""
+        return replace(
+            self,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            names=tuple(np.asarray(self.names, dtype=object)[rows]),
+        )
+
+
+def load(path: Path, split: str) -> Faces:
+    """All faces of one split, ordered by label and file name.
+
+    Args:
+        path: A folder or zip with `<split>/<label>/*.png` (the Kaggle layout), or the original `fer2013.csv` (itself,
+            or a folder or zip that holds it).
+        split: "train", "test", or "private" (csv only).
+
+    Raises:
+        DatasetError: If nothing of the kind is there, a label's folder is missing or empty, or a picture is unreadable.
+    """
+    if not path.exists():
+        raise DatasetError(f"{path}: no such file or folder")
+    if path.suffix == ".csv":
+        return _from_csv(path.read_bytes(), split, str(path))
+    if path.is_dir():
+        if (path / "fer2013.csv").is_file():
+            return load(path / "fer2013.csv", split)
+        return _from_pictures(_folder_files(path / split), split, str(path))
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if "fer2013.csv" in archive.namelist():
+                return _from_csv(archive.read("fer2013.csv"), split, str(path))
+            return _from_pictures(_zip_files(archive, split), split, str(path))
+    raise DatasetError(f"{path}: neither a folder, a zip nor a fer2013.csv")
+
+
+def split_validation(faces: Faces) -> tuple[Faces, Faces]:
+    """Training and validation faces of a training split.
+
+    A face belongs to validation by a hash of its pixels, so the split is the same on every machine and in every
+    layout, and identical pictures (FER2013 has hundreds) never stand on both sides.
+    """
+    digests = [hashlib.sha256(image.tobytes()).digest() for image in faces.images]
+    held_out = np.array([int.from_bytes(d[:4], "big") < VALIDATION_SHARE * 2**32 for d in digests], bool)
+    return faces.take(~held_out), faces.take(held_out)
+
+
+def votes(path: Path, names: tuple[str, ...]) -> np.ndarray:
+    """FER+ votes as probabilities, (n, 10) float32 in FER_PLUS's order; rows of zeros for faces without votes.
+
+    Args:
+        path: csv with the columns `file` and FER_PLUS, one row per picture.
+        names: The faces' file names.
+
+    Raises:
+        DatasetError: If the columns are others, or no name has votes.
+    """
+    with path.open(newline="") as lines:
+        reader = csv.DictReader(lines)
+        if tuple(reader.fieldnames or ()) != ("file", *FER_PLUS):
+            raise DatasetError(f"{path}: columns are {reader.fieldnames}, not file and {', '.join(FER_PLUS)}")
+        by_name = {row["file"]: [float(row[column]) for column in FER_PLUS] for row in reader}
+    counts = np.array([by_name.get(name, [0.0] * len(FER_PLUS)) for name in names], np.float32)
+    if not counts.any():
+        raise DatasetError(f"{path}: has votes for none of the {len(names)} faces")
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+
+def _folder_files(folder: Path) -> Iterator[tuple[str, str, bytes]]:
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: no such folder; expected one sub-folder per label in it")
+    for file in sorted(folder.glob("*/*")):
+        if file.suffix.lower() in _PICTURES:
+            yield file.parent.name, file.name, file.read_bytes()
+
+
+def _zip_files(archive: zipfile.ZipFile, split: str) -> Iterator[tuple[str, str, bytes]]:
+    for name in sorted(archive.namelist()):
+        parts = PurePosixPath(name).parts
+        if len(parts) >= 3 and parts[-3] == split and PurePosixPath(name).suffix.lower() in _PICTURES:
+            yield parts[-2], parts[-1], archive.read(name)
+
+
+def _from_pictures(files: Iterator[tuple[str, str, bytes]], split: str, source: str) -> Faces:
+    images, labels, names, broken, resized = [], [], [], [], 0
+    for label, name, data in files:
+        if label not in EMOTIONS:
+            raise DatasetError(f"{source}: {split}/{label} is none of the labels {', '.join(EMOTIONS)}")
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+        if picture is None or picture.dtype != np.uint8:
+            broken.append(f"{split}/{label}/{name}")
+            continue
+        if picture.shape != (INPUT_SIZE, INPUT_SIZE):
+            resized += 1
+        images.append(resize(grey(picture)))
+        labels.append(EMOTIONS.index(label))
+        names.append(name)
+    if broken:
+        raise DatasetError(f"{source}: {len(broken)} unreadable pictures: {', '.join(broken[:5])}")
+    if resized:
+        log.warning("%s: %d of %d pictures of %s were not 48x48 grey and were converted", source, resized, len(images), split)
+    return _checked(images, labels, names, f"{source}: {split}")
+
+
+def _from_csv(data: bytes, split: str, source: str) -> Faces:
+    images, labels, names = [], [], []
+    for number, row in enumerate(csv.DictReader(io.StringIO(data.decode()))):
+        if row.get("Usage") not in _CSV_USAGE[split]:
+            continue
+        try:
+            pixels = np.array(row["pixels"].split(), np.uint8)
+            label = int(row["emotion"])
+            images.append(pixels.reshape(INPUT_SIZE, INPUT_SIZE))
+        except (KeyError, ValueError, OverflowError) as error:
+            raise DatasetError(f"{source}: row {number + 2}: {error}") from error
+        if not 0 <= label < len(EMOTIONS):
+            raise DatasetError(f"{source}: row {number + 2}: emotion {label} is not 0-6")
+        labels.append(label)
+        names.append(f"{row['Usage']}_{number}")
+    return _checked(images, labels, names, f"{source}: {split}")
+
+
+def _checked(images: list[np.ndarray], labels: list[int], names: list[str], what: str) -> Faces:
+    missing = [label for index, label in enumerate(EMOTIONS) if index not in set(labels)]
+    if missing:
+        raise DatasetError(f"{what}: no pictures of {', '.join(missing)}")
+    order = np.lexsort((np.asarray(names), np.asarray(labels)))
+    return Faces(np.stack(images), np.asarray(labels, np.int64), tuple(names)).take(order)

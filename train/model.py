@@ -1,0 +1,95 @@
+"""Network architectures: (48, 48, 1) raw grey pixels in, logits out. Normalisation is the first layer."""
+
+import keras
+from keras import layers
+
+from contract.labels import EMOTIONS
+from contract.card import INPUT_SIZE
+
+ARCHITECTURES = ("compact", "plain", "resnet50")
+
+
+def build(architecture: str, dropout: float = 0.3) -> keras.Model:
+    """A network from (48, 48, 1) float32 raw pixels, 0-255, to the features that the heads read, (n,) float32."""
+    pixels = keras.Input((INPUT_SIZE, INPUT_SIZE, 1), name="pixels")
+    body = {"compact": _compact, "plain": _plain, "resnet50": _resnet50}[architecture]
+    return keras.Model(pixels, layers.Dropout(dropout, name="drop")(body(pixels)), name=architecture)
+
+
+def with_heads(features: keras.Model, auxiliary_classes: int = 0) -> keras.Model:
+    """For training: logits of the seven labels as `emotion`, and of an auxiliary task as `votes` if it has classes."""
+    heads = {"emotion": layers.Dense(len(EMOTIONS), name="logits")(features.output)}
+    if auxiliary_classes:
+        heads["votes"] = layers.Dense(auxiliary_classes, name="vote_logits")(features.output)
+    return keras.Model(features.input, heads, name=features.name)
+
+
+def classifier(trained: keras.Model, temperature: float = 1.0) -> keras.Model:
+    """What ships: seven probabilities, calibrated by a temperature that is folded into the last layer.
+
+    Source: Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599.
+    """
+    logits = trained.get_layer("logits")
+    scaled = layers.Dense(len(EMOTIONS), name="logits")
+    output = layers.Softmax(name="emotion")(scaled(logits.input))
+    model = keras.Model(trained.input, output, name=trained.name)
+    scaled.set_weights([weights / temperature for weights in logits.get_weights()])
+    return model
+
+
+def _compact(pixels):
+    """A dense-convolution ResNet of 36 M multiply-accumulates, 0.5 M weights.
+
+    Dense 3x3 convolutions, since depthwise ones are slow in tflite-runtime's int8.
+    Source: He et al. 2016, arXiv:1512.03385 (basic blocks).
+    """
+    x = layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
+    x = _convolution(x, 16)
+    x = _convolution(x, 32, strides=2)
+    x = _residual(x, 32)
+    x = _residual(x, 64, strides=2)
+    x = _residual(x, 112, strides=2)
+    x = _residual(x, 112)
+    return layers.GlobalAveragePooling2D()(x)
+
+
+def _convolution(x, filters, kernel=3, strides=1, relu=True):
+    x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+    x = layers.BatchNormalization(momentum=0.95)(x)
+    return layers.ReLU()(x) if relu else x
+
+
+def _residual(x, filters, strides=1):
+    shortcut = x
+    if strides > 1:
+        shortcut = _convolution(layers.AveragePooling2D(strides)(x), filters, kernel=1, relu=False)
+    x = _convolution(x, filters, strides=strides)
+    x = _convolution(x, filters, relu=False)
+    return layers.ReLU()(layers.Add()([x, shortcut]))
+
+
+def _plain(pixels):
+    """The classic FER2013 student network: convolution pairs, pooling, dropout, one dense layer."""
+    x = layers.Rescaling(1 / 255)(pixels)
+    for filters in (32, 64, 128):
+        x = _convolution(x, filters)
+        x = _convolution(x, filters)
+        x = layers.MaxPooling2D()(x)
+        x = layers.Dropout(0.25)(x)
+    return layers.Dense(256, activation="relu")(layers.Flatten()(x))
+
+
+def _resnet50(pixels):
+    """Transfer baseline: ResNet50 on the face in three equal channels.
+
+    Source: He et al. 2015, arXiv:1512.03385; weights: keras.applications.
+    """
+    x = layers.Concatenate()([pixels] * 3)
+    x = layers.UpSampling2D(2, interpolation="bilinear")(x)
+    # caffe-style preprocessing of the ImageNet weights: subtract the mean, keep 0-255
+    x = layers.Rescaling(1.0, offset=-114.8)(x)
+    try:
+        backbone = keras.applications.ResNet50(include_top=False, weights="imagenet", pooling="avg", input_shape=(96, 96, 3))
+    except Exception as error:  # keras raises plain Exception when the download fails
+        raise RuntimeError(f"the ImageNet weights of ResNet50 cannot be had: {error}") from error
+    return backbone(x)
