@@ -47,7 +47,7 @@ def read(path: Path) -> ModelCard:
     """Read a card and check what it says against this code.
 
     Raises:
-        ModelCardError: If it cannot be read, lacks a key, or names other labels, shape or preprocessing than this code's.
+        ModelCardError: If it cannot be read, lacks a key, or names other labels, shape or preprocessing than ours.
     """
     try:
         document = json.loads(path.read_bytes())

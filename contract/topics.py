@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 ROOT = "classpulse/1"
-"""First levels of every topic; the number changes only with the topics themselves, the payload has a schema of its own."""
+"""First levels of every topic; the number changes only with the topics, the payload has a schema of its own."""
 DEVICE_KINDS = ("counts", "state", "health", "stored", "set")
 """Last level of a device's topics."""
 _ID = re.compile(r"[a-z0-9-]{1,32}")

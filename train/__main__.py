@@ -23,7 +23,13 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
     try:
-        fit(Hyperparameters(architecture=arguments.architecture, epochs=arguments.epochs), arguments.data, arguments.out, arguments.votes, arguments.soft)
+        fit(
+            Hyperparameters(architecture=arguments.architecture, epochs=arguments.epochs),
+            arguments.data,
+            arguments.out,
+            arguments.votes,
+            arguments.soft,
+        )
     except (DatasetError, TrainingError) as error:
         print(f"classpulse-train: {error}", file=sys.stderr)
         return 1

@@ -45,7 +45,11 @@ def augment(face: np.ndarray, settings: Augmentation, rng: np.random.Generator) 
     if rng.random() < settings.small:
         face = shrink(face, int(rng.integers(14, 41)))
     if rng.random() < settings.blur:
-        face = defocus(face, rng.uniform(0.4, 1.8)) if rng.random() < 0.5 else motion(face, rng.uniform(2, 7), rng.uniform(0, 180))
+        face = (
+            defocus(face, rng.uniform(0.4, 1.8))
+            if rng.random() < 0.5
+            else motion(face, rng.uniform(2, 7), rng.uniform(0, 180))
+        )
     face = _light(face, settings, rng)
     if rng.random() < settings.noise:
         face = _clip(face + rng.normal(0, rng.uniform(2, 12), face.shape))

@@ -25,7 +25,18 @@ VALIDATION_SHARE = 0.1
 """Part of the training split that is held out to choose by."""
 _PICTURES = {".png", ".jpg", ".jpeg", ".bmp"}
 _CSV_USAGE = {"train": ("Training",), "test": ("PublicTest",), "private": ("PrivateTest",)}
-FER_PLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "not_face")
+FER_PLUS = (
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+    "unknown",
+    "not_face",
+)
 """What FER+ annotators could choose. Source: Barsoum et al. 2016, arXiv:1608.01041."""
 
 
@@ -148,7 +159,9 @@ def _from_pictures(files: Iterator[tuple[str, str, bytes]], split: str, source: 
     if broken:
         raise DatasetError(f"{source}: {len(broken)} unreadable pictures: {', '.join(broken[:5])}")
     if resized:
-        log.warning("%s: %d of %d pictures of %s were not 48x48 grey and were converted", source, resized, len(images), split)
+        log.warning(
+            "%s: %d of %d pictures of %s were not 48x48 grey and were converted", source, resized, len(images), split
+        )
     return _checked(images, labels, names, f"{source}: {split}")
 
 

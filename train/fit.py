@@ -54,7 +54,9 @@ class Hyperparameters:
                 raise TrainingError(f"{name} is {value}, not at least 1")
 
 
-def fit(settings: Hyperparameters, data: Path, out: Path, votes_file: Path | None = None, soft_file: Path | None = None) -> Path:
+def fit(
+    settings: Hyperparameters, data: Path, out: Path, votes_file: Path | None = None, soft_file: Path | None = None
+) -> Path:
     """Train, or go on where the run in `out` stopped; returns the path of the best model, chosen on validation.
 
     Writes run.json, history.csv, curves.png, checkpoint.keras (the last epoch, with the optimizer), model.keras and
@@ -74,7 +76,13 @@ def fit(settings: Hyperparameters, data: Path, out: Path, votes_file: Path | Non
     )  # fmt: skip
     model = _resumed(out) or _compiled(settings, len(batches), with_votes=votes_file is not None)
     keeper = Keeper(out, validation, settings.epochs)
-    model.fit(batches, epochs=settings.epochs, initial_epoch=keeper.epochs_done, callbacks=[keeper], verbose=1 if os.isatty(1) else 0)
+    model.fit(
+        batches,
+        epochs=settings.epochs,
+        initial_epoch=keeper.epochs_done,
+        callbacks=[keeper],
+        verbose=1 if os.isatty(1) else 0,
+    )
     return out / "model.keras"
 
 

@@ -89,7 +89,9 @@ def _resnet50(pixels):
     # caffe-style preprocessing of the ImageNet weights: subtract the mean, keep 0-255
     x = layers.Rescaling(1.0, offset=-114.8)(x)
     try:
-        backbone = keras.applications.ResNet50(include_top=False, weights="imagenet", pooling="avg", input_shape=(96, 96, 3))
+        backbone = keras.applications.ResNet50(
+            include_top=False, weights="imagenet", pooling="avg", input_shape=(96, 96, 3)
+        )
     except Exception as error:  # keras raises plain Exception when the download fails
         raise RuntimeError(f"the ImageNet weights of ResNet50 cannot be had: {error}") from error
     return backbone(x)
