@@ -12,9 +12,25 @@ from contract.labels import EMOTIONS
 from contract.payload import HORIZON_S, MAX_BYTES, SCHEMA, MessageError, instant, utc
 
 __all__ = [
-    "HORIZON_S", "MAX_BYTES", "ORDERS", "SCHEMA", "STATES", "CountsMessage", "FacesOnly", "Frame", "FrameCounts", "Health",
-    "MessageError", "State", "Withheld", "instant", "order_from_text", "stored_from_json", "stored_to_json", "utc",
-]  # fmt: skip
+    "HORIZON_S",
+    "MAX_BYTES",
+    "ORDERS",
+    "SCHEMA",
+    "STATES",
+    "CountsMessage",
+    "FacesOnly",
+    "Frame",
+    "FrameCounts",
+    "Health",
+    "MessageError",
+    "State",
+    "Withheld",
+    "instant",
+    "order_from_text",
+    "stored_from_json",
+    "stored_to_json",
+    "utc",
+]
 
 STATES = ("ready", "paused", "degraded", "stopped", "lost")
 ORDERS = ("pause", "resume")
@@ -196,7 +212,7 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """One payload of a device's retained `health` topic; numbers are of the time since the last one, unless they say else."""
+    """One payload of a device's retained `health` topic; of the time since the last one, where a field says no else."""
 
     t: datetime
     boot: str

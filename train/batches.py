@@ -33,11 +33,14 @@ def targets(labels: np.ndarray, smoothing: float, soft: np.ndarray | None, soft_
 
 
 class Batches(keras.utils.PyDataset):
-    """Shuffled, augmented batches; epoch and batch number seed the randomness, so a resumed run sees what it would have."""
+    """Shuffled, augmented batches.
+
+    Epoch and batch number seed the randomness, so a resumed run sees what an uninterrupted one would have.
+    """
 
     def __init__(
-        self, images: np.ndarray, wanted: Targets, size: int, augmentation: Augmentation, seed: int, epoch: int
-    ) -> None:
+        self, images: np.ndarray, wanted: Targets, *, size: int, augmentation: Augmentation, seed: int, epoch: int
+    ) -> None:  # one argument per thing that decides a batch
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
         self._images, self._wanted, self._size = images, wanted, size
         self._augmentation, self._seed, self._epoch = augmentation, seed, epoch

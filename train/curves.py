@@ -1,12 +1,11 @@
 """A run's history: a csv that a resumed run continues, and its picture."""
 
 import csv
-import os
 from pathlib import Path
 
-import matplotlib
+import matplotlib as mpl
 
-matplotlib.use("Agg")
+mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 
@@ -25,7 +24,7 @@ def write(path: Path, history: list[dict[str, float]]) -> None:
         writer = csv.DictWriter(lines, list(history[0]))
         writer.writeheader()
         writer.writerows(history)
-    os.replace(fresh, path)
+    fresh.replace(path)
 
 
 def plot(path: Path, history: list[dict[str, float]]) -> None:

@@ -15,8 +15,8 @@ from pathlib import Path, PurePosixPath
 import cv2
 import numpy as np
 
-from contract.labels import EMOTIONS
 from contract.card import INPUT_SIZE
+from contract.labels import EMOTIONS
 from contract.preprocess import grey, resize
 
 log = logging.getLogger(__name__)

@@ -71,9 +71,13 @@ def fit(
     training, validation = split_validation(load(data, "train"))
     log.info("%d faces to train on, %d to choose by", len(training), len(validation))
     batches = Batches(
-        training.images, _targets(settings, training, votes_file, soft_file), settings.batch_size, settings.augmentation,
-        settings.seed, epoch=len(curves.read(out / "history.csv")),
-    )  # fmt: skip
+        training.images,
+        _targets(settings, training, votes_file, soft_file),
+        size=settings.batch_size,
+        augmentation=settings.augmentation,
+        seed=settings.seed,
+        epoch=len(curves.read(out / "history.csv")),
+    )
     model = _resumed(out) or _compiled(settings, len(batches), with_votes=votes_file is not None)
     keeper = Keeper(out, validation, settings.epochs)
     model.fit(
@@ -95,7 +99,7 @@ class Keeper(keras.callbacks.Callback):
         self._history = curves.read(out / "history.csv")
         self.epochs_done = len(self._history)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch, logs=None):  # noqa: ARG002 - the signature is Keras's
         """Note the time."""
         self._began_s = time.monotonic()
 
@@ -193,4 +197,4 @@ def _resumed(out: Path) -> keras.Model | None:
 def _replace(path: Path, save) -> None:
     fresh = path.with_name("new-" + path.name)
     save(fresh)
-    os.replace(fresh, path)
+    fresh.replace(path)

@@ -3,8 +3,8 @@
 import keras
 from keras import layers
 
-from contract.labels import EMOTIONS
 from contract.card import INPUT_SIZE
+from contract.labels import EMOTIONS
 
 ARCHITECTURES = ("compact", "plain", "resnet50")
 
@@ -53,7 +53,7 @@ def _compact(pixels):
     return layers.GlobalAveragePooling2D()(x)
 
 
-def _convolution(x, filters, kernel=3, strides=1, relu=True):
+def _convolution(x, filters, kernel=3, strides=1, *, relu=True):
     x = layers.Conv2D(filters, kernel, strides, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
     x = layers.BatchNormalization(momentum=0.95)(x)
     return layers.ReLU()(x) if relu else x
