@@ -11,8 +11,8 @@ BROKER ?=
 MIN_FACES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run watch test check models train evaluate convert verify bench release clean \
-        test-system test-fleet test-cluster soak
+.PHONY: help setup run watch test check models train evaluate convert verify bench release deploy clean \
+        test-system test-train test-fleet test-cluster soak
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -43,6 +43,27 @@ check: .venv/.ready ## format, lint, types, layers
 
 test: .venv/.ready ## fast tests: no broker, network, camera or TensorFlow
 	.venv/bin/pytest -m "not system and not fleet and not cluster and not train"
+
+test-system: .venv/.ready ## real mosquitto, processes and faults (Debian's mosquitto must be installed)
+	.venv/bin/pytest -m "system" tests/system
+
+test-train: .venv-train/.ready .venv/.ready ## train, evaluate and convert on tiny data, with TensorFlow
+	.venv-train/bin/python -m pytest -m train tests/train tests/convert
+
+# The recipe of the shipped model. An interrupted run goes on where it stopped.
+VOTES ?=
+SOFT ?=
+train: .venv-train/.ready ## train on DATA (folder, zip or fer2013.csv) into RUN; VOTES=, SOFT= optional files
+	.venv-train/bin/python -m train fit --data $(DATA) --out $(RUN) $(if $(VOTES),--votes $(VOTES)) $(if $(SOFT),--soft $(SOFT))
+
+evaluate: .venv-train/.ready ## measure RUN's best model on DATA's test split
+	.venv-train/bin/python -m train evaluate $(RUN)/model.keras --data $(DATA) --out $(RUN)/evaluation
+
+convert: .venv-train/.ready .venv/.ready ## RUN's best model to int8 with its card, verified, into models/
+	.venv-train/bin/python -m convert $(RUN)/model.keras --data $(DATA) --out models
+
+verify: .venv/.ready ## the shipped model's figures again, on DATA's test split, by the device's code
+	.venv/bin/python -m convert verify models/emotion_int8.tflite --data $(DATA)
 
 clean: ## remove environments and build outputs; never data, runs or models
 	rm -rf .venv .venv-train build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
