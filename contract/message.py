@@ -230,6 +230,12 @@ class Health:
     outbox_oldest_s: float
     outbox_dropped: Mapping[str, int]
     """Reason -> messages given up since the start: size, age, disk, corrupt."""
+    outbox_first: Mapping[str, int]
+    """Boot -> the lowest `seq` that waits to be confirmed; of the running boot always: the next `seq` if none waits.
+
+    Nothing below will be sent again, so the aggregator no longer waits for it: what the outbox gave up, or another
+    store confirmed, would else hold back `stored` for ever.
+    """
     confirm: str
     """What deletes a message from the outbox: "stored" or "puback"."""
     reconnects: int
@@ -322,6 +328,7 @@ _HEALTH_CHECKS: Mapping[str, Callable[[object], bool]] = {
     "outbox_bytes": p.is_count,
     "outbox_oldest_s": p.is_number,
     "outbox_dropped": p.is_reasons,
+    "outbox_first": p.is_marks,
     "confirm": lambda value: value in ("stored", "puback"),
     "reconnects": p.is_count,
     "temperature_c": p.optional(p.is_finite),

@@ -144,6 +144,11 @@ def is_reasons(value: object) -> bool:
     return isinstance(value, dict) and all(is_text(reason) and is_count(count) for reason, count in value.items())
 
 
+def is_marks(value: object) -> bool:
+    """Boot -> seq."""
+    return isinstance(value, dict) and all(is_hex8(boot) and is_count(seq) for boot, seq in value.items())
+
+
 def optional(check: Callable[[object], bool]) -> Callable[[object], bool]:
     """`check`, or None."""
     return lambda value: value is None or check(value)
