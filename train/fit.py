@@ -55,9 +55,22 @@ class Hyperparameters:
 
 
 def fit(
-    settings: Hyperparameters, data: Path, out: Path, votes_file: Path | None = None, soft_file: Path | None = None
+    settings: Hyperparameters,
+    data: Path,
+    out: Path,
+    votes_file: Path | None = None,
+    soft_file: Path | None = None,
+    initial: Path | None = None,
 ) -> Path:
     """Train, or go on where the run in `out` stopped; returns the path of the best model, chosen on validation.
+
+    Args:
+        settings: What decides the run.
+        data: As train.data.load reads it.
+        out: The run's folder.
+        votes_file: FER+ votes for an auxiliary head.
+        soft_file: A teacher's probabilities, as `soften` writes them.
+        initial: A model.keras of the same architecture to begin with instead of random weights.
 
     Writes run.json, history.csv, curves.png, checkpoint.keras (the last epoch, with the optimizer), model.keras and
     model.h5 (the best epoch's averaged weights, probabilities out).
@@ -78,7 +91,7 @@ def fit(
         seed=settings.seed,
         epoch=len(curves.read(out / "history.csv")),
     )
-    model = _resumed(out) or _compiled(settings, len(batches), with_votes=votes_file is not None)
+    model = _resumed(out) or _compiled(settings, len(batches), initial, with_votes=votes_file is not None)
     keeper = Keeper(out, validation, settings.epochs)
     model.fit(
         batches,
@@ -133,9 +146,11 @@ def cross_entropy(wanted, logits):
     return -keras.ops.sum(wanted * keras.ops.log_softmax(logits), axis=-1)
 
 
-def _compiled(settings: Hyperparameters, steps: int, *, with_votes: bool) -> keras.Model:
+def _compiled(settings: Hyperparameters, steps: int, initial: Path | None, *, with_votes: bool) -> keras.Model:
     keras.utils.set_random_seed(settings.seed)
     model = with_heads(build(settings.architecture, settings.dropout), len(FER_PLUS) if with_votes else 0)
+    if initial is not None:
+        _take_weights(model, initial)
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, settings.epochs * steps - steps, warmup_target=settings.learning_rate, warmup_steps=steps
     )
@@ -192,6 +207,17 @@ def _resumed(out: Path) -> keras.Model | None:
         return None
     log.info("%s: going on after epoch %d", checkpoint, len(curves.read(out / "history.csv")))
     return keras.models.load_model(checkpoint)
+
+
+def _take_weights(model: keras.Model, initial: Path) -> None:
+    """The auxiliary head, which `initial` no longer has, keeps its random weights."""
+    donor = [layer for layer in keras.models.load_model(initial, compile=False).layers if layer.weights]
+    own = [layer for layer in model.layers if layer.weights and layer.name != "vote_logits"]
+    try:
+        for layer, given in zip(own, donor, strict=True):
+            layer.set_weights(given.get_weights())
+    except ValueError as error:
+        raise TrainingError(f"{initial}: not of the architecture {model.name}: {error}") from error
 
 
 def _replace(path: Path, save) -> None:
