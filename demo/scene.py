@@ -1,0 +1,255 @@
+"""Pictures of classes whose faces are known: moving ones for `make run`, still ones for tests and benchmarks.
+
+The faces are real ones that scikit-image carries (a subset of Labeled Faces in the Wild, and NASA's portrait of the
+astronaut Eileen Collins); the room around them is drawn. Nothing is downloaded.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+Box = tuple[int, int, int, int]
+"""xyxy in pixels, origin top left."""
+WIDTH, HEIGHT = 1280, 720
+LOOP_S = 40.0
+"""The moving scene repeats after this time without a jump."""
+RATE_HZ = 5.0
+_UNSEEN = frozenset({4, 9, 13, 21, 22, 28, 30, 58, 59, 68, 76, 82, 83, 86, 96})
+"""Faces of lfw_subset that YuNet or Haar misses at one of 70, 90, 110 and 140 px on a plain wall."""
+_SKIN_BGR = np.array([0.80, 0.92, 1.08], np.float32)
+"""Grey portraits get a warm tint, so that they do not look pasted into a coloured room."""
+_FEATHER = 0.12
+"""Share of a portrait's half side over which it fades into the room."""
+_ROUNDNESS = 3.5
+"""Exponent of the portrait's outline: 2 is a circle, which costs detections; a large one a square."""
+
+
+@dataclass(frozen=True, slots=True)
+class Portrait:
+    """A square picture of one face, not yet in a room."""
+
+    pixels: np.ndarray
+    """(n, n) grey or (n, n, 3) bgr, uint8."""
+    face: float
+    """Height of the detector's box in sides of the picture."""
+    label: str = ""
+    """The emotion, one of EMOTIONS, where a dataset tells it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A portrait in a picture."""
+
+    portrait: Portrait
+    x: float
+    """Centre, pixels of the picture."""
+    y: float
+    face_px: float
+    """Height of the face's box."""
+    tilt_deg: float = 0.0
+
+    @property
+    def box(self) -> Box:
+        """Where a detector should find the face, about: faces are 0.8 times as wide as high."""
+        half = self.face_px / 2
+        return (
+            round(self.x - 0.8 * half),
+            round(self.y - half),
+            round(self.x + 0.8 * half),
+            round(self.y + half),
+        )
+
+
+def portraits() -> list[Portrait]:
+    """The faces of scikit-image's lfw_subset that both detectors find, in its order."""
+    from skimage.data import lfw_subset  # noqa: PLC0415 - skimage takes a second to import; a rendered scene needs none
+
+    faces = (lfw_subset()[:100] * 255).astype(np.uint8)
+    return [Portrait(face, 0.9) for number, face in enumerate(faces) if number not in _UNSEEN]
+
+
+def astronaut() -> Portrait:
+    """Eileen Collins, in colour."""
+    from skimage.data import astronaut as picture  # noqa: PLC0415 - as above
+
+    return Portrait(cv2.cvtColor(picture()[34:204, 138:308], cv2.COLOR_RGB2BGR), 0.65)
+
+
+def dataset(folder: Path, label: str, count: int, face: float = 0.95) -> list[Portrait]:
+    """The first `count` faces of one label from a folder in FER2013's Kaggle layout, `<folder>/<label>/*.png`.
+
+    Raises:
+        FileNotFoundError: If there are fewer.
+    """
+    files = sorted((folder / label).glob("*.png"))[:count]
+    if len(files) < count:
+        raise FileNotFoundError(f"{folder / label} has {len(files)} pictures, not {count}")
+    return [Portrait(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE), face, label) for file in files]
+
+
+def draw(picture: np.ndarray, placed: Placed) -> None:
+    """Blend a portrait into `picture`, (h, w, 3) uint8 bgr, in place; what lies outside the picture is cut off."""
+    side = placed.face_px / placed.portrait.face
+    size = math.ceil(side * 1.2) + 2
+    left, top = math.floor(placed.x - size / 2), math.floor(placed.y - size / 2)
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + size, picture.shape[1]), min(top + size, picture.shape[0])
+    if x0 >= x1 or y0 >= y1:
+        return
+    pixels = _bgr(placed.portrait.pixels)
+    turn = cv2.getRotationMatrix2D((pixels.shape[1] / 2, pixels.shape[0] / 2), placed.tilt_deg, side / pixels.shape[0])
+    turn[:, 2] += (placed.x - left - pixels.shape[1] / 2, placed.y - top - pixels.shape[0] / 2)
+    inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
+    face = cv2.warpAffine(pixels, turn, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)[inside]
+    alpha = cv2.warpAffine(_mask(pixels.shape[0]), turn, (size, size))[inside][..., None]
+    room = picture[y0:y1, x0:x1]
+    room[:] = np.clip(room * (1 - alpha) + face * alpha, 0, 255)
+
+
+def still(faces: Sequence[Portrait], width: int, height: int, face_px: float) -> tuple[np.ndarray, list[Box]]:
+    """A picture of the faces in a grid on a plain wall, (height, width, 3) uint8 bgr, and their boxes in order.
+
+    Raises:
+        ValueError: If they do not fit.
+    """
+    picture = _wall(width, height)
+    step = face_px * 1.6
+    columns = int(width // step)
+    rows = math.ceil(len(faces) / max(columns, 1))
+    if not columns or rows * step > height:
+        raise ValueError(f"{len(faces)} faces of {face_px} px do not fit into {width}x{height}")
+    columns = math.ceil(len(faces) / rows) if rows else columns
+    boxes = []
+    for number, portrait in enumerate(faces):
+        row, column = divmod(number, columns)
+        x, y = (column + 0.5) * width / columns, (row + 0.5) * height / rows
+        placed = Placed(portrait, x, y, face_px)
+        draw(picture, placed)
+        boxes.append(placed.box)
+    return picture, boxes
+
+
+def video(path: Path) -> Path:
+    """`path` with the moving scene as an MPEG-4 video; rendered once, in a few seconds, and then kept.
+
+    Raises:
+        OSError: If OpenCV cannot write it.
+    """
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"unfinished-{path.name}")
+    writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), RATE_HZ, (WIDTH, HEIGHT))
+    if not writer.isOpened():
+        raise OSError(f"OpenCV cannot write {unfinished}")
+    for picture in moving():
+        writer.write(picture)
+    writer.release()
+    unfinished.replace(path)
+    return path
+
+
+def moving() -> Iterator[np.ndarray]:
+    """The pictures of one loop of the scene, (HEIGHT, WIDTH, 3) uint8 bgr, RATE_HZ a second."""
+    room = _classroom()
+    seats = _seats()
+    for number in range(round(LOOP_S * RATE_HZ)):
+        picture = room.copy()
+        for seat in seats:
+            seat.draw(picture, number / RATE_HZ)
+        yield picture
+
+
+@dataclass(frozen=True, slots=True)
+class _Seat:
+    """One place in the class, and who takes it in turn: one bends under the desk, the next comes up."""
+
+    students: tuple[Portrait, ...]
+    x: float
+    y: float
+    face_px: float
+    shirt_bgr: tuple[int, int, int]
+    phase: float
+
+    def draw(self, picture: np.ndarray, t_s: float) -> None:
+        turn = (t_s / LOOP_S + self.phase) % 1 * len(self.students)
+        student, since = int(turn), turn % 1 * LOOP_S / len(self.students)
+        until = LOOP_S / len(self.students) - since
+        # whoever shares a seat is down for the first and the last second of a turn
+        up = 1.0 if len(self.students) == 1 else min(1.0, since, until)
+        wave = 2 * math.pi * (t_s / LOOP_S * 5 + self.phase)
+        head = Placed(
+            self.students[student],
+            self.x + 0.10 * self.face_px * math.sin(wave),
+            self.y + 0.04 * self.face_px * math.sin(2 * wave) + (1 - up) * 2.4 * self.face_px,
+            self.face_px,
+            3 * math.sin(wave + 1),
+        )
+        edge = round(self.y + 1.15 * self.face_px)
+        above_desk = picture[:edge]
+        _body(above_desk, head, self.shirt_bgr)
+        draw(above_desk, head)
+
+
+def _seats() -> list[_Seat]:
+    faces = portraits()
+    rows = (  # y, height of a face, x of each student
+        (235.0, 78.0, (150.0, 400.0, 650.0, 900.0, 1150.0)),
+        (500.0, 112.0, (230.0, 510.0, 790.0, 1060.0)),
+    )
+    shirts = ((120, 84, 62), (84, 110, 70), (76, 76, 140), (140, 120, 96), (60, 60, 66), (150, 140, 120))
+    places = [(x, y, size) for y, size, xs in rows for x in xs]
+    seats = []
+    for number, (x, y, size) in enumerate(places):
+        students = (astronaut(),) if number == 6 else tuple(faces[index] for index in _CAST[number])
+        seats.append(_Seat(students, x, y, size, shirts[number % len(shirts)], number * 0.37))
+    return seats
+
+
+_CAST: Sequence[Sequence[int]] = ((3,), (25, 44), (45,), (62, 40), (30,), (0, 64), (), (31, 20), (54,))
+"""Per seat, whose turn it is: numbers into portraits()."""
+
+
+def _body(picture: np.ndarray, head: Placed, shirt_bgr: tuple[int, int, int]) -> None:
+    x, y, size = round(head.x), round(head.y), head.face_px
+    neck = (round(x - 0.2 * size), round(y + 0.3 * size)), (round(x + 0.2 * size), round(y + 0.8 * size))
+    cv2.rectangle(picture, *neck, (96, 116, 140), -1)
+    axes = (round(0.95 * size), round(0.75 * size))
+    cv2.ellipse(picture, (x, round(y + 1.3 * size)), axes, 0, 0, 360, shirt_bgr, -1, cv2.LINE_AA)
+
+
+def _classroom() -> np.ndarray:
+    picture = _wall(WIDTH, HEIGHT)
+    cv2.rectangle(picture, (380, 26), (900, 150), (150, 160, 165), -1)
+    cv2.rectangle(picture, (390, 36), (890, 140), (74, 84, 58), -1)
+    for left in (40, 1000):
+        cv2.rectangle(picture, (left, 20), (left + 240, 150), (205, 200, 190), -1)
+        cv2.rectangle(picture, (left + 10, 30), (left + 114, 140), (235, 222, 205), -1)
+        cv2.rectangle(picture, (left + 126, 30), (left + 230, 140), (235, 222, 205), -1)
+    for top, height in ((325, 46), (629, 91)):
+        cv2.rectangle(picture, (0, top), (WIDTH, top + height), (92, 124, 158), -1)
+        cv2.rectangle(picture, (0, top), (WIDTH, top + 6), (120, 152, 184), -1)
+    return picture
+
+
+def _wall(width: int, height: int) -> np.ndarray:
+    shade = np.linspace(188, 140, height, dtype=np.float32)[:, None, None]
+    wall = np.broadcast_to(shade * np.array([0.94, 0.99, 1.0], np.float32), (height, width, 3))
+    return np.ascontiguousarray(wall, np.uint8)
+
+
+def _bgr(pixels: np.ndarray) -> np.ndarray:
+    if pixels.ndim == 3:
+        return pixels.astype(np.float32)
+    return pixels[..., None].astype(np.float32) * _SKIN_BGR
+
+
+def _mask(side: int) -> np.ndarray:
+    """(side, side) float32: 1 inside a rounded square, falling to 0 towards the border."""
+    across = np.abs(np.linspace(-1, 1, side, dtype=np.float32)) ** _ROUNDNESS
+    reach = (across[:, None] + across) ** (1 / _ROUNDNESS)
+    return np.clip((1 - reach) / _FEATHER, 0, 1)
