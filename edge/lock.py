@@ -1,0 +1,35 @@
+"""One process at a time at the camera: a lock that ends with its holder, however that ends."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class RunningError(RuntimeError):
+    """Another process holds the lock; the text names the file."""
+
+
+@contextmanager
+def only_one(state: Path) -> Iterator[None]:
+    """Hold `state`/running.lock; the kernel frees it when the process ends.
+
+    Args:
+        state: The daemon's state folder; made if missing.
+
+    Raises:
+        RunningError: If another process holds it.
+    """
+    state.mkdir(parents=True, exist_ok=True)
+    path = state / "running.lock"
+    # the file stays: removing it would let two processes lock two files of one name
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunningError(f"{path}: held by another process; stop the service first") from None
+        yield
+    finally:
+        os.close(descriptor)
