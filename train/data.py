@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 VALIDATION_SHARE = 0.1
 """Part of the training split that is held out to choose by."""
+MIN_PER_LABEL = 20
+"""Fewer pictures of a label teach nothing, and leave one or two to choose by."""
 _PICTURES = {".png", ".jpg", ".jpeg", ".bmp"}
 _CSV_USAGE = {"train": ("Training",), "test": ("PublicTest",), "private": ("PrivateTest",)}
 FER_PLUS = (
@@ -42,6 +44,10 @@ FER_PLUS = (
 
 class DatasetError(Exception):
     """A dataset that cannot be read as it is; the text names the file or folder."""
+
+
+class SplitMissingError(DatasetError):
+    """The dataset is there but has no such split; own data often has no `test`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +79,15 @@ def load(path: Path, split: str) -> Faces:
 
     Args:
         path: A folder or zip with `<split>/<label>/*.png` (the Kaggle layout), or the original `fer2013.csv` (itself,
-            or a folder or zip that holds it).
-        split: "train", "test", or "private" (csv only).
+            or a folder or zip that holds it). A folder or zip of label folders alone is a training split.
+        split: "train", "test", "private", or "validation": what `split_validation` holds out of "train".
 
     Raises:
+        SplitMissingError: If the data has no such split.
         DatasetError: If nothing of the kind is there, a label's folder is missing or empty, or a picture is unreadable.
     """
+    if split == "validation":
+        return split_validation(load(path, "train"))[1]
     if not path.exists():
         raise DatasetError(f"{path}: no such file or folder")
     if path.suffix == ".csv":
@@ -86,24 +95,43 @@ def load(path: Path, split: str) -> Faces:
     if path.is_dir():
         if (path / "fer2013.csv").is_file():
             return load(path / "fer2013.csv", split)
-        return _from_pictures(_folder_files(path / split), split, str(path))
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if "fer2013.csv" in archive.namelist():
-                return _from_csv(archive.read("fer2013.csv"), split, str(path))
-            return _from_pictures(_zip_files(archive, split), split, str(path))
-    raise DatasetError(f"{path}: neither a folder, a zip nor a fer2013.csv")
+        return _from_pictures(_folder_files(path, split), split, str(path))
+    if not zipfile.is_zipfile(path):
+        raise DatasetError(f"{path}: neither a folder, a zip nor a fer2013.csv")
+    with zipfile.ZipFile(path) as archive:
+        table = next((name for name in archive.namelist() if PurePosixPath(name).name == "fer2013.csv"), None)
+        if table is not None:
+            return _from_csv(archive.read(table), split, str(path))
+        return _from_pictures(_zip_files(archive, split), split, str(path))
+
+
+def digest(faces: Faces) -> str:
+    """SHA-256, hex, of pixels and labels in their order: two splits with the same one are the same."""
+    return hashlib.sha256(faces.images.tobytes() + faces.labels.astype("<i8").tobytes()).hexdigest()
 
 
 def split_validation(faces: Faces) -> tuple[Faces, Faces]:
     """Training and validation faces of a training split.
 
     A face belongs to validation by a hash of its pixels, so the split is the same on every machine and in every
-    layout, and identical pictures (FER2013 has hundreds) never stand on both sides.
+    layout, and identical pictures (FER2013 has hundreds) never stand on both sides. Where chance gives a label less
+    than half its share, the faces of its lowest hashes are held out.
     """
-    digests = [hashlib.sha256(image.tobytes()).digest() for image in faces.images]
-    held_out = np.array([int.from_bytes(d[:4], "big") < VALIDATION_SHARE * 2**32 for d in digests], bool)
+    digests = np.array([int.from_bytes(hashlib.sha256(image).digest()[:4], "big") for image in faces.images])
+    chosen = set(digests[digests < VALIDATION_SHARE * 2**32].tolist())
+    for label in np.unique(faces.labels):
+        own = np.sort(digests[faces.labels == label])
+        chosen.update(own[: max(1, int(len(own) * VALIDATION_SHARE / 2))].tolist())
+    held_out = np.isin(digests, list(chosen))
     return faces.take(~held_out), faces.take(held_out)
+
+
+def require_enough(faces: Faces, source: Path) -> None:
+    """DatasetError that names every label with fewer than MIN_PER_LABEL pictures."""
+    counts = np.bincount(faces.labels, minlength=len(EMOTIONS))
+    few = [f"{count} of {label}" for label, count in zip(EMOTIONS, counts, strict=True) if count < MIN_PER_LABEL]
+    if few:
+        raise DatasetError(f"{source}: {', '.join(few)}: training needs {MIN_PER_LABEL} pictures of every label")
 
 
 def votes(path: Path, names: tuple[str, ...]) -> np.ndarray:
@@ -127,19 +155,28 @@ def votes(path: Path, names: tuple[str, ...]) -> np.ndarray:
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
 
-def _folder_files(folder: Path) -> Iterator[tuple[str, str, bytes]]:
+def _folder_files(root: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
+    folder = root / split
+    if not folder.is_dir() and split == "train" and any((root / label).is_dir() for label in EMOTIONS):
+        folder = root
     if not folder.is_dir():
-        raise DatasetError(f"{folder}: no such folder; expected one sub-folder per label in it")
+        raise SplitMissingError(f"{folder}: no such folder; expected one sub-folder per label in it")
     for file in sorted(folder.glob("*/*")):
         if file.suffix.lower() in _PICTURES:
             yield file.parent.name, file.name, file.read_bytes()
 
 
 def _zip_files(archive: zipfile.ZipFile, split: str) -> Iterator[tuple[str, str, bytes]]:
-    for name in sorted(archive.namelist()):
-        parts = PurePosixPath(name).parts
-        if len(parts) >= 3 and parts[-3] == split and PurePosixPath(name).suffix.lower() in _PICTURES:
-            yield parts[-2], parts[-1], archive.read(name)
+    pictures = [n for n in sorted(archive.namelist()) if PurePosixPath(n).suffix.lower() in _PICTURES]
+    parts = {name: PurePosixPath(name).parts for name in pictures}
+    chosen = [name for name in pictures if len(parts[name]) >= 3 and parts[name][-3] == split]
+    if not chosen and split == "train":
+        plain = (name for name in pictures if len(parts[name]) >= 2 and parts[name][-2] in EMOTIONS)
+        chosen = [name for name in plain if not set(parts[name][:-2]) & _CSV_USAGE.keys()]
+    if not chosen:
+        raise SplitMissingError(f"{archive.filename}: no pictures in {split}/<label>/")
+    for name in chosen:
+        yield parts[name][-2], parts[name][-1], archive.read(name)
 
 
 def _from_pictures(files: Iterator[tuple[str, str, bytes]], split: str, source: str) -> Faces:
@@ -180,6 +217,8 @@ def _from_csv(data: bytes, split: str, source: str) -> Faces:
             raise DatasetError(f"{source}: row {number + 2}: emotion {label} is not 0-6")
         labels.append(label)
         names.append(f"{row['Usage']}_{number}")
+    if not images:
+        raise SplitMissingError(f"{source}: no row has the usage {' or '.join(_CSV_USAGE[split])}")
     return _checked(images, labels, names, f"{source}: {split}")
 
 

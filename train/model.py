@@ -1,6 +1,7 @@
 """Network architectures: (48, 48, 1) raw grey pixels in, logits out. Normalisation is the first layer."""
 
 import keras
+import numpy as np
 from keras import layers
 
 from contract.card import INPUT_SIZE
@@ -35,6 +36,19 @@ def classifier(trained: keras.Model, temperature: float = 1.0) -> keras.Model:
     model = keras.Model(trained.input, output, name=trained.name)
     scaled.set_weights([weights / temperature for weights in logits.get_weights()])
     return model
+
+
+def cost(model: keras.Model) -> dict[str, int]:
+    """`macs`, multiply-accumulates per face, and `parameters` of a network."""
+    return {"macs": sum(_macs(layer) for layer in model.layers), "parameters": model.count_params()}
+
+
+def _macs(layer) -> int:
+    if hasattr(layer, "layers"):
+        return sum(_macs(inner) for inner in layer.layers)
+    # every kernel of a convolution or dense layer is applied once per output position
+    kernels = sum(int(np.prod(weight.shape)) for weight in layer.weights if len(weight.shape) >= 2)
+    return kernels * int(np.prod(layer.output.shape[1:-1])) if kernels else 0
 
 
 def _compact(pixels):

@@ -1,0 +1,140 @@
+"""A Keras model to .tflite and card: calibrate, quantise, measure on the device's runtime, and only then write."""
+
+import argparse
+import json
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+from contract import card as contract_card
+from convert import device, document, quantize
+from convert.verify import ConversionError
+from train import figures
+from train.data import Faces, SplitMissingError, load, split_validation
+from train.model import classifier, cost
+
+log = logging.getLogger(__name__)
+
+NAME = "emotion_int8"
+MAX_LOSS = 0.01
+"""A conversion that costs more accuracy than this, or three faces where there are few, is not written."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of a conversion."""
+    parser.add_argument("model", type=Path, help="model.keras of a training run; its run.json and history.csv are read")
+    parser.add_argument(
+        "--data", type=Path, required=True, help="the data it was trained on: folder, zip or fer2013.csv"
+    )
+    parser.add_argument("--out", type=Path, default=Path("models"), help="folder to write into (default: models)")
+    parser.add_argument(
+        "--device-python", type=Path, action="append", metavar="PYTHON",
+        help="Python of the device's environment, without TensorFlow (default: .venv/bin/python); repeat it for "
+        "another runtime, the first decides",
+    )  # fmt: skip
+    parser.add_argument(
+        "--detector", type=Path, metavar="ONNX",
+        help="YuNet's file: measures distant, blurred, dark, turned, hidden and detected faces too (some minutes)",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert; the files appear together or not at all."""
+    pythons = arguments.device_python or [Path(".venv/bin/python")]
+    model = quantize.load_classifier(arguments.model)
+    splits = _splits(arguments.data)
+    temperature = figures.fit_temperature(
+        splits["validation"].labels, quantize.logits(model, splits["validation"].images)
+    )
+    log.info("temperature %.3f; quantising", temperature)
+    calibrated = classifier(model, temperature)
+    tflite = quantize.quantize_model(calibrated, quantize.calibration_samples(splits["train"]))
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=arguments.out, prefix=".new-") as folder:
+        staged = Path(folder, f"{NAME}.tflite")
+        staged.write_bytes(tflite)
+        _write_card(staged, document.draft(tflite))
+        held_out = "test" if "test" in splits else "validation"
+        measured = document.Measurements(
+            held_out,
+            figures.softmax(quantize.logits(calibrated, splits[held_out].images)),
+            [_measured(python, staged, arguments.data, held_out) for python in pythons],
+            _measured(pythons[0], staged, arguments.data, "validation"),
+            temperature,
+        )
+        facts = {
+            "architecture": model.name,
+            **cost(model),
+            "training": document.training_facts(arguments.model),
+        }
+        _require_small_loss(measured, splits[held_out])
+        card = document.card(tflite, measured, splits, arguments.data, facts)
+        if arguments.detector:
+            _write_card(staged, card)
+            log.info("measuring conditions")
+            card["conditions"] = device.conditions(pythons[0], staged, arguments.data, held_out, arguments.detector)
+        _write_card(staged, card)
+        contract_card.read_with_model(staged)
+        calibrated.save(staged.with_name("emotion.keras"))
+        _publish(staged.parent, arguments.out)
+    _tell(arguments.out / staged.name, card)
+    return 0
+
+
+def _splits(data: Path) -> dict[str, Faces]:
+    training, validation = split_validation(load(data, "train"))
+    splits = {"train": training, "validation": validation}
+    try:
+        splits["test"] = load(data, "test")
+    except SplitMissingError:
+        log.warning("%s: no test split: the figures are of the %d validation faces", data, len(validation))
+    return splits
+
+
+def _measured(python: Path, model: Path, data: Path, split: str) -> device.Measured:
+    log.info("measuring %s with %s", split, python)
+    return device.measure(python, model, data, split, model.parent)
+
+
+def _require_small_loss(measured: document.Measurements, faces: Faces) -> None:
+    before = figures.accuracy(faces.labels, measured.float_probabilities)
+    after = figures.accuracy(measured.runtimes[0].labels, measured.runtimes[0].probabilities)
+    if before - after > max(MAX_LOSS, 3 / len(faces)):
+        raise ConversionError(
+            f"int8 reads {after:.1%} of {len(faces)} faces, float {before:.1%}: too much is lost, nothing was written"
+        )
+
+
+def _write_card(tflite: Path, card: figures.Json) -> None:
+    contract_card.beside(tflite).write_text(json.dumps(card, indent=1, allow_nan=False) + "\n")
+
+
+def _publish(stage: Path, out: Path) -> None:
+    """Move the files of `stage` over those of `out`; if one cannot be moved, all old ones come back."""
+    names = [f"{NAME}.tflite", f"{NAME}.json", "emotion.keras"]
+    kept = stage / "kept"
+    kept.mkdir()
+    for name in names:
+        if (out / name).exists():
+            shutil.copy2(out / name, kept)
+    try:
+        for name in names:
+            (stage / name).replace(out / name)
+    except OSError:
+        for old in kept.iterdir():
+            old.replace(out / old.name)
+        raise
+
+
+def _tell(written: Path, card: figures.Json) -> None:
+    rows = {"float": card["float"]}
+    rows |= {f"int8 {name} {row['version']}": row for name, row in card["int8"].items()}
+    print(
+        f"{written}: {card['bytes'] / 1024:.0f} KiB, {card['macs'] / 1e6:.1f} M MACs, {card['parameters']} parameters"
+    )
+    print(f"on {card['data']['measured_on']}, unsure below {card['unsure_below']}:")
+    for name, row in rows.items():
+        print(
+            f"  {name:30} accuracy {row['accuracy']:.1%}, macro recall {row['macro_recall']:.1%}, ece {row['ece']:.3f}"
+        )
