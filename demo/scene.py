@@ -153,14 +153,14 @@ def video(path: Path) -> Path:
     return path
 
 
-def moving() -> Iterator[np.ndarray]:
-    """The pictures of one loop of the scene, (HEIGHT, WIDTH, 3) uint8 bgr, RATE_HZ a second."""
+def moving(rate_hz: float = RATE_HZ) -> Iterator[np.ndarray]:
+    """The pictures of one loop of the scene, (HEIGHT, WIDTH, 3) uint8 bgr, `rate_hz` a second."""
     room = _classroom()
     seats = _seats()
-    for number in range(round(LOOP_S * RATE_HZ)):
+    for number in range(round(LOOP_S * rate_hz)):
         picture = room.copy()
         for seat in seats:
-            seat.draw(picture, number / RATE_HZ)
+            seat.draw(picture, number / rate_hz)
         yield picture
 
 
