@@ -1,0 +1,118 @@
+"""What came from the broker to what goes into the store: read, or complained about. No clock, no I/O."""
+
+import json
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from contract.message import HORIZON_S, CountsMessage, Health, MessageError, State
+from contract.payload import is_count, is_hex8
+from contract.topics import Device, TopicError, parse
+
+AHEAD_S = 3600.0
+"""A frame from further in the future is stored as it is, but somebody should look at a clock."""
+_HOPELESS = ("field", "counts")
+"""Reasons for which the same bytes will be refused for ever, by any aggregator of this schema."""
+
+
+class Item(NamedTuple):
+    """One message as the broker gave it."""
+
+    topic: str
+    payload: bytes
+    received: float
+    """Seconds since 1970, by the aggregator's clock."""
+
+
+class Arrival(NamedTuple):
+    """One readable message of a device's `counts` topic."""
+
+    device: Device
+    message: CountsMessage
+    received: float
+
+
+class Name(NamedTuple):
+    """What names a counts message for ever: all but `received`."""
+
+    device: Device
+    boot: str
+    seq: int
+    received: float
+    """As in Arrival."""
+
+
+@dataclass(frozen=True, slots=True)
+class Complaint:
+    """One message that was dropped, or looked at twice."""
+
+    reason: str
+    """One of MessageError's reasons, or topic, too_old, ahead; only `ahead` is not dropped."""
+    topic: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction commits."""
+
+    counts: list[Arrival] = field(default_factory=list)
+    settled: list[Name] = field(default_factory=list)
+    """Refused for good: confirmed without being counted, or the device would send them again for ever."""
+    states: dict[Device, tuple[State, float]] = field(default_factory=dict)
+    """The newest of each device, and when it came."""
+    healths: dict[Device, tuple[Health, float]] = field(default_factory=dict)
+    """The same."""
+    complaints: list[Complaint] = field(default_factory=list)
+
+
+def read(items: list[Item]) -> Batch:
+    """Everything readable in `items`, and a complaint for every one that is not."""
+    batch = Batch()
+    for item in items:
+        try:
+            device, kind = parse(item.topic)
+        except TopicError as error:
+            batch.complaints.append(Complaint("topic", item.topic, str(error)))
+            continue
+        try:
+            _read_one(batch, device, kind, item)
+        except MessageError as error:
+            batch.complaints.append(Complaint(error.reason, item.topic, str(error)))
+            if kind == "counts" and error.reason in _HOPELESS:
+                batch.settled.extend(_name(device, item))
+    return batch
+
+
+def _read_one(batch: Batch, device: Device, kind: str, item: Item) -> None:
+    if kind == "counts":
+        message = CountsMessage.from_json(item.payload)
+        complaint = _untimely(message, item)
+        if complaint:
+            batch.complaints.append(complaint)
+        if complaint is None or complaint.reason == "ahead":
+            batch.counts.append(Arrival(device, message, item.received))
+    elif kind == "state":
+        batch.states[device] = (State.from_json(item.payload), item.received)
+    elif kind == "health":
+        batch.healths[device] = (Health.from_json(item.payload), item.received)
+    else:
+        raise MessageError("topic", f"nothing is subscribed to {kind}")
+
+
+def _untimely(message: CountsMessage, item: Item) -> Complaint | None:
+    """What is wrong with the message's time; a clock that is not synchronised makes no claim about it."""
+    if not message.synced:
+        return None
+    age_s = item.received - max(frame.t for frame in message.frames).timestamp()
+    if age_s > HORIZON_S:
+        return Complaint("too_old", item.topic, f"its newest frame is {age_s / 86400:.1f} days old")
+    if age_s < -AHEAD_S:
+        return Complaint("ahead", item.topic, f"its newest frame is {-age_s / 3600:.1f} hours in the future")
+    return None
+
+
+def _name(device: Device, item: Item) -> list[Name]:
+    """The name of a message that cannot be read otherwise, if that much can be read."""
+    fields = json.loads(item.payload)
+    boot, seq = fields.get("boot"), fields.get("seq")
+    return [Name(device, boot, seq, item.received)] if is_hex8(boot) and is_count(seq) else []

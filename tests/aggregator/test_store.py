@@ -1,0 +1,293 @@
+"""Rules of the store."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aggregator.batch import Arrival, Batch, read
+from aggregator.store_sqlite import Store, StoreError
+from aggregator.window import Key
+from contract.message import HORIZON_S, CountsMessage, Health, State, Withheld, utc
+from contract.topics import Device
+
+BOOT = "9f3a2c41"
+
+
+def health(now, outbox_first, **changes):
+    """A health of a device that is well, holding from `outbox_first` on."""
+    values = dict.fromkeys(Health.__dataclass_fields__, 0) | {
+        "t": utc(now),
+        "boot": BOOT,
+        "frame_age_s": None,
+        "latency_ms": {"detect": (50.0, 61.0)},
+        "outbox_dropped": {},
+        "outbox_first": outbox_first,
+        "confirm": "stored",
+        "temperature_c": None,
+        "throttled": None,
+    }
+    return Health(**values | changes)
+
+
+def happy(store, now, **options):
+    """Happy faces in the room around `now`."""
+    return sum(sums.counts[3] for _, sums in store.windows("school", "r1", int(now) - 100, int(now) + 100, **options))
+
+
+def test_a_message_is_counted_once_however_often_it_comes(store, keep, message, now):
+    """In one batch, in two, and after others: the same name counts once."""
+    keep(message(0), message(0))
+    keep(message(1))
+    again = keep(message(0), message(1), message(2))
+
+    assert happy(store, now) == 3
+    assert (again.fresh, again.duplicates) == (1, 2)
+
+
+def test_boots_have_a_seq_each(store, keep, message, now):
+    """After a restart of the daemon seq begins at 0 and is not a duplicate."""
+    keep(message(0), message(0, boot="00000001"))
+
+    assert happy(store, now) == 2
+
+
+def test_rooms_and_models_have_windows_of_their_own(store, item, message, now, device):
+    """Nothing of one room, device or model is added to another's."""
+    other_model = replace(message(1), model="00000000")
+    neighbour = Device("school", "r2", "cam")
+
+    store.commit(read([item(device, message(0)), item(device, other_model), item(neighbour, message(0))]))
+
+    assert len(store.windows("school", "r1", 0, int(now) + 100)) == 2
+    assert len(store.windows("school", "r2", 0, int(now) + 100)) == 1
+
+
+def test_a_window_comes_back_as_it_was_summed(store, keep, message, counted, now):
+    """Every sum survives the file, each in its place."""
+    keep(message(0, counted(now, 1, 2, 3, 4, 5, 6, 7, unsure=8), Withheld(t=utc(now))))
+
+    ((key, sums),) = store.windows("school", "r1", int(now), int(now) + 10)
+
+    assert key == Key("school", "r1", "cam", "3f9c1a77", int(now))
+    assert (sums.frames, sums.withheld, sums.faces, sums.unsure) == (2, 1, 36, 8)
+    assert sums.counts == (1, 2, 3, 4, 5, 6, 7)
+    assert sums.expected == (90, 190, 290, 390, 490, 590, 690)
+
+
+def test_unsynced_windows_are_shown_only_to_who_asks(store, keep, message, now):
+    """Frames of a clock that is not set are stored, but no part of a lesson."""
+    keep(message(0, synced=False))
+
+    assert happy(store, now) == 0
+    assert happy(store, now, unsynced=True) == 1
+
+
+def test_stored_stops_below_the_first_gap(store, keep, message, device):
+    """The device deletes what is at or below the mark, so nothing missing may lie there."""
+    keep(message(1), message(2))
+    assert store.stored(device) == {}
+
+    keep(message(0), message(4))
+    assert store.stored(device) == {BOOT: 2}
+
+    keep(message(3))
+    assert store.stored(device) == {BOOT: 4}
+
+
+def test_a_gap_that_the_device_gave_up_is_closed_by_its_health(store, keep, message, device, now):
+    """What the outbox no longer holds will never come, and must not make it send the rest for ever."""
+    keep(message(0), message(5), message(6))
+    store.commit(Batch(healths={device: (health(now, {BOOT: 5}), now)}))
+
+    assert store.stored(device) == {BOOT: 6}
+
+
+def test_a_new_store_begins_where_the_outbox_begins(store, keep, message, device, now):
+    """Behind another aggregator's store, seq 0 to 99 will never come."""
+    keep(message(100), message(102))
+    store.commit(Batch(healths={device: (health(now, {BOOT: 100}), now)}))
+
+    assert store.stored(device) == {BOOT: 100}
+
+
+def test_closing_a_gap_does_not_refuse_what_was_under_way(store, keep, message, device, now):
+    """With PUBACK for confirmation, messages wait in the broker that the outbox holds no longer."""
+    store.commit(Batch(healths={device: (health(now, {BOOT: 10}), now)}))
+    keep(message(3))
+
+    assert happy(store, now) == 1
+
+
+def test_an_older_health_does_not_open_a_gap_again(store, keep, message, device, now):
+    """What the broker retained may be older than what was said meanwhile."""
+    keep(message(8))
+    store.commit(Batch(healths={device: (health(now, {BOOT: 8}), now)}))
+    store.commit(Batch(healths={device: (health(now, {BOOT: 2}), now)}))
+
+    assert store.stored(device) == {BOOT: 8}
+
+
+def test_a_settled_message_is_confirmed_and_not_counted(store, device, item, message, now):
+    """What can never be read must not hold back the confirmation of all that follows."""
+    poison = item(device, message(1))
+    poison = poison._replace(payload=poison.payload.replace(b'"faces":1', b'"faces":9'))
+    store.commit(read([item(device, message(0)), poison, item(device, message(2))]))
+
+    assert store.stored(device) == {BOOT: 2}
+    assert happy(store, now) == 2
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30)), max_size=12), max_size=8))
+def test_any_order_and_repetition_gives_the_truth(batches):
+    """Totals are those of the distinct names, and the mark is the last one before the first gap."""
+    device, names = Device("school", "r1", "cam"), set()
+    with TemporaryDirectory() as folder, Store(Path(folder) / "store.sqlite") as store:
+        for batch in batches:
+            arrivals = [arrival(device, f"0000000{boot}", seq) for boot, seq in batch]
+            store.commit(Batch(counts=arrivals))
+            names |= set(batch)
+
+        windows = dict(store.windows("school", "r1", 0, 1000))
+        marks = store.stored(device)
+
+    truth = Counter(seq // 10 * 10 for _, seq in names)
+    assert {key.start: sums.frames for key, sums in windows.items()} == truth
+    for boot in range(3):
+        missing = next(seq for seq in range(32) if (boot, seq) not in names)
+        assert marks.get(f"0000000{boot}", -1) == missing - 1
+
+
+def arrival(device, boot, seq):
+    """A message whose one frame lies in second `seq`."""
+    message = CountsMessage(boot=boot, seq=seq, model=None, synced=True, frames=(Withheld(t=utc(seq)),))
+    return Arrival(device, message, 0.0)
+
+
+def test_states_survive_and_keep_the_time_they_came(store, device, now):
+    """A state that the broker retained and gives again did not happen again."""
+    ready = State(state="ready", reason="", version="0.1", model=None, min_faces=5, boot=BOOT)
+    store.commit(Batch(states={device: (ready, now)}))
+    store.commit(Batch(states={device: (ready, now + 60)}))
+    assert (store.states()[device].state, store.states()[device].state_at) == (ready, now)
+
+    store.commit(Batch(states={device: (replace(ready, state="lost"), now + 90)}))
+    assert store.states()[device].state_at == now + 90
+    assert store.states()[device].health is None
+
+
+def test_health_survives(store, device, now):
+    """Pages read the newest health from the store."""
+    said = health(now, {BOOT: 4}, temperature_c=61.5)
+    store.commit(Batch(healths={device: (said, now)}))
+
+    assert store.states()[device].health == said
+
+
+def test_retention_forgets_by_the_day_of_storing(store, keep, message, counted, now):
+    """Old windows go, young ones stay, and a device's wrong clock changes neither."""
+    keep(message(0))
+    keep(message(1, counted(now + 10 * 365 * 86400, 0, 0, 0, 1)))
+    keep(message(2, counted(now + 30 * 86400, 0, 0, 0, 1)), received=now + 30 * 86400)
+
+    assert store.expire(now + 31 * 86400, retention_days=10) == 2
+    assert happy(store, now) == 0
+    assert happy(store, now + 30 * 86400) == 1
+
+
+def test_names_are_kept_for_a_horizon(store, keep, message, device, now):
+    """Within it a message that comes again is known; long after it the row is gone."""
+    keep(message(0))
+
+    store.expire(now + HORIZON_S - 1, retention_days=10_000)
+    assert store.stored(device) == {BOOT: 0}
+
+    store.expire(now + HORIZON_S + 3 * 86400, retention_days=10_000)
+    assert store.stored(device) == {}
+
+
+def test_a_store_of_a_newer_version_is_refused(tmp_path):
+    """An older aggregator must not touch tables that it does not understand."""
+    path = tmp_path / "store.sqlite"
+    Store(path).__exit__()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+
+    with pytest.raises(StoreError, match=r"store\.sqlite: a store of version 99.*only up to 1"):
+        Store(path)
+
+
+@pytest.mark.parametrize("content", [b"Dear diary, " * 1000, None], ids=["text", "another SQLite file"])
+def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path, content):
+    """A wrong path in the configuration must not cost another program's data."""
+    path = tmp_path / "store.sqlite"
+    if content is None:
+        with sqlite3.connect(path) as db:
+            db.execute("CREATE TABLE diary (day)")
+    else:
+        path.write_bytes(content)
+    before = path.read_bytes()
+
+    with pytest.raises(StoreError, match=r"store\.sqlite: "):
+        Store(path)
+    assert path.read_bytes() == before
+
+
+def test_a_reader_makes_no_store(tmp_path):
+    """A report for a path that is wrong is an error, not an empty lesson."""
+    with pytest.raises(StoreError, match="missing"):
+        Store(tmp_path / "missing.sqlite", writable=False)
+
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_reader_sees_what_is_committed_while_the_writer_runs(store, keep, message, tmp_path, now):
+    """Reports are made while the aggregator runs."""
+    keep(message(0))
+
+    with Store(tmp_path / "store.sqlite", writable=False) as reader:
+        assert happy(reader, now) == 1
+        keep(message(1))
+        assert happy(reader, now) == 2
+
+
+def test_a_commit_survives_kill_9(tmp_path, now):
+    """What was committed before SIGKILL is there, whole batches only."""
+    script = """
+import sys
+from aggregator.batch import Arrival, Batch
+from aggregator.store_sqlite import Store
+from contract.message import CountsMessage, Withheld, utc
+from contract.topics import Device
+from pathlib import Path
+device, seq = Device("school", "r1", "cam"), 0
+store = Store(Path(sys.argv[1]))
+while True:
+    names = range(seq, seq + 10)
+    frames = (Withheld(t=utc(0)),)
+    messages = [CountsMessage(boot="9f3a2c41", seq=n, model=None, synced=True, frames=frames) for n in names]
+    store.commit(Batch(counts=[Arrival(device, message, 0.0) for message in messages]))
+    seq += 10
+    print(seq, flush=True)
+"""
+    path = tmp_path / "store.sqlite"
+    with subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE, text=True) as writer:
+        told = [int(next(writer.stdout)) for _ in range(20)][-1]
+        os.kill(writer.pid, signal.SIGKILL)
+        told = [told, *(int(line) for line in writer.stdout)][-1]
+
+    with Store(path) as store:
+        ((_, sums),) = store.windows("school", "r1", 0, 10)
+        mark = store.stored(Device("school", "r1", "cam"))[BOOT]
+    assert sums.frames == mark + 1
+    assert sums.frames % 10 == 0
+    assert sums.frames - told in (0, 10)
