@@ -1,0 +1,238 @@
+"""Real hosts on one machine: each boots systemd from an overlay root, in a network namespace with its own address.
+
+Nothing but a switch connects them: no internet, no shared files. Needs root.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+TOOLS = ("systemd-nspawn", "mmdebstrap", "ip", "ssh", "ssh-keygen")
+"""Packages systemd-container, mmdebstrap, iproute2, openssh-client."""
+SWITCH = "cp-lab"
+"""The controller's network namespace; the switch is in it."""
+CONTROLLER = "10.77.0.1"
+_PACKAGES = (
+    "systemd,systemd-sysv,libpam-systemd,dbus,openssh-server,python3,python3-venv,python3-apt,iproute2,ca-certificates,"
+    "openssl,procps"
+)
+_BROKER_PACKAGES = ("mosquitto", "mosquitto-clients")
+_MIRROR = os.environ.get("LAB_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+_REBOOTED = 133
+"""systemd-nspawn's exit status when the host wants to boot again."""
+# Without bpf() inside, IPAddressDeny and DeviceAllow of a unit silently do nothing.
+_NSPAWN = (
+    "--boot",
+    "--quiet",
+    "--register=no",
+    "--keep-unit",
+    "--resolv-conf=off",
+    "--timezone=off",
+    "--link-journal=no",
+    "--console=pipe",
+    "--system-call-filter=bpf",
+    "--capability=CAP_BPF,CAP_NET_ADMIN,CAP_PERFMON",
+)
+
+
+def missing() -> str:
+    """Why no lab can be built here; "" where it can."""
+    if os.geteuid() != 0:
+        return "hosts need root"
+    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
+    return f"{', '.join(absent)} not installed" if absent else ""
+
+
+def call(*command: str | Path, check: bool = True, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
+    """Run a command; its output is kept, and shown where it fails."""
+    done = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, check=False, timeout=timeout_s
+    )
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return done
+
+
+def wait_for(what: str, seen: Callable[[], object], timeout_s: float = 60, every_s: float = 0.3) -> object:
+    """The first truthy answer of `seen`; AssertionError naming `what` after the time."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        answer = seen()
+        if answer:
+            return answer
+        time.sleep(every_s)
+    raise AssertionError(f"not within {timeout_s:.0f} s: {what}")
+
+
+def root_of(suite: str, cache: Path) -> Path:
+    """The folder of a Debian suite's root, made on first use (a minute) and kept.
+
+    What a broker needs lies in its package cache, as on a school's mirror; nothing of it is installed.
+    """
+    root = cache / suite
+    if not root.exists():
+        new = cache / f"{suite}.new"
+        shutil.rmtree(new, ignore_errors=True)
+        cache.mkdir(parents=True, exist_ok=True)
+        call(
+            "mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", suite, new, _MIRROR, timeout_s=1200
+        )
+        shutil.copy("/etc/resolv.conf", new / "etc/resolv.conf")
+        call("chroot", new, "apt-get", "update", "-qq")
+        fetch = ("apt-get", "install", "-qq", "--yes", "--download-only", "--no-install-recommends")
+        call("chroot", new, *fetch, *_BROKER_PACKAGES)
+        (new / "etc/resolv.conf").unlink()
+        new.rename(root)
+    return root
+
+
+@dataclass(slots=True)
+class Host:
+    """One machine of the lab."""
+
+    name: str
+    number: int
+    suite: str
+    folder: Path
+    key: Path
+    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+
+    @property
+    def address(self) -> str:
+        """Its address on the lab's switch."""
+        return f"10.77.0.{10 + self.number}"
+
+    @property
+    def root(self) -> Path:
+        """Its root folder, seen from here."""
+        return self.folder / "root"
+
+    def connect(self) -> None:
+        """Give it a network namespace and a cable to the switch."""
+        call("ip", "netns", "add", self._space)
+        call("ip", "-n", self._space, "link", "set", "lo", "up")
+        cable = ("ip", "-n", SWITCH, "link", "add", f"port{self.number}", "type", "veth")
+        call(*cable, "peer", "name", "host0", "netns", self._space)
+        call("ip", "-n", SWITCH, "link", "set", f"port{self.number}", "master", "br0", "up")
+        call("ip", "-n", self._space, "addr", "add", f"{self.address}/24", "dev", "host0")
+        call("ip", "-n", self._space, "link", "set", "host0", "up")
+
+    def install(self, base: Path) -> None:
+        """A fresh disk: an overlay over `base`, with the controller's key."""
+        for part in ("upper", "work", "root"):
+            (self.folder / part).mkdir(parents=True)
+        layers = f"lowerdir={base},upperdir={self.folder}/upper,workdir={self.folder}/work"
+        call("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
+        (self.root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
+        authorized = self.root / "root/.ssh/authorized_keys"
+        authorized.write_text(self.key.with_suffix(".pub").read_text())
+        authorized.chmod(0o600)
+        (self.root / "etc/hostname").write_text(f"{self.name}\n")
+        (self.root / "etc/machine-id").write_text("")
+
+    def start(self) -> None:
+        """Switch it on; a reboot inside boots it again."""
+        nspawn = ["systemd-nspawn", f"--directory={self.root}", f"--machine={self.name}", *_NSPAWN]
+        nspawn.append(f"--network-namespace-path=/run/netns/{self._space}")
+        supervise = f'while "$@"; [ $? = {_REBOOTED} ]; do :; done'
+        with (self.folder / "console.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                ["bash", "-c", supervise, "supervise", *nspawn],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "UNIFIED_CGROUP_HIERARCHY": "1"},
+                start_new_session=True,
+            )
+
+    def cut_power(self) -> None:
+        """Kill everything that runs on it, at once; what it has not synced stays in this machine's page cache."""
+        if self.process is None:
+            return
+        self.process.kill()
+        for pid in call("ip", "netns", "pids", self._space).stdout.split():
+            try:
+                os.kill(int(pid), signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        self.process.wait(10)
+        wait_for(f"{self.name} to be dead", lambda: not call("ip", "netns", "pids", self._space).stdout.split())
+        self.process = None
+
+    def remove(self) -> None:
+        """Take it away; its disk stays in the run's folder until that goes."""
+        self.cut_power()
+        call("umount", "--lazy", self.root, check=False)
+        call("ip", "netns", "del", self._space, check=False)
+
+    def run(self, command: str, *, check: bool = True) -> str:
+        """What a shell command, over ssh as root, writes to its output."""
+        ssh = ("ip", "netns", "exec", SWITCH, "ssh", *ssh_options(self.key), f"root@{self.address}")
+        return call(*ssh, command, check=check).stdout
+
+    def wait_up(self, timeout_s: float = 60) -> None:
+        """Wait until ssh answers."""
+        wait_for(f"ssh on {self.name}", lambda: self.run("echo up", check=False).strip() == "up", timeout_s)
+
+    def booted_at(self) -> str:
+        """The boot's id: another one after a reboot. /proc's own is this machine's."""
+        return self.run("systemctl show --property=UserspaceTimestampMonotonic --value").strip()
+
+    def main_pid(self, unit: str) -> int:
+        """The unit's main process, in the host's numbering; 0 if it does not run."""
+        return int(self.run(f"systemctl show --property=MainPID --value {unit}").strip() or 0)
+
+    @property
+    def _space(self) -> str:
+        return f"cp-{self.name}"
+
+
+def ssh_options(key: Path) -> Sequence[str]:
+    """How the controller reaches hosts that are new each time."""
+    options = ("StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=5")
+    return ("-i", str(key), *(part for option in options for part in ("-o", option)))
+
+
+@contextmanager
+def lab(folder: Path, cache: Path, suites: dict[str, str]) -> Iterator[dict[str, Host]]:
+    """Boot one host per name -> suite; everything is gone afterwards but `folder` and the cached roots."""
+    key = folder / "key"
+    call("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+    hosts = {
+        name: Host(name, number, suite, folder / name, key)
+        for number, (name, suite) in enumerate(suites.items(), start=1)
+    }
+    try:
+        _switch()
+        for host in hosts.values():
+            host.connect()
+            host.install(root_of(host.suite, cache))
+            host.start()
+        for host in hosts.values():
+            host.wait_up()
+        yield hosts
+    finally:
+        for host in hosts.values():
+            host.remove()
+        call("ip", "netns", "del", SWITCH, check=False)
+
+
+def _switch() -> None:
+    left = re.findall(r"^cp-\S+", call("ip", "netns").stdout, re.MULTILINE)
+    if left:
+        raise AssertionError(f"network namespaces of another run are here: {', '.join(left)} (ip netns del NAME)")
+    call("ip", "netns", "add", SWITCH)
+    for command in (
+        "link set lo up",
+        "link add br0 type bridge",
+        f"addr add {CONTROLLER}/24 dev br0",
+        "link set br0 up",
+    ):
+        call("ip", "-n", SWITCH, *command.split())
