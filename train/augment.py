@@ -52,7 +52,7 @@ def augment(face: np.ndarray, settings: Augmentation, rng: np.random.Generator) 
         )
     face = _light(face, settings, rng)
     if rng.random() < settings.noise:
-        face = _clip(face + rng.normal(0, rng.uniform(2, 12), face.shape))
+        face = noise(face, rng.uniform(2, 12), rng)
     if rng.random() < settings.jpeg:
         face = jpeg(face, int(rng.integers(20, 81)))
     if rng.random() < settings.erase:
@@ -85,6 +85,11 @@ def light(face: np.ndarray, contrast: float, brightness: float) -> np.ndarray:
     """Contrast as a factor around the face's mean, then brightness added."""
     mean = float(face.mean())
     return _clip((face.astype(np.float32) - mean) * contrast + mean + brightness)
+
+
+def noise(face: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
+    """With a sensor's Gaussian noise."""
+    return _clip(face + rng.normal(0, sigma, face.shape))
 
 
 def jpeg(face: np.ndarray, quality: int) -> np.ndarray:
