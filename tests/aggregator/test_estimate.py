@@ -1,0 +1,70 @@
+"""Properties of the estimate."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregator.estimate import estimate, on_simplex
+
+CONFUSION = tuple(tuple(0.64 if i == j else 0.06 for j in range(7)) for i in range(7))
+PERFECT = tuple(tuple(float(i == j) for j in range(7)) for i in range(7))
+MIXES = st.lists(st.floats(0, 50), min_size=7, max_size=7).filter(lambda values: sum(values) > 0.01)
+
+
+@given(MIXES, st.floats(0.5, 5000), st.sampled_from([CONFUSION, PERFECT]))
+@settings(deadline=None)
+def test_an_estimate_is_a_mix_inside_its_interval(expected, faces, confusion):
+    """Shares are not negative and sum to 1; each lies in its interval, which lies in 0 to 1."""
+    found = estimate(expected, faces, confusion)
+
+    assert sum(found.mix) == pytest.approx(1)
+    assert all(
+        0 <= low <= share + 1e-9 and share <= high + 1e-9 and high <= 1
+        for share, low, high in zip(found.mix, found.low, found.high, strict=True)
+    )
+
+
+@given(MIXES)
+@settings(deadline=None)
+def test_a_known_confusion_is_undone(true):
+    """With very many faces the true mix comes back from what the confusion made of it, to what a card is worth."""
+    true = np.array(true) / sum(true)
+
+    found = estimate(true @ np.array(CONFUSION), 1e6, CONFUSION)
+
+    assert found.mix == pytest.approx(true, abs=0.05)
+
+
+def test_the_interval_narrows_with_people():
+    """400 faces say more than 25, and 25 more than 5."""
+    widths = [
+        sum(found.high) - sum(found.low)
+        for found in (estimate((1, 1, 1, 5, 1, 1, 4), faces, CONFUSION) for faces in (5, 25, 400))
+    ]
+
+    assert widths[0] > 1.2 * widths[1] > 1.2 * 1.2 * widths[2]
+
+
+def test_the_scale_of_expected_does_not_matter():
+    """Sums over a lesson and means per frame give the same."""
+    values = np.array([1, 1, 1, 5, 1, 1, 4.0])
+
+    assert estimate(values, 14, CONFUSION).mix == pytest.approx(estimate(values * 1000, 14, CONFUSION).mix)
+
+
+@pytest.mark.parametrize(("expected", "faces"), [((0,) * 7, 10), ((1,) * 7, 0)])
+def test_no_face_has_no_mix(expected, faces):
+    """An estimate of nothing is refused, not invented."""
+    with pytest.raises(ValueError, match="no mix"):
+        estimate(expected, faces, CONFUSION)
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=9))
+def test_on_simplex_gives_shares_and_leaves_shares_alone(values):
+    """It projects: the result is a mix, and a mix is its own result."""
+    shares = on_simplex(np.array(values))
+
+    assert shares.min() >= 0
+    assert shares.sum() == pytest.approx(1)
+    assert on_simplex(shares) == pytest.approx(shares)

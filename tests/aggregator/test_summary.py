@@ -1,0 +1,177 @@
+"""Windows to mix and summary."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from aggregator.mix import mix_of
+from aggregator.summary import Summary, lesson_of, recent_of, summarize
+from aggregator.window import Key, Sums
+from contract.card import ModelCard
+from contract.labels import EMOTIONS
+from contract.message import MessageError, State
+from contract.topics import Room
+
+ROOM = Room("north", "r101")
+MODEL = "3f9c1a77"
+CARD = ModelCard(
+    sha256=MODEL * 8,
+    unsure_below=0.4,
+    soft_confusion=tuple(tuple(0.7 if i == j else 0.05 for j in range(7)) for i in range(7)),
+    hard_confusion=tuple(tuple(7.0 if i == j else 0.5 for j in range(7)) for i in range(7)),
+    document={},
+)
+
+
+def row(start, *, device="cam1", frames=10, withheld=0, happy=6, neutral=4, unsure=1, model=MODEL, synced=True):
+    """A window whose frames show all the same: happy, neutral and unsure faces."""
+    read = frames - withheld
+    counts = tuple({"happy": happy, "neutral": neutral}.get(label, 0) * read for label in EMOTIONS)
+    sums = Sums(
+        frames, withheld, (happy + neutral + unsure) * read, unsure * read, counts, tuple(c * 100 for c in counts)
+    )
+    return Key("north", "r101", device, model, start, synced), sums
+
+
+def test_mix_is_per_frame_so_a_fast_camera_weighs_no_more():
+    """Ten times the frames of the same faces give the same faces."""
+    slow, fast = row(0, frames=10), row(0, frames=100, device="cam2", happy=2, neutral=8)
+
+    mix = mix_of([slow, fast], {})
+
+    assert mix.faces == pytest.approx(22)
+    assert mix.counts["happy"] == pytest.approx(8)
+    assert mix.counts["neutral"] == pytest.approx(12)
+    assert mix.unsure == pytest.approx(2 / 22)
+
+
+def test_withheld_frames_do_not_thin_the_mix():
+    """What was withheld is told as a share and left out of every average."""
+    mix = mix_of([row(0, frames=10, withheld=5)], {})
+
+    assert mix.withheld == 0.5
+    assert mix.faces == pytest.approx(11)
+
+
+def test_a_room_that_only_withholds_has_no_shares():
+    """Without one readable frame there are no counts, not zeros."""
+    mix = mix_of([row(0, frames=10, withheld=10)], {MODEL: CARD})
+
+    assert (mix.counts, mix.estimate, mix.shares) == (None, None, None)
+
+
+def test_emotions_switched_off_leave_faces_only():
+    """A device without a model counts faces and nothing else."""
+    key, sums = row(0, model="", happy=0, neutral=0, unsure=12)
+
+    mix = mix_of([(key, sums)], {MODEL: CARD})
+
+    assert mix.faces == pytest.approx(12)
+    assert (mix.counts, mix.estimate) == (None, None)
+
+
+def test_an_unknown_model_gives_raw_counts_only():
+    """An estimate needs the card of every model that read a face."""
+    rows = [row(0), row(10, model="00000000")]
+
+    assert mix_of(rows, {MODEL: CARD}).estimate is None
+    assert mix_of(rows, {MODEL: CARD}).shares["happy"] == pytest.approx(0.6)
+    assert mix_of(rows[:1], {MODEL: CARD}).estimate is not None
+
+
+def test_a_change_of_model_leaves_one_estimate():
+    """Two models with the same card say together what one says."""
+    both = mix_of([row(0), row(10, model="00000000")], {MODEL: CARD, "00000000": CARD})
+
+    assert sum(share for share, _, _ in both.estimate.values()) == pytest.approx(1)
+    assert all(low <= share <= high for share, low, high in both.estimate.values())
+
+
+def test_more_frames_of_the_same_faces_do_not_narrow_the_interval():
+    """25 people seen a thousand times are 25 people."""
+    once, often = (mix_of([row(0, frames=frames)], {MODEL: CARD}).estimate for frames in (1, 1000))
+
+    assert all(once[label] == pytest.approx(often[label]) for label in EMOTIONS)
+
+
+def test_a_lesson_ends_at_a_gap():
+    """Windows before ten minutes without frames belong to another lesson."""
+    rows = [row(start) for start in (0, 10, 1000, 1600, 2200)]
+
+    assert [key.start for key, _ in lesson_of(rows, 2205)] == [1000, 1600, 2200]
+    assert lesson_of(rows, 2900) == []
+
+
+def test_clocks_that_cannot_be_believed_are_part_of_no_lesson():
+    """Unsynchronised windows and those of next year are left out, also of the gaps."""
+    rows = [row(0), row(500, synced=False), row(900), row(10**9)]
+
+    assert [key.start for key, _ in lesson_of(rows, 905)] == [900]
+
+
+def test_recent_is_the_last_minute():
+    """Windows older than a minute, or ahead, are not current."""
+    rows = [row(start) for start in (30, 40, 50, 90, 100, 2000)]
+
+    assert [key.start for key, _ in recent_of(rows, 103.0)] == [50, 90, 100]
+
+
+def summary(rows, now=105):
+    """A summary of these windows at `now`."""
+    state = State(state="ready", reason="", version="1", model=MODEL, min_faces=5, boot="00000001")
+    return summarize(
+        ROOM,
+        recent=recent_of(rows, now),
+        lesson=lesson_of(rows, now),
+        states={"cam1": state},
+        newest=datetime.fromtimestamp(now - 3, UTC),
+        now=datetime.fromtimestamp(now, UTC),
+        cards={MODEL: CARD},
+    )
+
+
+def test_trend_is_now_less_the_lesson():
+    """A class that turns happy trends up in happy and down in neutral."""
+    made = summary([row(0, happy=0, neutral=10), row(100, happy=10, neutral=0)])
+
+    assert made.trend["happy"] > 0.1
+    assert made.trend["neutral"] < -0.1
+    assert sum(made.trend.values()) == pytest.approx(0, abs=1e-9)
+
+
+def test_summary_survives_json():
+    """What is published is what is read back, to four decimals."""
+    made = summary([row(0), row(100)])
+
+    read = Summary.from_json(made.to_json())
+
+    assert read.to_json() == made.to_json()
+    assert (read.room, read.t, read.devices, read.age_s) == (ROOM, made.t, {"cam1": ("ready", "")}, 3.0)
+
+
+def test_a_room_that_never_spoke_has_an_empty_summary():
+    """Nothing is known, and that is what it says."""
+    made = summarize(ROOM, recent=[], lesson=[], states={}, newest=None, now=datetime.fromtimestamp(0, UTC), cards={})
+
+    assert Summary.from_json(made.to_json()) == made
+    assert (made.recent, made.lesson, made.age_s, made.trend) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b'"site":"north"', b'"site":"<b>"'),
+        (b'"schema":1', b'"schema":2'),
+        (b'"devices":{', b'"devices":{"x":1,'),
+        (b'"frames":', b'"frames":"a","x":'),
+        (b'"trend":{', b'"trend":{"joy":1,'),
+        (b'"t":"1970', b'"t":"now1970'),
+        (b'"estimate":{', b'"estimate":{"joy":1,'),
+    ],
+)
+def test_a_broken_summary_is_refused(change):
+    """Whatever is wrong, MessageError says it."""
+    broken = summary([row(0), row(100)]).to_json().replace(*change)
+
+    with pytest.raises(MessageError):
+        Summary.from_json(broken)
