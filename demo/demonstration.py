@@ -1,0 +1,119 @@
+"""One demonstration from start to end: broker, aggregator and daemon as processes, and what arrived."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from contract.topics import aggregator_state
+from demo import settings, verdict
+from demo.options import Options
+from demo.parts import Parts
+from demo.settings import DEVICE, FOLDER, ROOT, STORE
+from demo.state import wait_until_ready
+
+_READY_S = 60.0
+"""A part may take this long to start, and a first frame to arrive: a small computer under load is slow."""
+_LINE_S = 5.0
+"""Without a terminal for a live table there is one line this often."""
+_PYTHON = sys.executable
+
+
+class NothingArrivedError(RuntimeError):
+    """The aggregator has no counts; the text says why."""
+
+
+def demonstrate(options: Options, parts: Parts) -> None:
+    """Start everything, show it, and return after the options' time.
+
+    Raises:
+        PartEndedError: If a part ended by itself.
+        NotReadyError: If a part did not become ready.
+        NothingArrivedError: If no counts arrived in time.
+    """
+    began = time.monotonic()
+    _forget_the_last_one()
+    if not options.broker:
+        options = replace(options, broker=_start_broker(parts))
+    detector, why = settings.detector()
+    print(f"broker    {options.broker}\n{why}", flush=True)
+    _start_aggregator(options, parts)
+    _start_daemon(options, detector, parts)
+    _wait_for_a_frame(parts)
+    print(f"watch     mosquitto_sub -h {options.host} -p {options.port} -v -t 'classpulse/#'   (or `make watch`)")
+    print(f"counts    since {time.monotonic() - began:.1f} s after the start\n", flush=True)
+    _show(options, parts)
+    sums = verdict.arrived(STORE, DEVICE)
+    if why := verdict.complaint(sums, settings.min_faces(options)):
+        raise NothingArrivedError(why + parts.logs())
+    print(f"\narrived   {verdict.in_words(sums)}")
+
+
+def _forget_the_last_one() -> None:
+    shutil.rmtree(FOLDER / "edge", ignore_errors=True)
+    for file in FOLDER.glob(f"{STORE.name}*"):
+        file.unlink()
+
+
+def _start_broker(parts: Parts) -> str:
+    part = parts.start("broker", _PYTHON, "-m", "demo.broker", output=subprocess.PIPE)
+    address = part.process.stdout.readline().decode().strip() if part.process.stdout else ""
+    if not address:
+        part.process.wait()
+        parts.check()
+    return address
+
+
+def _start_aggregator(options: Options, parts: Parts) -> None:
+    path = FOLDER / "aggregator.toml"
+    path.write_text(settings.aggregator(options))
+    parts.start("aggregator", _PYTHON, "-m", "aggregator", "run", "--config", path)
+    wait_until_ready(options.host, options.port, aggregator_state(DEVICE.site), parts.check, _READY_S)
+
+
+def _start_daemon(options: Options, detector: str, parts: Parts) -> None:
+    path = FOLDER / "edge.toml"
+    camera = options.camera or f"file:{_class_video()}"
+    print(f"camera    {options.camera or 'a drawn class of real faces'}", flush=True)
+    path.write_text(settings.edge(options, detector, camera))
+    parts.start("edge daemon", _PYTHON, "-m", "edge", "run", "--config", path)
+    wait_until_ready(options.host, options.port, DEVICE.topic("state"), parts.check, _READY_S)
+
+
+def _class_video() -> Path:
+    """The drawn class; another version of its code draws another file."""
+    version = hashlib.sha256((ROOT / "demo" / "scene.py").read_bytes()).hexdigest()[:8]
+    path = FOLDER / f"class-{version}.mp4"
+    if not path.exists():
+        from demo.scene import video  # noqa: PLC0415 - OpenCV takes half a second to import; later starts need it not
+
+        print("drawing the class (once, some seconds)", flush=True)
+        video(path)
+    return path
+
+
+def _wait_for_a_frame(parts: Parts) -> None:
+    deadline = time.monotonic() + _READY_S
+    while not verdict.arrived(STORE, DEVICE).frames:
+        parts.check()
+        if time.monotonic() > deadline:
+            raise NothingArrivedError(f"no frame arrived at the aggregator within {_READY_S:.0f} s{parts.logs()}")
+        time.sleep(0.1)
+
+
+def _show(options: Options, parts: Parts) -> None:
+    """The live table on a terminal, else a line now and then, until the time is over."""
+    end = time.monotonic() + options.seconds if options.seconds else float("inf")
+    live = sys.stdout.isatty()
+    if live:
+        parts.show("table", _PYTHON, "-m", "aggregator", "watch", "--config", FOLDER / "aggregator.toml")
+    line = time.monotonic()
+    while (now := time.monotonic()) < end:
+        parts.check()
+        if not live and now >= line:
+            line = now + _LINE_S
+            print(f"          {verdict.in_words(verdict.arrived(STORE, DEVICE))}", flush=True)
+        time.sleep(min(0.2, max(0.0, end - now)))
