@@ -35,6 +35,22 @@ help: ## this list
 
 setup: .venv/.ready ## make .venv
 
+run: .venv/.ready ## the demonstration; CAMERA=file:…|usb:0|pi BROKER=host:port MIN_FACES=1 SECONDS=20
+	@CAMERA='$(CAMERA)' BROKER='$(BROKER)' MIN_FACES='$(MIN_FACES)' SECONDS='$(SECONDS)' .venv/bin/python -m demo
+
+watch: .venv/.ready ## every message of the running demonstration, or of BROKER=host:port
+	@broker='$(BROKER)'; [ -n "$$broker" ] || broker=$$(cat var/demo/broker 2>/dev/null) || \
+		{ echo "make: nothing to watch: start \`make run\`, or name BROKER=host:port" >&2; exit 1; }; \
+	if command -v mosquitto_sub >/dev/null; \
+		then exec mosquitto_sub -h "$${broker%:*}" -p "$${broker##*:}" -v -t 'classpulse/#'; \
+		else exec .venv/bin/python -m demo.subscribe "$$broker"; fi
+
+models: ## download YuNet's file; CLASSPULSE_MODEL_MIRROR names a folder or URL to take it from
+	@$(PYTHON) models/download.py
+
+bench: .venv/.ready ## measure the daemon's stages, memory and start on this machine
+	.venv/bin/python -m benchmarks.edge
+
 check: .venv/.ready ## format, lint, types, layers
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .

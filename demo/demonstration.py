@@ -38,6 +38,7 @@ def demonstrate(options: Options, parts: Parts) -> None:
     _forget_the_last_one()
     if not options.broker:
         options = replace(options, broker=_start_broker(parts))
+    (FOLDER / "broker").write_text(options.broker)
     detector, why = settings.detector()
     print(f"broker    {options.broker}\n{why}", flush=True)
     _start_aggregator(options, parts)

@@ -26,10 +26,10 @@ def wait_until_ready(host: str, port: int, topic: str, check: Callable[[], None]
     """
     said: list[bytes] = []
     client = paho.Client(CallbackAPIVersion.VERSION2)
-    client.on_connect = lambda *_: client.subscribe(topic, qos=1)
-    client.on_message = lambda _client, _data, message: said.append(message.payload)
+    client.on_message = lambda _client, _data, message: said.append(bytes(message.payload))
     try:
         client.connect(host, port)
+        client.subscribe(topic, qos=1)
     except OSError as error:
         raise NotReadyError(f"the broker {host}:{port} cannot be reached: {error}") from error
     deadline = time.monotonic() + within_s
