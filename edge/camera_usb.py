@@ -29,6 +29,7 @@ class UsbSensor:
         self._number = int(config.source.removeprefix("usb:"))
         self._capture = capture
         self._video: cv2.VideoCapture | None = None
+        self._period_s = 1 / config.rate_hz
         self._due_s = 0.0
 
     def start(self) -> None:
@@ -74,7 +75,8 @@ class UsbSensor:
                 continue
             decoded, image = self._video.retrieve()
             if decoded:  # a camera's first JPEG may be broken; if all are, the stall is noticed
-                self._due_s = max(self._due_s, now - 1 / self._config.rate_hz) + 1 / self._config.rate_hz
+                # on a grid, so that the mean rate holds; late by a whole period, the grid begins anew
+                self._due_s = (self._due_s if now - self._due_s < self._period_s else now) + self._period_s
                 return Frame(image, captured_s=now)
         return None
 

@@ -1,0 +1,56 @@
+"""What the edge's tests share: a model whose answer is known, YuNet's file, a real face."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from edge.config import DetectorConfig
+from edge.detector import YUNET_SHA256
+from edge.frame import Frame
+
+ROOT = Path(__file__).parents[2]
+_YUNET = "yunet_n_640_640.onnx"
+
+
+@pytest.fixture
+def brightness_model(tmp_path: Path) -> Path:
+    """A copy of the model whose label follows a face's mean brightness, with its card."""
+    for name in ("brightness_int8.tflite", "brightness_int8.json"):
+        shutil.copy(ROOT / "tests" / "data" / name, tmp_path)
+    return tmp_path / "brightness_int8.tflite"
+
+
+@pytest.fixture(scope="session")
+def yunet_file() -> Path:
+    """YuNet's file from CLASSPULSE_MODEL_MIRROR or `make models`."""
+    for folder in (os.environ.get("CLASSPULSE_MODEL_MIRROR", ""), ROOT / "models"):
+        path = Path(folder, _YUNET)
+        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == YUNET_SHA256:
+            return path
+    pytest.skip(f"{_YUNET} is not there: run `make models` or set CLASSPULSE_MODEL_MIRROR to its folder")
+
+
+@pytest.fixture(params=["yunet", "haar"])
+def detector_config(request: pytest.FixtureRequest) -> DetectorConfig:
+    """Each detector's configuration."""
+    if request.param == "haar":
+        return DetectorConfig(name="haar")
+    return DetectorConfig(name="yunet", model=request.getfixturevalue("yunet_file"))
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> Frame:
+    """A picture of one real face, whose box is near (180, 65, 270, 175)."""
+    data = pytest.importorskip("skimage.data")
+    return Frame(cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR), captured_s=0.0)
+
+
+@pytest.fixture
+def grey_frame() -> Frame:
+    """A picture of no face."""
+    return Frame(np.full((480, 640, 3), 90, np.uint8), captured_s=0.0)

@@ -1,0 +1,50 @@
+"""One process at a time at the camera."""
+
+import subprocess
+import sys
+
+import pytest
+
+from edge.lock import RunningError, only_one
+
+HOLD = """
+import pathlib, sys, time
+from edge.lock import only_one
+with only_one(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_second_holder_is_refused_and_told_the_file(tmp_path):
+    """The first goes on undisturbed."""
+    with only_one(tmp_path / "state"):
+        with pytest.raises(RunningError, match=r"running\.lock: held by another process"):
+            only_one(tmp_path / "state").__enter__()
+        with pytest.raises(RunningError):
+            only_one(tmp_path / "state").__enter__()
+
+
+def test_the_lock_ends_with_its_holder(tmp_path):
+    """After `with` it is free again."""
+    with only_one(tmp_path):
+        pass
+
+    with only_one(tmp_path):
+        pass
+
+
+def test_a_killed_holder_leaves_nothing_behind(tmp_path):
+    """Between processes too, and even after SIGKILL: the kernel frees the lock."""
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(RunningError):
+            only_one(tmp_path).__enter__()
+    finally:
+        holder.kill()
+        holder.wait()
+        holder.stdout.close()
+
+    with only_one(tmp_path):
+        pass
