@@ -1,0 +1,362 @@
+"""What the outbox accepts stays until it is confirmed, whatever the disk, the broker and the power do."""
+
+import os
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from contract.message import CountsMessage, Withheld
+from edge.config import OutboxConfig
+from edge.outbox import MEMORY_BYTES, Outbox
+
+T0 = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
+OLD, NEW = "0000000a", "0000000b"
+
+
+def frames(number: int = 0) -> tuple[Withheld, ...]:
+    """One frame, `number` seconds after T0."""
+    return (Withheld(t=T0 + timedelta(seconds=number)),)
+
+
+def accept(outbox: Outbox, count: int, now: float = 0.0) -> list[bytes]:
+    """Let it accept messages; their payloads."""
+    return [outbox.accept(frames(number), None, now, synced=True).payload for number in range(count)]
+
+
+def send_live(outbox: Outbox, now: float, *, ack: bool = True) -> list[bytes]:
+    """Send what it wants to be sent from memory."""
+    payloads = []
+    while message := outbox.next_live():
+        payloads.append(message.payload)
+        outbox.sent(message.name, now)
+        if ack:
+            outbox.acked(message.name)
+    return payloads
+
+
+def send_saved(outbox: Outbox, now: float) -> list[bytes]:
+    """Send what it wants to be sent from disk."""
+    payloads = []
+    while message := outbox.next_saved(now):
+        payloads.append(message.payload)
+    return payloads
+
+
+def on_disk(path: Path) -> int:
+    """Messages in the file, as another process sees them."""
+    with sqlite3.connect(path) as db:
+        return db.execute("SELECT count(*) FROM message").fetchone()[0]
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where the outbox's file will be."""
+    return tmp_path / "outbox.sqlite"
+
+
+@pytest.fixture
+def outbox(path):
+    """A new one."""
+    return Outbox(path, OutboxConfig(), NEW, 0.0)
+
+
+def test_seq_counts_from_0_without_gaps_and_the_bytes_are_the_message(outbox):
+    """(boot, seq) names a message; its bytes are frozen at acceptance."""
+    payloads = accept(outbox, 3)
+
+    messages = [CountsMessage.from_json(payload) for payload in payloads]
+
+    assert [(m.boot, m.seq) for m in messages] == [(NEW, 0), (NEW, 1), (NEW, 2)]
+    assert send_live(outbox, 0.0) == payloads
+
+
+def test_a_message_confirmed_in_time_never_touches_the_disk(outbox, path):
+    """PUBACK within a second, `stored` within 15 s: nothing is written."""
+    accept(outbox, 5)
+    send_live(outbox, 0.1)
+    outbox.tick(14.0, away=False)
+    before = on_disk(path)
+
+    outbox.confirm({NEW: 4})
+    outbox.tick(20.0, away=False)
+
+    assert before == 0
+    assert (on_disk(path), outbox.messages, outbox.bytes) == (0, 0, 0)
+
+
+def test_a_message_without_puback_is_on_disk_within_a_second(outbox, path):
+    """What a power cut can cost is the last second."""
+    accept(outbox, 2)
+    send_live(outbox, 0.0, ack=False)
+
+    outbox.tick(0.5, away=False)
+    early = on_disk(path)
+    outbox.tick(1.0, away=False)
+
+    assert (early, on_disk(path)) == (0, 2)
+
+
+def test_a_message_without_confirmation_is_on_disk_after_15_seconds(outbox, path):
+    """PUBACK is not durability."""
+    accept(outbox, 2)
+    send_live(outbox, 0.0)
+
+    outbox.tick(14.9, away=False)
+    early = on_disk(path)
+    outbox.tick(15.0, away=False)
+
+    assert (early, on_disk(path)) == (0, 2)
+
+
+def test_while_the_broker_is_away_messages_go_to_disk_at_once(outbox, path):
+    """At once: with those of the same half second."""
+    accept(outbox, 3)
+
+    outbox.tick(0.5, away=True)
+
+    assert on_disk(path) == 3
+
+
+def test_what_earlier_boots_left_is_sent_byte_for_byte(path):
+    """A daemon that was killed finds its messages again, oldest first, unchanged."""
+    killed = Outbox(path, OutboxConfig(), OLD, 0.0)
+    payloads = accept(killed, 45)
+    killed.tick(1.0, away=True)
+
+    outbox = Outbox(path, OutboxConfig(), NEW, 0.0)
+    outbox.connected()
+
+    assert send_saved(outbox, 0.0) == payloads
+    assert outbox.messages == 45
+
+
+def test_stored_deletes_up_to_its_mark_and_no_further(path):
+    """Of each boot everything up to the mark, in memory and on disk."""
+    killed = Outbox(path, OutboxConfig(), OLD, 0.0)
+    left = accept(killed, 4)
+    killed.tick(1.0, away=True)
+    outbox = Outbox(path, OutboxConfig(), NEW, 0.0)
+    live = accept(outbox, 4)
+
+    outbox.confirm({OLD: 1, NEW: 2, "ffffffff": 9})
+    outbox.tick(0.1, away=False)
+    outbox.connected()
+
+    assert send_saved(outbox, 0.1) == left[2:]
+    assert send_live(outbox, 0.1) == live[3:]
+    assert outbox.first(0.1) == {OLD: 2, NEW: 3}
+
+
+def test_puback_confirms_only_where_so_configured(path):
+    """With confirm = "puback" that deletes by PUBACK, from memory and from disk, and does not listen to `stored`."""
+    outbox = Outbox(path, OutboxConfig(confirm="puback"), NEW, 0.0)
+    accept(outbox, 4)
+    outbox.tick(1.0, away=True)
+    accept(outbox, 1, now=1.0)
+    outbox.confirm({NEW: 4})
+    for message in [outbox.next_saved(1.0), outbox.next_saved(1.0), outbox.next_live()]:
+        assert message is not None
+        outbox.acked(message.name)
+
+    outbox.tick(1.1, away=False)
+
+    assert outbox.messages == on_disk(path) == 2
+    assert outbox.first(1.1) == {NEW: 2}
+
+
+def test_unconfirmed_messages_in_memory_are_sent_again_after_a_reconnect(outbox):
+    """PUBACK by the last connection does not count on the next."""
+    payloads = accept(outbox, 2)
+    send_live(outbox, 0.0)
+
+    outbox.connected()
+
+    assert send_live(outbox, 1.0) == payloads
+
+
+def test_unconfirmed_messages_on_disk_are_sent_again_after_a_minute(outbox):
+    """One pass over the file a minute, and not more often."""
+    payloads = accept(outbox, 30)
+    outbox.tick(1.0, away=True)
+    outbox.connected()
+    assert send_saved(outbox, 2.0) == payloads
+
+    assert send_saved(outbox, 50.0) == []
+    assert send_saved(outbox, 62.0) == payloads
+
+
+def test_a_live_message_that_was_saved_before_it_could_be_sent_does_not_wait_for_the_next_pass(outbox):
+    """A full window delays by as long as it is full, not by a minute."""
+    outbox.connected()
+    assert send_saved(outbox, 0.0) == []
+    payloads = accept(outbox, 2)
+    outbox.tick(1.0, away=False)
+
+    assert send_saved(outbox, 1.1) == payloads
+
+
+def test_the_oldest_go_when_it_is_full_and_are_counted(path):
+    """Bounded by bytes."""
+    outbox = Outbox(path, OutboxConfig(max_bytes=64 * 1024), NEW, 0.0)
+    payloads = accept(outbox, 600)
+    outbox.tick(1.0, away=True)
+    outbox.connected()
+
+    kept = send_saved(outbox, 1.0)
+
+    assert outbox.bytes <= 64 * 1024
+    assert kept == payloads[-len(kept) :]
+    assert outbox.dropped == {"size": 600 - len(kept)}
+    assert outbox.first(1.0) == {NEW: 600 - len(kept)}
+
+
+def test_what_is_too_old_goes_and_is_counted(path):
+    """Bounded by age, by the frames' own time; the aggregator would refuse it."""
+    outbox = Outbox(path, OutboxConfig(max_age_s=60), NEW, 0.0)
+    accept(outbox, 10)
+    outbox.tick(1.0, away=True, utc_s=T0.timestamp())
+
+    outbox.tick(62.0, away=True, utc_s=T0.timestamp() + 64.5)
+
+    assert outbox.dropped == {"age": 5}
+    assert outbox.messages == 5
+
+
+def test_a_wrong_clock_makes_no_message_too_old(path):
+    """The age of an unsynced message is not known, and without a synchronised clock none is."""
+    outbox = Outbox(path, OutboxConfig(max_age_s=60), NEW, 0.0)
+    outbox.accept(frames(), None, 0.0, synced=False)
+    accept(outbox, 1)
+    outbox.tick(1.0, away=True, utc_s=None)
+    outbox.tick(200.0, away=True, utc_s=None)
+    assert outbox.messages == 2
+
+    outbox.tick(300.0, away=True, utc_s=T0.timestamp() + 86400)
+
+    assert (outbox.messages, outbox.dropped) == (1, {"age": 1})
+
+
+@pytest.mark.parametrize("damage", ["noise", "truncated", "text", "other version"])
+def test_a_damaged_file_is_set_aside_and_reported_and_a_new_one_begun(path, damage):
+    """The daemon starts with whatever it finds, and says what it found."""
+    killed = Outbox(path, OutboxConfig(), OLD, 0.0)
+    accept(killed, 200)
+    killed.close(1.0)
+    whole = path.read_bytes()
+    if damage == "noise":
+        path.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
+    elif damage == "truncated":
+        path.write_bytes(whole[: len(whole) // 2])
+    elif damage == "text":
+        path.write_bytes(b"not a database, not at all" * 100)
+    else:
+        with sqlite3.connect(path) as db:
+            db.execute("PRAGMA user_version = 99")
+
+    outbox = Outbox(path, OutboxConfig(), NEW, 0.0)
+    accept(outbox, 3)
+    outbox.tick(1.0, away=True)
+
+    assert path.with_suffix(".damaged").exists()
+    assert outbox.dropped["corrupt"] >= 1
+    assert outbox.trouble == ""
+    assert on_disk(path) == 3
+
+
+def test_a_file_that_is_damaged_while_it_is_in_use_costs_only_what_was_in_it(outbox, path):
+    """The messages in memory are not lost with the file, and those in it are counted."""
+    accept(outbox, 300)
+    outbox.tick(1.0, away=True)
+    with path.open("r+b") as file:
+        file.write(os.urandom(path.stat().st_size or 100))
+    path.with_name(path.name + "-wal").write_bytes(os.urandom(50_000))
+    payloads = accept(outbox, 5, now=2.0)
+    for now in (3.0, 10.0):
+        outbox.tick(now, away=True)
+        outbox.connected()
+        kept = send_saved(outbox, now)
+
+    assert kept[-5:] == payloads
+    assert outbox.messages == len(kept)
+    assert outbox.dropped.get("corrupt", 0) + len(kept) == 305
+
+
+def test_a_payload_that_rotted_on_disk_is_given_up_and_counted(outbox, path):
+    """SQLite does not notice a changed digit; the checksum does. Wrong counts are worse than none."""
+    payloads = accept(outbox, 3)
+    outbox.tick(1.0, away=True)
+    outbox.connected()
+    with sqlite3.connect(path) as db:
+        rotten = payloads[1].replace(b"06:00:01", b"06:00:07")
+        db.execute("UPDATE message SET payload = ? WHERE payload = ?", (rotten, payloads[1]))
+
+    assert send_saved(outbox, 2.0) == [payloads[0], payloads[2]]
+    assert (outbox.dropped, outbox.messages) == ({"corrupt": 1}, 2)
+
+
+def test_without_a_usable_file_messages_stay_in_memory_are_sent_and_saved_later(tmp_path):
+    """A file that fails is told by `trouble`, tried again, and then takes what waits."""
+    folder = tmp_path / "gone"
+    outbox = Outbox(folder / "outbox.sqlite", OutboxConfig(), NEW, 0.0)
+    payloads = accept(outbox, 3)
+    outbox.tick(1.0, away=True)
+    trouble = outbox.trouble
+    outbox.connected()
+    assert send_live(outbox, 2.0, ack=False) == payloads
+    folder.mkdir()
+
+    outbox.tick(10.0, away=True)
+
+    assert "unable to open" in trouble
+    assert outbox.trouble == ""
+    assert on_disk(folder / "outbox.sqlite") == 3
+
+
+def test_memory_is_bounded_while_the_disk_cannot_be_written(tmp_path):
+    """The oldest go first and are counted as `disk`."""
+    outbox = Outbox(tmp_path / "gone" / "outbox.sqlite", OutboxConfig(), NEW, 0.0)
+    big = frames() * 1000
+    for _ in range(250):
+        outbox.accept(big, None, 0.0, synced=True)
+
+    outbox.tick(1.0, away=True)
+
+    assert outbox.bytes <= MEMORY_BYTES
+    assert outbox.dropped["disk"] == 250 - outbox.messages
+    assert outbox.first(1.0) == {NEW: outbox.dropped["disk"]}
+
+
+def test_closing_puts_everything_on_disk(outbox, path):
+    """An orderly end loses nothing, however young."""
+    accept(outbox, 3)
+
+    outbox.close(0.0)
+
+    assert on_disk(path) == 3
+
+
+def test_first_names_the_next_seq_when_nothing_waits(outbox):
+    """The aggregator then knows that nothing below will ever come again."""
+    assert outbox.first(0.0) == {NEW: 0}
+    accept(outbox, 2)
+    outbox.confirm({NEW: 1})
+
+    assert outbox.first(0.0) == {NEW: 2}
+
+
+def test_first_never_rises_because_the_file_cannot_be_read(path):
+    """Too high a mark would make the aggregator confirm what it never got."""
+    killed = Outbox(path, OutboxConfig(), OLD, 0.0)
+    accept(killed, 5)
+    killed.close(0.0)
+    outbox = Outbox(path, OutboxConfig(), NEW, 0.0)
+    accept(outbox, 5)
+    outbox.tick(1.0, away=True)
+    before = outbox.first(1.0)
+    with sqlite3.connect(path, isolation_level=None) as db:
+        db.execute("DROP TABLE message")
+
+    assert outbox.first(2.0) == before == {OLD: 0, NEW: 0}
+    assert outbox.trouble
