@@ -50,6 +50,9 @@ SELECT_WINDOWS = f"""
 SELECT {", ".join(_KEY)}, {", ".join(SUMS)} FROM windows
 WHERE site = ? AND room = ? AND start >= ? AND start < ? AND synced >= ? ORDER BY start, device, model
 """  # noqa: S608 - only constants
+SELECT_RECENT = f"""
+SELECT {", ".join((*_KEY, *SUMS))} FROM windows WHERE start >= ?1 AND day >= ?1 / 86400 - 1 AND synced
+"""  # noqa: S608 - only constants
 UPSERT_BOOT = """
 INSERT INTO boots (site, room, device, boot, floor, seen) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET floor = max(floor, excluded.floor), seen = max(seen, excluded.seen) RETURNING id

@@ -4,7 +4,7 @@ One transaction per batch. One thread writes; other connections may read at the 
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +49,8 @@ class Committed:
     """Messages that the store already held."""
     devices: frozenset[Device]
     """Those whose `stored` may have changed."""
+    windows: Mapping[Key, Sums]
+    """What was added to the windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +113,16 @@ class Store:
             self._db.executemany(sql.UPSERT_WINDOW, (_window_row(key, days[key], windows[key]) for key in windows))
             self._note_devices(batch)
         devices = {arrival.device for arrival in batch.counts} | {name.device for name in batch.settled}
-        return Committed(fresh, len(batch.counts) - fresh, frozenset(devices | batch.healths.keys()))
+        return Committed(fresh, len(batch.counts) - fresh, frozenset(devices | batch.healths.keys()), windows)
 
     def windows(self, site: str, room: str, start: int, end: int, *, unsynced: bool = False) -> list[tuple[Key, Sums]]:
         """A room's windows with `start` <= Key.start < `end`, by time; with `unsynced` of unset clocks too."""
         rows = self._rows(sql.SELECT_WINDOWS, site, room, start, end, 0 if unsynced else 1)
         return [_window(row) for row in rows]
+
+    def recent(self, since: int) -> list[tuple[Key, Sums]]:
+        """The windows of all rooms with `since` <= Key.start."""
+        return [_window(row) for row in self._rows(sql.SELECT_RECENT, since)]
 
     def stored(self, device: Device) -> dict[str, int]:
         """Boot -> the highest seq with nothing below it that the device could still send; what `stored` tells it."""

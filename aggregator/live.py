@@ -1,0 +1,106 @@
+"""What is known of the rooms now: windows of a lesson's length, states, and summaries of them. No clock."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+
+from aggregator.batch import AHEAD_S, Batch
+from aggregator.summary import LONGEST_S, Summary, lesson_of, recent_of, summarize
+from aggregator.window import Key, Sums, add
+from contract.card import ModelCard
+from contract.message import State
+from contract.payload import utc
+from contract.topics import Device, Room
+
+_LESSON_S = 10.0
+"""A long lesson's sums are added up anew this often; the last minute's at every summary."""
+_LONG = 120
+"""Windows."""
+_QUIET = 5
+"""A room in which nothing changed is summarised so many times more rarely: its frames grow older."""
+
+Windows = Mapping[Key, Sums]
+
+
+class Live:
+    """All rooms; the caller brings the time, in seconds since 1970."""
+
+    def __init__(self, every_s: float, cards: Mapping[str, ModelCard]) -> None:
+        self._every_s = every_s
+        self._cards = cards
+        self._rows: dict[Room, dict[Key, Sums]] = defaultdict(dict)
+        self._states: dict[Room, dict[str, State]] = defaultdict(dict)
+        self._newest: dict[Room, float] = {}
+        self._changed: set[Room] = set()
+        self._told: dict[Room, float] = {}
+        self._lessons: dict[Room, tuple[float, list[tuple[Key, Sums]]]] = {}
+
+    def restore(self, windows: Windows, states: Mapping[Device, State], now: float) -> None:
+        """Begin with what the store holds of the last LONGEST_S seconds."""
+        self._add(windows, now)
+        for device, state in states.items():
+            self._states[device.where][device.device] = state
+            self._changed.add(device.where)
+
+    def note(self, batch: Batch, windows: Windows, now: float) -> None:
+        """What a batch changed; `windows` is what it added."""
+        self._add(windows, now)
+        for device, (state, _) in batch.states.items():
+            self._states[device.where][device.device] = state
+            self._changed.add(device.where)
+        for arrival in batch.counts:
+            newest = max(frame.t for frame in arrival.message.frames).timestamp()
+            if arrival.message.synced and newest < now + AHEAD_S:
+                room = arrival.device.where
+                self._newest[room] = max(newest, self._newest.get(room, newest))
+
+    def due(self, now: float) -> Iterator[Summary]:
+        """The summaries that it is time to publish."""
+        for room in {*self._rows, *self._states}:
+            span = self._every_s * (1 if room in self._changed else _QUIET)
+            if now - self._told.get(room, 0.0) >= span:
+                self._told[room] = now
+                self._changed.discard(room)
+                yield self.summary(room, now)
+
+    def summary(self, room: Room, now: float) -> Summary:
+        """One room's summary."""
+        rows = self._rows[room]
+        newest = self._newest.get(room)
+        return summarize(
+            room,
+            recent=recent_of(rows.items(), now),
+            lesson=self._lesson(room, now),
+            states=self._states[room],
+            newest=None if newest is None else utc(newest),
+            now=utc(now),
+            cards=self._cards,
+        )
+
+    def _lesson(self, room: Room, now: float) -> list[tuple[Key, Sums]]:
+        """The lesson's windows, added up by device and model; at most _LESSON_S old."""
+        made, lesson = self._lessons.get(room, (float("-inf"), []))
+        rows = self._rows[room]
+        if now - made >= _LESSON_S or len(rows) < _LONG:
+            for key in [key for key in rows if key.start < now - LONGEST_S]:
+                del rows[key]
+            lesson = condensed(lesson_of(rows.items(), now))
+            self._lessons[room] = now, lesson
+        return lesson
+
+    def _add(self, windows: Windows, now: float) -> None:
+        for key, sums in windows.items():
+            room = Room(key.site, key.room)
+            self._changed.add(room)
+            if key.synced and now - LONGEST_S < key.start < now + AHEAD_S:
+                add(self._rows[room], key, sums)
+                self._newest[room] = max(float(key.start), self._newest.get(room, 0.0))
+
+
+def condensed(rows: Iterable[tuple[Key, Sums]]) -> list[tuple[Key, Sums]]:
+    """The same sums by device and model, each at its first window's start."""
+    rows = list(rows)
+    first = min((key.start for key, _ in rows), default=0)
+    sums: dict[Key, Sums] = {}
+    for key, each in rows:
+        add(sums, Key(key.site, key.room, key.device, key.model, first), each)
+    return list(sums.items())

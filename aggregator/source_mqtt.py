@@ -1,0 +1,218 @@
+"""Messages from an MQTT broker in batches, acknowledged when they are in the store. The only importer of paho here.
+
+One thread: the caller's. The network is served while the next batch is waited for, so callbacks touch nothing foreign.
+"""
+
+import logging
+import random
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Self
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.reasoncodes import ReasonCode
+
+from aggregator.batch import Item
+from aggregator.config import MqttConfig
+from contract.topics import every_device
+
+log = logging.getLogger(__name__)
+
+_QUIET_S = 0.005
+"""A batch ends when nothing more has come for so long."""
+_LONGEST_S = 0.2
+"""A batch ends when its first message has waited so long."""
+_TICK_S = 0.5
+"""Without messages the caller gets an empty batch this often, for its other duties."""
+_BACKOFF_S = (0.5, 30.0)
+"""First and greatest bound of the random wait before a reconnect."""
+_STEADY_S = 30.0
+"""A connection that lasted so long was a good one: the waits begin again at the shortest."""
+_MOST_UNSENT = 10_000
+"""Own publications that may wait; they are retained words that the next ones replace."""
+
+
+class MqttSource:
+    """A persistent session at the broker; open it with `with`."""
+
+    def __init__(self, config: MqttConfig, credentials: Path, will: tuple[str, bytes]) -> None:
+        """`will`: topic and payload that the broker publishes, retained, when this process is lost.
+
+        Raises:
+            OSError: If a file of `credentials` is needed and cannot be read.
+        """
+        self._config = config
+        self._password, self._tls = secrets(config, credentials)
+        self._will = will
+        self._client = self._new_client()
+        self._items: list[Item] = []
+        self._mids: list[int] = []
+        self._connected_at: float | None = None
+        self._failures = 0
+        self._trouble = ""
+        self._refusal = ""
+        self._retry_at = 0.0
+        self.on_connected: Callable[[], None] = lambda: None
+        """Called after every successful connection, to say again what the broker may have forgotten."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Send what waits, and say goodbye: the session stays, the last will does not come."""
+        deadline = time.monotonic() + 2.0
+        while self.connected and self._client.want_write() and time.monotonic() < deadline:
+            self._serve(0.05)
+        self._client.on_disconnect = None
+        self._client.disconnect()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us."""
+        return self._connected_at is not None
+
+    def batches(self) -> Iterator[tuple[list[Item], Callable[[], None]]]:
+        """For ever: the messages of one batch, in order, and what acknowledges them; empty ones when nothing comes."""
+        while True:
+            self._collect()
+            items, mids = self._items, self._mids
+            self._items, self._mids = [], []
+            yield items, self._acknowledgement(mids)
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        """Publish once; while the broker is away nothing is kept, because everything is said again."""
+        if self.connected:
+            self._client.publish(topic, payload, qos=1, retain=retain)
+
+    def serve(self, span_s: float) -> None:
+        """Keep the connection alive for so long without ending a batch; what comes waits for the next one."""
+        deadline = time.monotonic() + span_s
+        while (left := deadline - time.monotonic()) > 0:
+            self._serve(left)
+
+    def _collect(self) -> None:
+        started = time.monotonic()
+        while not self._items and (left := started + _TICK_S - time.monotonic()) > 0:
+            self._serve(left)
+        first = time.monotonic()
+        while 0 < len(self._items) < self._config.batch and time.monotonic() - first < _LONGEST_S:
+            before = len(self._items)
+            self._serve(_QUIET_S)
+            if len(self._items) == before:
+                return
+
+    def _serve(self, span_s: float) -> None:
+        """Wait for the network for `span_s` at most and do what there is to do."""
+        if self._client.socket() is None:
+            self._reconnect(span_s)
+            return
+        if len(self._items) >= self._config.batch:  # the store is slow: what is not read stays in the broker
+            time.sleep(min(span_s, 0.05))
+            self._client.loop_misc()
+            return
+        code = self._client.loop(span_s)
+        before = -1
+        while code == MQTTErrorCode.MQTT_ERR_SUCCESS and before < len(self._items) < self._config.batch:
+            before = len(self._items)
+            code = self._client.loop_read()
+
+    def _reconnect(self, span_s: float) -> None:
+        wait = self._retry_at - time.monotonic()
+        if wait > 0:
+            time.sleep(min(wait, span_s))
+            return
+        self._client = self._new_client()  # the old one would send its unanswered, outdated words again
+        try:
+            self._client.connect(self._config.host, self._config.port, self._config.keepalive_s)
+        except OSError as error:
+            self._back_off(f"cannot reach the broker {self._config.host}:{self._config.port}: {error}")
+
+    def _back_off(self, trouble: str) -> None:
+        """Put off the next attempt by a random time, so that not all clients of a broker come back at once."""
+        if trouble != self._trouble:
+            log.warning("%s; trying again until it answers", trouble)
+            self._trouble = trouble
+        first, most = _BACKOFF_S
+        wait = random.uniform(0, min(most, first * 2**self._failures))  # noqa: S311 - no secret
+        self._failures = min(self._failures + 1, 10)
+        self._retry_at = time.monotonic() + wait
+
+    def _acknowledgement(self, mids: list[int]) -> Callable[[], None]:
+        client = self._client
+
+        def acknowledge() -> None:
+            if client is not self._client:
+                return  # the numbers mean nothing on another connection, which gives the messages again
+            for mid in mids:
+                client.ack(mid, 1)
+
+        return acknowledge
+
+    def _new_client(self) -> paho.Client:
+        config = self._config
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, config.client_id, clean_session=False, protocol=paho.MQTTv311, manual_ack=True
+        )
+        client.will_set(*self._will, qos=1, retain=True)
+        client.max_queued_messages_set(_MOST_UNSENT)
+        client.max_inflight_messages_set(100)
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = _on_subscribe
+        client.on_message = self._on_message
+        if config.username:
+            client.username_pw_set(config.username, self._password)
+        if self._tls:
+            client.tls_set_context(self._tls)
+        return client
+
+    def _on_connect(self, client: paho.Client, _data: object, _flags: object, code: ReasonCode, _more: object) -> None:
+        if code.is_failure:
+            self._refusal = f"the broker refused the connection: {code}"
+            return
+        self._connected_at, self._trouble, self._refusal = time.monotonic(), "", ""
+        log.info("connected to the broker %s:%s", self._config.host, self._config.port)
+        client.subscribe([(every_device(kind), 1) for kind in ("counts", "state", "health")])
+        self.on_connected()
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, _more: object
+    ) -> None:
+        self._items, self._mids = [], []
+        if self._connected_at is not None and time.monotonic() - self._connected_at > _STEADY_S:
+            self._failures = 0
+        self._connected_at = None
+        self._back_off(self._refusal or f"lost the broker: {code}")
+
+    def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = "not UTF-8"
+        self._items.append(Item(topic, bytes(message.payload), time.time()))
+        if message.qos:
+            self._mids.append(message.mid)
+
+
+def _on_subscribe(_client: paho.Client, _data: object, _mid: int, codes: list[ReasonCode], _more: object) -> None:
+    if any(code.is_failure for code in codes):
+        log.error("the broker's access list refused a subscription: %s", ", ".join(map(str, codes)))
+
+
+def secrets(config: MqttConfig, credentials: Path) -> tuple[str | None, ssl.SSLContext | None]:
+    """Password and TLS context, where the configuration asks for them.
+
+    Raises:
+        OSError: If a file is missing or is not what it should be.
+    """
+    password = (credentials / "mqtt-password").read_text().strip() if config.username else None
+    if not config.tls:
+        return password, None
+    context = ssl.create_default_context(cafile=str(credentials / "ca.crt"))
+    certificate, key = credentials / "aggregator.crt", credentials / "aggregator.key"
+    if certificate.exists() and key.exists():
+        context.load_cert_chain(certificate, key)
+    return password, context
