@@ -16,9 +16,10 @@ from convert.verify import ConversionError
 from edge.detector import DetectorError
 from edge.runtime import RuntimeMissingError
 from train.data import DatasetError
+from train.origin import ModelError
 
 COMMANDS = ("verify", "conditions")
-EXPECTED = (ConversionError, DatasetError, DetectorError, ModelCardError, OSError, RuntimeMissingError)
+EXPECTED = (ConversionError, DatasetError, DetectorError, ModelCardError, ModelError, OSError, RuntimeMissingError)
 """What a user can act on; everything else is a fault of ours and ends with a traceback."""
 
 

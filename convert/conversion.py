@@ -12,7 +12,7 @@ from convert import device, document, quantize
 from convert.verify import ConversionError
 from train import figures
 from train.data import Faces, SplitMissingError, load, split_validation
-from train.model import classifier, cost
+from train.model import classifier, cost, load_classifier, logits
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Convert; the files appear together or not at all."""
     pythons = arguments.device_python or [Path(".venv/bin/python")]
-    model = quantize.load_classifier(arguments.model)
+    model = load_classifier(arguments.model)
     splits = _splits(arguments.data)
-    temperature = figures.fit_temperature(
-        splits["validation"].labels, quantize.logits(model, splits["validation"].images)
-    )
+    temperature = figures.fit_temperature(splits["validation"].labels, logits(model, splits["validation"].images))
     log.info("temperature %.3f; quantising", temperature)
     calibrated = classifier(model, temperature)
     tflite = quantize.quantize_model(calibrated, quantize.calibration_samples(splits["train"]))
@@ -58,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         held_out = "test" if "test" in splits else "validation"
         measured = document.Measurements(
             held_out,
-            figures.softmax(quantize.logits(calibrated, splits[held_out].images)),
+            figures.softmax(logits(calibrated, splits[held_out].images)),
             [_measured(python, staged, arguments.data, held_out) for python in pythons],
             _measured(pythons[0], staged, arguments.data, "validation"),
             temperature,

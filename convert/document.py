@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import subprocess
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ from convert.device import Measured
 from train import curves, figures
 from train.data import Faces
 from train.figures import Json
+from train.origin import commit
 
 THRESHOLDS = np.arange(20, 100, 5) / 100
 """Of the coverage table."""
@@ -102,18 +102,6 @@ def training_facts(model: Path) -> Json:
         "validation_accuracy": best and best["val_accuracy"],
         "seconds_per_epoch": float(np.median([row["seconds"] for row in history])) if history else None,
     }
-
-
-def commit() -> str | None:
-    """Of the checkout that this file lies in, with "+" behind if files differ from it; None outside a checkout."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
-    try:
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)  # noqa: S603
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno", "."], capture_output=True, check=True)  # noqa: S603
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head.stdout.strip() + ("+" if changed.stdout else "")
 
 
 def _runtime(measured: Measured) -> Json:

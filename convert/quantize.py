@@ -5,48 +5,16 @@ import logging
 import warnings
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from contract.card import INPUT_SIZE
 from contract.labels import EMOTIONS
-from convert.verify import ConversionError
 from train.data import Faces
 
 PER_LABEL = 100
 """Calibration samples of every label, as far as there are as many."""
-
-
-def load_classifier(path: Path) -> keras.Model:
-    """The model of a .keras file: (n, 48, 48, 1) raw pixels in, seven probabilities out.
-
-    Raises:
-        ConversionError: If it cannot be read or has another shape.
-    """
-    if not path.is_file():
-        raise ConversionError(f"{path}: no such file")
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except (OSError, ValueError, TypeError) as error:
-        raise ConversionError(f"{path}: Keras cannot load it: {str(error).splitlines()[0]}") from error
-    wanted = ((None, INPUT_SIZE, INPUT_SIZE, 1), (None, len(EMOTIONS)))
-    found = (model.input_shape, getattr(model, "output_shape", None))
-    names = [layer.name for layer in model.layers[-2:]]
-    if found != wanted or names != ["logits", "emotion"]:
-        raise ConversionError(
-            f"{path}: {found[0]} -> {found[1]} by {' and '.join(names)}; wanted is what `train fit` writes as "
-            f"model.keras: {wanted[0]} -> {wanted[1]} by logits and emotion"
-        )
-    return model
-
-
-def logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """(n, 7) float32 before the softmax, of (n, 48, 48) uint8 faces."""
-    headless = keras.Model(model.input, model.get_layer("logits").output)
-    return headless.predict(images[..., None].astype(np.float32), batch_size=128, verbose=0)
 
 
 def calibration_samples(faces: Faces, seed: int = 0) -> np.ndarray:

@@ -1,39 +1,46 @@
-"""classpulse-train: fit a network on labelled faces, evaluate one."""
+"""classpulse-train: fit a network on labelled faces, evaluate one, or let one teach another.
+
+classpulse-train fit --data PATH --out runs/mine           train; the same command goes on after an interruption
+classpulse-train evaluate runs/mine/model.keras --data PATH --out runs/mine/evaluation
+classpulse-train soften runs/big/model.keras --data PATH --out runs/soft.npz
+"""
 
 import argparse
+import importlib
 import logging
+import os
 import sys
-from pathlib import Path
+
+from contract.config import ConfigError
+from train.data import DatasetError
+from train.origin import ModelError, TrainingError
+
+COMMANDS = ("fit", "evaluate", "soften")
+EXPECTED = (ConfigError, DatasetError, ModelError, OSError, TrainingError)
+"""What a user can act on; everything else is a fault of ours and ends with a traceback."""
 
 
 def main() -> int:
-    """Run one subcommand; 1 and one line on standard error if the data or the run is at fault."""
-    from train.data import DatasetError
-    from train.fit import Hyperparameters, TrainingError, fit
-
-    parser = argparse.ArgumentParser(prog="classpulse-train", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    fitting = commands.add_parser("fit")
-    fitting.add_argument("--data", type=Path, required=True)
-    fitting.add_argument("--out", type=Path, required=True)
-    fitting.add_argument("--architecture", default="compact")
-    fitting.add_argument("--epochs", type=int, default=60)
-    fitting.add_argument("--votes", type=Path)
-    fitting.add_argument("--soft", type=Path)
-    arguments = parser.parse_args()
+    """Run one command; 1 and one line on standard error if the data or the run is at fault."""
+    # before TensorFlow is imported, or it writes pages to standard error
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    parser = argparse.ArgumentParser(
+        prog="classpulse-train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=COMMANDS)
+    command = parser.parse_args(sys.argv[1:2]).command
+    # keras takes seconds to import: help and a mistyped command need not wait for it
+    module = importlib.import_module(f"train.{command}")
+    own = argparse.ArgumentParser(prog=f"classpulse-train {command}")
+    module.configure(own)
     try:
-        fit(
-            Hyperparameters(architecture=arguments.architecture, epochs=arguments.epochs),
-            arguments.data,
-            arguments.out,
-            arguments.votes,
-            arguments.soft,
-        )
-    except (DatasetError, TrainingError) as error:
-        print(f"classpulse-train: {error}", file=sys.stderr)
+        status: int = module.run(own.parse_args(sys.argv[2:]))
+    except EXPECTED as error:
+        print(f"{own.prog}: {error}", file=sys.stderr)
         return 1
-    return 0
+    return status
 
 
 if __name__ == "__main__":

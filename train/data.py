@@ -144,11 +144,14 @@ def votes(path: Path, names: tuple[str, ...]) -> np.ndarray:
     Raises:
         DatasetError: If the columns are others, or no name has votes.
     """
-    with path.open(newline="") as lines:
-        reader = csv.DictReader(lines)
-        if tuple(reader.fieldnames or ()) != ("file", *FER_PLUS):
-            raise DatasetError(f"{path}: columns are {reader.fieldnames}, not file and {', '.join(FER_PLUS)}")
-        by_name = {row["file"]: [float(row[column]) for column in FER_PLUS] for row in reader}
+    try:
+        with path.open(newline="") as lines:
+            reader = csv.DictReader(lines)
+            if tuple(reader.fieldnames or ()) != ("file", *FER_PLUS):
+                raise DatasetError(f"{path}: columns are {reader.fieldnames}, not file and {', '.join(FER_PLUS)}")
+            by_name = {row["file"]: [float(row[column]) for column in FER_PLUS] for row in reader}
+    except (OSError, ValueError, TypeError) as error:
+        raise DatasetError(f"{path}: {error}") from error
     counts = np.array([by_name.get(name, [0.0] * len(FER_PLUS)) for name in names], np.float32)
     if not counts.any():
         raise DatasetError(f"{path}: has votes for none of the {len(names)} faces")
@@ -204,14 +207,17 @@ def _from_pictures(files: Iterator[tuple[str, str, bytes]], split: str, source: 
 
 def _from_csv(data: bytes, split: str, source: str) -> Faces:
     images, labels, names = [], [], []
-    for number, row in enumerate(csv.DictReader(io.StringIO(data.decode()))):
-        if row.get("Usage") not in _CSV_USAGE[split]:
+    reader = csv.DictReader(io.StringIO(data.decode(errors="replace")))
+    if not {"emotion", "pixels", "Usage"} <= set(reader.fieldnames or ()):
+        raise DatasetError(f"{source}: columns are {reader.fieldnames}, not emotion, pixels, Usage")
+    for number, row in enumerate(reader):
+        if row["Usage"] not in _CSV_USAGE[split]:
             continue
         try:
             pixels = np.array(row["pixels"].split(), np.uint8)
             label = int(row["emotion"])
             images.append(pixels.reshape(INPUT_SIZE, INPUT_SIZE))
-        except (KeyError, ValueError, OverflowError) as error:
+        except (ValueError, OverflowError) as error:
             raise DatasetError(f"{source}: row {number + 2}: {error}") from error
         if not 0 <= label < len(EMOTIONS):
             raise DatasetError(f"{source}: row {number + 2}: emotion {label} is not 0-6")

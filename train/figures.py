@@ -14,6 +14,19 @@ Json = dict[str, Any]
 
 CALIBRATION_BINS = 15
 """Of equal width over the top probability. Source: Guo et al. 2017, arXiv:1706.04599."""
+_FER_PLUS_LABELS = (
+    "neutral",
+    "happy",
+    "surprise",
+    "sad",
+    "angry",
+    "disgust",
+    "fear",
+    "contempt",
+    "unknown",
+    "not_face",
+)
+"""train.data.FER_PLUS in the words of EMOTIONS."""
 SURE_ACCURACY = 0.75
 """The rule for `unsure`: the lowest threshold at which this share of the remaining validation faces is right …"""
 SURE_COVERAGE = 0.5
@@ -114,6 +127,29 @@ def unsure_below(labels: np.ndarray, probabilities: np.ndarray) -> float:
         if row["accuracy"] >= SURE_ACCURACY:
             break
     return best
+
+
+def agreement(labels: np.ndarray, probabilities: np.ndarray, votes: np.ndarray) -> Json:
+    """How FER+'s annotators see the labels, and the accuracy where they agree with them and where they do not.
+
+    Args:
+        labels: (n,) indices into EMOTIONS.
+        probabilities: (n, 7).
+        votes: (n, 10) in FER_PLUS's order; rows of zeros, and rows without a single winner, take no part.
+    """
+    ordered = np.sort(votes, axis=1)
+    decided = ordered[:, -1] > ordered[:, -2]
+    # contempt, unknown and "not a face" are none of the seven
+    majority = np.array([EMOTIONS.index(name) if name in EMOTIONS else -1 for name in _FER_PLUS_LABELS])
+    seen, right = majority[votes.argmax(axis=1)], probabilities.argmax(axis=1) == labels
+    same = seen == labels
+    return {
+        "faces": int(decided.sum()),
+        "agree": float(same[decided].mean()),
+        "accuracy_where_they_agree": float(right[decided & same].mean()),
+        "accuracy_where_they_do_not": float(right[decided & ~same].mean()),
+        "accuracy_against_their_majority": float((probabilities.argmax(axis=1) == seen)[decided & (seen >= 0)].mean()),
+    }
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:

@@ -1,27 +1,40 @@
 """Train a network: one folder per run, resumable after any interruption."""
 
+import argparse
 import dataclasses
-import json
 import logging
 import os
-import time
+import tomllib
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from train import curves
+from contract.config import build as build_config
+from contract.config import in_range, one_of
 from train.augment import Augmentation
 from train.batches import Batches, Targets, targets
-from train.data import FER_PLUS, Faces, load, split_validation, votes
-from train.model import ARCHITECTURES, build, classifier, with_heads
+from train.data import FER_PLUS, Faces, digest, load, require_enough, split_validation, votes
+from train.keeper import Keeper
+from train.model import ARCHITECTURES, build, load_classifier, with_heads
+from train.origin import TrainingError, claim
 
 log = logging.getLogger(__name__)
 
-
-class TrainingError(Exception):
-    """A run that cannot start or go on; the text names the file, key and value."""
+_RANGES = (
+    ("epochs", 1, 10_000),
+    ("batch_size", 1, 4096),
+    ("learning_rate", 1e-6, 10),
+    ("weight_decay", 0, 1),
+    ("label_smoothing", 0, 0.9),
+    ("dropout", 0, 0.9),
+    ("average", 0, 0.99999),
+    ("votes_weight", 0, 100),
+    ("soft_share", 0, 1),
+)
+"""Of the hyper-parameters: key, lowest, highest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,52 +60,83 @@ class Hyperparameters:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     def __post_init__(self) -> None:
-        if self.architecture not in ARCHITECTURES:
-            raise TrainingError(f"architecture {self.architecture!r} is none of {', '.join(ARCHITECTURES)}")
-        for name, value in (("epochs", self.epochs), ("batch_size", self.batch_size)):
-            if value < 1:
-                raise TrainingError(f"{name} is {value}, not at least 1")
+        one_of("architecture", self.architecture, ARCHITECTURES)
+        for name, low, high in _RANGES:
+            in_range(name, getattr(self, name), low, high)
 
 
-def fit(
-    settings: Hyperparameters,
-    data: Path,
-    out: Path,
-    votes_file: Path | None = None,
-    soft_file: Path | None = None,
-    initial: Path | None = None,
-) -> Path:
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where a run's faces and targets come from."""
+
+    data: Path
+    """As train.data.load reads it."""
+    votes: Path | None = None
+    """FER+ votes for an auxiliary head."""
+    soft: Path | None = None
+    """A teacher's probabilities, as `soften` writes them."""
+    initial: Path | None = None
+    """A model.keras of the same architecture to begin with instead of random weights."""
+
+    def told(self) -> dict[str, str | None]:
+        """The files' names, for the run's origin."""
+        return {f.name: path.name if (path := getattr(self, f.name)) else None for f in dataclasses.fields(self)}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `fit`."""
+    parser.description = "Train, or go on where the run in --out stopped. Press Ctrl-C at any time."
+    parser.add_argument("--data", type=Path, required=True, help="folder, zip or fer2013.csv, see docs/retraining.md")
+    parser.add_argument("--out", type=Path, required=True, help="the run's folder")
+    parser.add_argument("--architecture", choices=ARCHITECTURES, default="compact")
+    parser.add_argument("--epochs", type=int, default=Hyperparameters.epochs)
+    parser.add_argument("--votes", type=Path, help="csv of FER+ votes, an auxiliary task")
+    parser.add_argument("--soft", type=Path, help="a teacher's probabilities, written by `soften`")
+    parser.add_argument("--initial", type=Path, help="a model.keras of the same architecture to begin with")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE",
+        help="any other hyper-parameter of train/fit.py, such as dropout=0.2 or augmentation.blur=0.3; repeatable",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train as told; Ctrl-C ends it, and the same command goes on."""
+    given = {"architecture": arguments.architecture, "epochs": arguments.epochs}
+    settings = build_config(given | _settings(arguments.set), Hyperparameters, "")
+    sources = Sources(arguments.data, arguments.votes, arguments.soft, arguments.initial)
+    try:
+        print(fit(settings, sources, arguments.out))
+    except KeyboardInterrupt:
+        raise TrainingError(f"{arguments.out}: interrupted; the same command goes on after the last epoch") from None
+    except OSError as error:
+        raise TrainingError(f"{error}; what {arguments.out} held is kept, the same command goes on") from error
+    return 0
+
+
+def fit(settings: Hyperparameters, sources: Sources, out: Path) -> Path:
     """Train, or go on where the run in `out` stopped; returns the path of the best model, chosen on validation.
 
-    Args:
-        settings: What decides the run.
-        data: As train.data.load reads it.
-        out: The run's folder.
-        votes_file: FER+ votes for an auxiliary head.
-        soft_file: A teacher's probabilities, as `soften` writes them.
-        initial: A model.keras of the same architecture to begin with instead of random weights.
-
-    Writes run.json, history.csv, curves.png, checkpoint.keras (the last epoch, with the optimizer), model.keras and
-    model.h5 (the best epoch's averaged weights, probabilities out).
+    Writes run.json, origin.json, history.csv, curves.png, checkpoint.keras (the last epoch, with the optimizer),
+    model.keras and model.h5 (the best epoch's averaged weights, probabilities out).
 
     Raises:
-        DatasetError: If the data cannot be read.
-        TrainingError: If `out` holds a run of other hyper-parameters.
+        DatasetError: If the data cannot be read, or a label has too few pictures.
+        TrainingError: If `out` holds a run of other hyper-parameters or data.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    _claim(settings, out)
-    training, validation = split_validation(load(data, "train"))
-    log.info("%d faces to train on, %d to choose by", len(training), len(validation))
+    training, validation = _faces(settings, sources, out)
+    keeper = Keeper(out, validation, settings.epochs)
     batches = Batches(
         training.images,
-        _targets(settings, training, votes_file, soft_file),
+        _targets(settings, training, sources.votes, sources.soft),
         size=settings.batch_size,
         augmentation=settings.augmentation,
         seed=settings.seed,
-        epoch=len(curves.read(out / "history.csv")),
+        epoch=keeper.epochs_done,
     )
-    model = _resumed(out) or _compiled(settings, len(batches), initial, with_votes=votes_file is not None)
-    keeper = Keeper(out, validation, settings.epochs)
+    with_votes = sources.votes is not None
+    model = _resumed(out, settings, keeper.epochs_done, with_votes=with_votes)
+    model = model or _compiled(settings, len(batches), sources.initial, with_votes=with_votes)
+    log.info("%s: epochs %d to %d of %s", out, keeper.epochs_done + 1, settings.epochs, settings.architecture)
     model.fit(
         batches,
         epochs=settings.epochs,
@@ -103,41 +147,23 @@ def fit(
     return out / "model.keras"
 
 
-class Keeper(keras.callbacks.Callback):
-    """After each epoch: evaluate the averaged weights, keep the best, write the checkpoint and the curves."""
+def _settings(given: list[str]) -> dict[str, object]:
+    try:
+        return tomllib.loads("\n".join(given))
+    except tomllib.TOMLDecodeError as error:
+        raise TrainingError(f"--set {' '.join(given)}: {error}; write key=value, texts in quotes") from error
 
-    def __init__(self, out: Path, validation: Faces, epochs: int) -> None:
-        super().__init__()
-        self._out, self._validation, self._epochs = out, validation, epochs
-        self._history = curves.read(out / "history.csv")
-        self.epochs_done = len(self._history)
 
-    def on_epoch_begin(self, epoch, logs=None):  # noqa: ARG002 - the signature is Keras's
-        """Note the time."""
-        self._began_s = time.monotonic()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Everything is written to a temporary file first: a full disk or a kill leaves the last good checkpoint."""
-        own = self.model.get_weights()
-        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        row = {"epoch": epoch, "loss": logs["loss"], **_validation_figures(self.model, self._validation)}
-        best = max((r["val_accuracy"] for r in self._history), default=0)
-        if row["val_accuracy"] >= best:
-            shipped = classifier(self.model)
-            _replace(self._out / "model.keras", shipped.save)
-            _replace(self._out / "model.h5", shipped.save)
-        self.model.set_weights(own)
-        row["seconds"] = time.monotonic() - self._began_s
-        self._history.append(row)
-        _replace(self._out / "checkpoint.keras", self.model.save)
-        curves.write(self._out / "history.csv", self._history)
-        curves.plot(self._out / "curves.png", self._history)
-        left_min = (self._epochs - epoch - 1) * row["seconds"] / 60
-        log.info(
-            "epoch %d/%d: loss %.3f, validation accuracy %.1f %% (best %.1f), loss %.3f; %.0f s, about %.0f min left",
-            epoch + 1, self._epochs, row["loss"], 100 * row["val_accuracy"], 100 * max(best, row["val_accuracy"]),
-            row["val_loss"], row["seconds"], left_min,
-        )  # fmt: skip
+def _faces(settings: Hyperparameters, sources: Sources, out: Path) -> tuple[Faces, Faces]:
+    faces = load(sources.data, "train")
+    require_enough(faces, sources.data)
+    training, validation = split_validation(faces)
+    if len(training) < settings.batch_size:
+        raise TrainingError(f"batch_size = {settings.batch_size}, but there are only {len(training)} faces to train on")
+    out.mkdir(parents=True, exist_ok=True)
+    claim(out, dataclasses.asdict(settings), {**sources.told(), "digest": digest(faces)})
+    log.info("%d faces to train on, %d to choose by", len(training), len(validation))
+    return training, validation
 
 
 @keras.saving.register_keras_serializable("classpulse")
@@ -152,7 +178,7 @@ def _compiled(settings: Hyperparameters, steps: int, initial: Path | None, *, wi
     if initial is not None:
         _take_weights(model, initial)
     rate = keras.optimizers.schedules.CosineDecay(
-        0.0, settings.epochs * steps - steps, warmup_target=settings.learning_rate, warmup_steps=steps
+        0.0, max(1, settings.epochs - 1) * steps, warmup_target=settings.learning_rate, warmup_steps=steps
     )
     optimizer = keras.optimizers.SGD(
         rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay,
@@ -167,60 +193,47 @@ def _compiled(settings: Hyperparameters, steps: int, initial: Path | None, *, wi
 
 
 def _targets(settings: Hyperparameters, faces: Faces, votes_file: Path | None, soft_file: Path | None) -> Targets:
-    soft = None
-    if soft_file is not None:
-        stored = np.load(soft_file)
-        by_name = dict(zip(stored["names"].tolist(), stored["probabilities"], strict=True))
-        missing = [name for name in faces.names if name not in by_name]
-        if missing:
-            raise TrainingError(f"{soft_file}: no soft labels of {len(missing)} faces, {missing[0]} among them")
-        soft = np.stack([by_name[name] for name in faces.names]).astype(np.float32)
+    soft = None if soft_file is None else _soft(soft_file, faces)
     emotion = targets(faces.labels, settings.label_smoothing, soft, settings.soft_share)
     return Targets(emotion, votes(votes_file, faces.names) if votes_file else None)
 
 
-def _validation_figures(model: keras.Model, faces: Faces) -> dict[str, float]:
-    logits = model.predict(faces.images[..., None].astype(np.float32), batch_size=256, verbose=0)["emotion"]
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return {
-        "val_loss": float(-log_p[np.arange(len(faces)), faces.labels].mean()),
-        "val_accuracy": float((logits.argmax(axis=1) == faces.labels).mean()),
-    }
+def _soft(path: Path, faces: Faces) -> np.ndarray:
+    try:
+        with np.load(path) as stored:
+            by_name = dict(zip(stored["names"].tolist(), stored["probabilities"], strict=True))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"{path}: no soft labels: {error}") from error
+    missing = [name for name in faces.names if name not in by_name]
+    if missing:
+        raise TrainingError(f"{path}: no soft labels of {len(missing)} faces, {missing[0]} among them")
+    return np.stack([by_name[name] for name in faces.names]).astype(np.float32)
 
 
-def _claim(settings: Hyperparameters, out: Path) -> None:
-    wanted = json.loads(json.dumps(dataclasses.asdict(settings)))
-    run = out / "run.json"
-    if run.exists():
-        found = json.loads(run.read_text())
-        if found != wanted:
-            keys = sorted(k for k in wanted if found.get(k) != wanted[k])
-            raise TrainingError(f"{run}: a run with other {', '.join(keys)}; give another --out, or delete it")
-        return
-    run.write_text(json.dumps(wanted, indent=1) + "\n")
-
-
-def _resumed(out: Path) -> keras.Model | None:
+def _resumed(out: Path, settings: Hyperparameters, epochs: int, *, with_votes: bool) -> keras.Model | None:
     checkpoint = out / "checkpoint.keras"
     if not checkpoint.exists():
+        if epochs:
+            raise TrainingError(f"{out}: history.csv has {epochs} epochs, but {checkpoint.name} is gone")
         return None
-    log.info("%s: going on after epoch %d", checkpoint, len(curves.read(out / "history.csv")))
-    return keras.models.load_model(checkpoint)
+    try:
+        model = keras.models.load_model(checkpoint)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"{checkpoint}: Keras cannot load it: {str(error).splitlines()[0]}") from error
+    wanted = f"{settings.architecture} with {'emotion and votes' if with_votes else 'emotion'}"
+    found = f"{model.name} with {' and '.join(sorted(model.output))}"
+    if found != wanted:
+        raise TrainingError(f"{checkpoint}: is {found}, but this run is {wanted}")
+    log.info("%s: going on after epoch %d", checkpoint, epochs)
+    return model
 
 
 def _take_weights(model: keras.Model, initial: Path) -> None:
     """The auxiliary head, which `initial` no longer has, keeps its random weights."""
-    donor = [layer for layer in keras.models.load_model(initial, compile=False).layers if layer.weights]
+    donor = [layer for layer in load_classifier(initial).layers if layer.weights]
     own = [layer for layer in model.layers if layer.weights and layer.name != "vote_logits"]
     try:
         for layer, given in zip(own, donor, strict=True):
             layer.set_weights(given.get_weights())
     except ValueError as error:
         raise TrainingError(f"{initial}: not of the architecture {model.name}: {error}") from error
-
-
-def _replace(path: Path, save) -> None:
-    fresh = path.with_name("new-" + path.name)
-    save(fresh)
-    fresh.replace(path)

@@ -1,11 +1,15 @@
 """Network architectures: (48, 48, 1) raw grey pixels in, logits out. Normalisation is the first layer."""
 
+import zipfile
+from pathlib import Path
+
 import keras
 import numpy as np
 from keras import layers
 
 from contract.card import INPUT_SIZE
 from contract.labels import EMOTIONS
+from train.origin import ModelError
 
 ARCHITECTURES = ("compact", "plain", "resnet50")
 
@@ -36,6 +40,35 @@ def classifier(trained: keras.Model, temperature: float = 1.0) -> keras.Model:
     model = keras.Model(trained.input, output, name=trained.name)
     scaled.set_weights([weights / temperature for weights in logits.get_weights()])
     return model
+
+
+def load_classifier(path: Path) -> keras.Model:
+    """The model of a .keras file: (n, 48, 48, 1) raw pixels in, seven probabilities out.
+
+    Raises:
+        ModelError: If it cannot be read or has another shape.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file")
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{path}: Keras cannot load it: {str(error).splitlines()[0]}") from error
+    wanted = ((None, INPUT_SIZE, INPUT_SIZE, 1), (None, len(EMOTIONS)))
+    found = (model.input_shape, getattr(model, "output_shape", None))
+    names = [layer.name for layer in model.layers[-2:]]
+    if found != wanted or names != ["logits", "emotion"]:
+        raise ModelError(
+            f"{path}: {found[0]} -> {found[1]} by {' and '.join(names)}; wanted is what `train fit` writes as "
+            f"model.keras: {wanted[0]} -> {wanted[1]} by logits and emotion"
+        )
+    return model
+
+
+def logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """(n, 7) float32 before the softmax, of (n, 48, 48) uint8 faces."""
+    headless = keras.Model(model.input, model.get_layer("logits").output)
+    return headless.predict(images[..., None].astype(np.float32), batch_size=128, verbose=0)
 
 
 def cost(model: keras.Model) -> dict[str, int]:
@@ -107,5 +140,5 @@ def _resnet50(pixels):
             include_top=False, weights="imagenet", pooling="avg", input_shape=(96, 96, 3)
         )
     except Exception as error:  # keras raises plain Exception when the download fails
-        raise RuntimeError(f"the ImageNet weights of ResNet50 cannot be had: {error}") from error
+        raise ModelError(f"the ImageNet weights of ResNet50 cannot be had: {error}") from error
     return backbone(x)
