@@ -43,7 +43,7 @@ watch: .venv/.ready ## every message of the running demonstration, or of BROKER=
 		{ echo "make: nothing to watch: start \`make run\`, or name BROKER=host:port" >&2; exit 1; }; \
 	if command -v mosquitto_sub >/dev/null; \
 		then exec mosquitto_sub -h "$${broker%:*}" -p "$${broker##*:}" -v -t 'classpulse/#'; \
-		else exec .venv/bin/python -m demo.subscribe "$$broker"; fi
+		else exec .venv/bin/python -m aggregator watch --broker "$$broker"; fi
 
 models: ## download YuNet's file; CLASSPULSE_MODEL_MIRROR names a folder or URL to take it from
 	@$(PYTHON) models/download.py

@@ -71,7 +71,7 @@ def _start_broker(parts: Parts) -> str:
 def _start_aggregator(options: Options, parts: Parts) -> None:
     path = FOLDER / "aggregator.toml"
     path.write_text(settings.aggregator(options))
-    parts.start("aggregator", _PYTHON, "-m", "aggregator", "run", "--config", path)
+    parts.start("aggregator", _PYTHON, "-m", "aggregator", "--config", path, "run")
     wait_until_ready(options.host, options.port, aggregator_state(DEVICE.site), parts.check, _READY_S)
 
 
@@ -80,7 +80,7 @@ def _start_daemon(options: Options, detector: str, parts: Parts) -> None:
     camera = options.camera or f"file:{_class_video()}"
     print(f"camera    {options.camera or 'a drawn class of real faces'}", flush=True)
     path.write_text(settings.edge(options, detector, camera))
-    parts.start("edge daemon", _PYTHON, "-m", "edge", "run", "--config", path)
+    parts.start("edge daemon", _PYTHON, "-m", "edge", "--config", path, "run")
     wait_until_ready(options.host, options.port, DEVICE.topic("state"), parts.check, _READY_S)
 
 
@@ -110,7 +110,7 @@ def _show(options: Options, parts: Parts) -> None:
     end = time.monotonic() + options.seconds if options.seconds else float("inf")
     live = sys.stdout.isatty()
     if live:
-        parts.show("table", _PYTHON, "-m", "aggregator", "watch", "--config", FOLDER / "aggregator.toml")
+        parts.show("table", _PYTHON, "-m", "aggregator", "watch", "--broker", options.broker)
     line = time.monotonic()
     while (now := time.monotonic()) < end:
         parts.check()
