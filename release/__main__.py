@@ -1,0 +1,88 @@
+"""Build a signed release folder: `python -m release --out dist --key KEY`."""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from release import manifest, sbom, wheelhouse
+
+ROOT = Path(__file__).parents[1]
+PLATFORMS = (
+    "edge-py311-aarch64",
+    "edge-py313-aarch64",
+    "aggregator-py311-aarch64",
+    "aggregator-py313-aarch64",
+    "aggregator-py311-x86_64",
+    "aggregator-py313-x86_64",
+)
+"""Raspberry Pis in rooms; a Pi or a PC beside the broker; Debian 12 and 13."""
+MODELS = ("emotion_int8.tflite", "emotion_int8.json", "yunet_n_640_640.onnx")
+
+
+def build(source: Path, out: Path, key: Path, platforms: list[str]) -> Path:
+    """The signed folder `out`/classpulse-<version>, made anew from the checkout `source`."""
+    version = tomllib.loads((source / "pyproject.toml").read_text())["project"]["version"]
+    folder = out / f"classpulse-{version}"
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in ("models", "requirements", "wheels"):
+        (folder / part).mkdir(parents=True)
+    _wheel(source, folder)
+    for platform in map(wheelhouse.Platform.from_name, platforms):
+        pins = folder / "requirements" / f"{platform.pins}.txt"
+        shutil.copy(source / "requirements" / pins.name, pins)
+        wheels = wheelhouse.fetch(platform, pins, folder / "wheels" / f"{platform.name}.tar")
+        print(f"{platform.name}: {len(wheels)} wheels")
+    for name in MODELS:
+        shutil.copy(source / "models" / name, folder / "models" / name)
+    shutil.copy(source / "release/yunet_n_640_640.LICENSE", folder / "models")
+    pins = sorted((folder / "requirements").glob("*.txt"))
+    sbom.write(folder / "sbom.cdx.json", version, pins, [folder / "models" / name for name in MODELS])
+    (folder / "release.json").write_text(json.dumps(_facts(source, folder, version), indent=1) + "\n")
+    manifest.sign(folder, key)
+    return folder
+
+
+def _wheel(source: Path, folder: Path) -> None:
+    shutil.rmtree(source / "build", ignore_errors=True)  # setuptools would pack modules that are long gone
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def _facts(source: Path, folder: Path, version: str) -> dict[str, str]:
+    git = ["git", "-C", str(source), "describe", "--always", "--dirty", "--abbrev=12"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    return {
+        "version": version,
+        "wheel": next(folder.glob("*.whl")).name,
+        "commit": commit or "unknown",
+        "built": datetime.now(UTC).isoformat(timespec="seconds"),
+        "model": manifest.sha256(folder / "models" / MODELS[0]),
+    }
+
+
+def main() -> int:
+    """Build; make a key first where there is none."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", type=Path, default=ROOT)
+    parser.add_argument("--out", type=Path, default=ROOT / "dist")
+    parser.add_argument("--key", type=Path, required=True, help="Ed25519, PEM; made with its .pub beside it if missing")
+    parser.add_argument("--platform", action="append", help=f"default: {' '.join(PLATFORMS)}")
+    arguments = parser.parse_args()
+    missing = [name for name in MODELS if not (arguments.source / "models" / name).exists()]
+    if missing:
+        print(f"release: models/{missing[0]} is missing (make models)", file=sys.stderr)
+        return 1
+    if not arguments.key.exists():
+        manifest.write_key(arguments.key)
+        print(f"new release key {arguments.key}: keep it safe, and give its .pub to the inventory")
+    print(build(arguments.source, arguments.out, arguments.key, arguments.platform or list(PLATFORMS)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

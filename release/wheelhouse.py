@@ -1,0 +1,67 @@
+"""The pinned wheels of one role, Python and processor in one archive, so that a host needs no internet."""
+
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+GLIBC = {"3.11": 36, "3.13": 41}
+"""Python -> minor version of its system's C library: Debian 12 and 13, and the Raspberry Pi OS built on them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What wheels are for; its name is `<role>-py<version>-<processor>`."""
+
+    role: str
+    python: str
+    """Such as 3.11."""
+    machine: str
+    """`aarch64` or `x86_64`, as `uname -m` says."""
+
+    @staticmethod
+    def from_name(name: str) -> "Platform":
+        """The platform called `name`; ValueError if it is none."""
+        role, python, machine = name.split("-")
+        return Platform(role, f"{python[2]}.{python[3:]}", machine)
+
+    @property
+    def name(self) -> str:
+        """Such as edge-py311-aarch64."""
+        return f"{self.pins}-{self.machine}"
+
+    @property
+    def pins(self) -> str:
+        """The requirement file's name without its ending."""
+        return f"{self.role}-py{self.python.replace('.', '')}"
+
+    @property
+    def tags(self) -> list[str]:
+        """Wheel platforms that run there, every C library from 2.17 up to its own."""
+        tags = [f"manylinux_2_{minor}_{self.machine}" for minor in range(GLIBC[self.python], 16, -1)]
+        return [*tags, f"manylinux2014_{self.machine}", f"linux_{self.machine}"]
+
+
+def fetch(platform: Platform, pins: Path, archive: Path) -> list[str]:
+    """Download the wheels that `pins` names, check their hashes, pack them; the wheels' file names."""
+    with TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+        command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(pins)]
+        command += ["--implementation", "cp", "--python-version", platform.python, "--dest", folder]
+        command += [part for tag in platform.tags for part in ("--platform", tag)]
+        subprocess.run(command, check=True)
+        wheels = sorted(Path(folder).glob("*.whl"))
+        with tarfile.open(archive, "w") as tar:
+            for wheel in wheels:
+                tar.add(wheel, wheel.name, filter=_plain)
+        return [wheel.name for wheel in wheels]
+
+
+def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    """The same bytes whoever packs it, and whenever."""
+    entry.uid = entry.gid = entry.mtime = 0
+    entry.uname = entry.gname = ""
+    entry.mode = 0o644
+    return entry
