@@ -61,6 +61,50 @@ class SummaryConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AttentionConfig:
+    """`[attention]`: which changes of a class become an event."""
+
+    enabled: bool = True
+    smooth_s: float = 60.0
+    """The mix is averaged over so long before it is looked at."""
+    settle_s: float = 180.0
+    """A lesson's own band is known after so long, at its begin and after an event."""
+    least_change: float = 0.10
+    """A smaller change of a label's share is none."""
+    deviations: float = 3.0
+    """Half-width of the band in standard deviations of the smoothed share, where that is more."""
+    lasts_s: float = 60.0
+    """The mix has to stay outside for so long."""
+
+    def __post_init__(self) -> None:
+        in_range("smooth_s", self.smooth_s, 10, 3600)
+        in_range("settle_s", self.settle_s, 30, 3600)
+        in_range("least_change", self.least_change, 0.01, 1)
+        in_range("deviations", self.deviations, 0.5, 20)
+        in_range("lasts_s", self.lasts_s, 0, 3600)
+
+
+@dataclass(frozen=True, slots=True)
+class PageConfig:
+    """`[page]`: what `classpulse-aggregator page` serves, and to whom."""
+
+    host: str = "127.0.0.1"
+    """Anything else needs a users file."""
+    port: int = 8080
+    users: Path = field(
+        default_factory=lambda: Path(os.environ.get("STATE_DIRECTORY", "var/aggregator")) / "users.json"
+    )
+    """Made by `classpulse-aggregator user add`; once it is there nobody sees anything without it."""
+    tls: bool = False
+    """With page.crt and page.key from `credentials`; otherwise put a proxy that speaks HTTPS in front."""
+    https_proxy: bool = False
+    """Such a proxy is in front: cookies travel by HTTPS only."""
+
+    def __post_init__(self) -> None:
+        in_range("port", self.port, 1, 65535)
+
+
+@dataclass(frozen=True, slots=True)
 class AggregatorConfig:
     """The whole file."""
 
@@ -69,6 +113,8 @@ class AggregatorConfig:
     mqtt: MqttConfig
     store: StoreConfig = field(default_factory=StoreConfig)
     summary: SummaryConfig = field(default_factory=SummaryConfig)
+    attention: AttentionConfig = field(default_factory=AttentionConfig)
+    page: PageConfig = field(default_factory=PageConfig)
     models_dir: Path = Path("models")
     """Model cards are looked for here, by the hash that messages carry."""
     credentials: Path = field(default_factory=lambda: Path(os.environ.get("CREDENTIALS_DIRECTORY", "/etc/classpulse")))

@@ -1,0 +1,80 @@
+"""How far the estimated mix is from the true one, against raw counts: thousands of bags of labelled faces.
+
+The card's confusion is of the validation split; the bags are drawn from the test split, which nothing was fitted on.
+`.venv/bin/python benchmarks/estimate.py --data fer2013.zip`
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from aggregator.estimate import estimate
+from contract.card import ModelCard
+from contract.labels import EMOTIONS
+from edge.config import RuntimeConfig
+from edge.emotions import EmotionClassifier
+from train.data import load
+
+SIZES = (10, 25, 100, 400)
+AIMS = {10: 1.02, 25: 0.95, 100: 0.80, 400: 0.65}
+"""Faces -> the largest error allowed, relative to raw counts; at natural mixes it is 1.02."""
+
+
+def bags(labels: np.ndarray, size: int, mix: str, draws: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Rows of `size` faces, with replacement, of the data's own mix (`natural`) or of any with the same probability."""
+    rows = [np.flatnonzero(labels == label) for label in range(len(EMOTIONS))]
+    own = np.bincount(labels, minlength=len(EMOTIONS)) / len(labels)
+    for _ in range(draws):
+        drawn = rng.multinomial(size, own if mix == "natural" else rng.dirichlet(np.ones(len(EMOTIONS))))
+        yield np.concatenate(
+            [rng.choice(own_rows, count) for own_rows, count in zip(rows, drawn, strict=True) if count]
+        )
+
+
+def shares(labels: np.ndarray) -> np.ndarray:
+    """(7,) shares of the labels."""
+    return np.bincount(labels, minlength=len(EMOTIONS)) / max(len(labels), 1)
+
+
+def measure(probabilities: np.ndarray, labels: np.ndarray, card: ModelCard, bag: np.ndarray) -> tuple[float, ...]:
+    """Errors per class of raw counts, mean probabilities and estimate; share of truths in their interval; its width."""
+    read, true = probabilities[bag], shares(labels[bag])
+    sure = read.max(axis=1) >= card.unsure_below
+    found = estimate(read.sum(axis=0).tolist(), len(bag), card.soft_confusion)
+    held = (np.array(found.low) <= true + 1e-9) & (true <= np.array(found.high) + 1e-9)
+    raw = shares(read.argmax(axis=1)[sure])
+    mean = read.mean(axis=0)
+    errors = (np.abs(guess - true).mean() for guess in (raw, mean, np.array(found.mix)))
+    return (*errors, float(held.mean()), float(np.mean(np.array(found.high) - np.array(found.low))))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="labelled faces, as `make train` takes them")
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--model", type=Path, default=Path("models/emotion_int8.tflite"))
+    parser.add_argument("--draws", type=int, default=2000, help="bags per row")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    classifier = EmotionClassifier(arguments.model, RuntimeConfig(package="tflite_runtime"))
+    faces = load(arguments.data, arguments.split)
+    probabilities = classifier.probabilities(faces.images)
+    accuracy = (probabilities.argmax(axis=1) == faces.labels).mean()
+    print(f"{len(faces)} faces, top-1 {accuracy:.1%}; {arguments.draws} bags per row; errors in points per class")
+    print("mix      faces    raw  mean p  estimate  of raw   aim  coverage  width")
+    rng = np.random.default_rng(arguments.seed)
+    for mix in ("random", "natural"):
+        for size in SIZES:
+            drawn = bags(faces.labels, size, mix, arguments.draws, rng)
+            rows = np.array([measure(probabilities, faces.labels, classifier.card, bag) for bag in drawn])
+            raw, mean, error, coverage, width = rows.mean(axis=0)
+            aim = 1.02 if mix == "natural" else AIMS[size]
+            figures = f"{100 * raw:6.2f}  {100 * mean:6.2f}  {100 * error:8.2f}  {error / raw:6.2f}  {aim:4.2f}"
+            print(f"{mix:8} {size:5d} {figures}  {coverage:8.1%}  {100 * width:5.1f}")
+
+
+if __name__ == "__main__":
+    main()
