@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 
 class NotReadyError(RuntimeError):
@@ -36,7 +36,8 @@ def wait_until_ready(host: str, port: int, topic: str, check: Callable[[], None]
     try:
         while b"ready" not in (said[-1] if said else b""):
             check()
-            client.loop(0.1)
+            if (code := client.loop(0.1)) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                raise NotReadyError(f"the broker {host}:{port} ended the connection: {code.name}")
             if time.monotonic() > deadline:
                 raise NotReadyError(f"no `ready` on {topic} within {within_s:.0f} s")
     finally:
