@@ -3,13 +3,14 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import cv2
 import numpy as np
 
 from contract.card import INPUT_SIZE
 from contract.preprocess import crop, grey
-from edge.config import EdgeConfig
+from edge.config import DetectorConfig, EmotionsConfig, RuntimeConfig
 from edge.counts import Reading, read_faces
 from edge.detector import Detector, open_detector
 from edge.emotions import EmotionClassifier
@@ -19,6 +20,25 @@ STAGES = ("capture", "detect", "crop", "emotions", "publish")
 """In the order of a frame's way; `detect`, `crop` and `emotions` are recorded here."""
 Record = Callable[[str, float], None]
 """Told a stage's name and its seconds."""
+
+
+class VisionConfig(Protocol):
+    """The tables that a pipeline is made from; EdgeConfig has them."""
+
+    @property
+    def detector(self) -> DetectorConfig:
+        """`[detector]`."""
+        ...
+
+    @property
+    def emotions(self) -> EmotionsConfig:
+        """`[emotions]`."""
+        ...
+
+    @property
+    def runtime(self) -> RuntimeConfig:
+        """`[runtime]`."""
+        ...
 
 
 def ignore(stage: str, seconds: float) -> None:
@@ -107,7 +127,7 @@ def crop_faces(image: np.ndarray, boxes: list[Box]) -> np.ndarray:
     return crops
 
 
-def open_pipeline(config: EdgeConfig, record: Record = ignore) -> tuple[Pipeline, EmotionClassifier | None]:
+def open_pipeline(config: VisionConfig, record: Record = ignore) -> tuple[Pipeline, EmotionClassifier | None]:
     """The pipeline that a configuration describes, and its classifier, if any, for its card.
 
     Raises:

@@ -1,0 +1,130 @@
+"""The preview's web page: a picture that goes on, for this machine alone."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_ADDRESS = "127.0.0.1"
+_PAGE = """<!doctype html>
+<meta charset="utf-8"><title>classpulse preview</title>
+<style>
+  body {{ margin: 0; background: #111; color: #ddd; font: 16px system-ui }}
+  img {{ max-width: 100% }}
+  p {{ margin: 8px }}
+</style>
+<p>Seen on this computer only, kept nowhere, until {ends}. The service counts again when it is started.</p>
+<img src="/stream.mjpg" alt="the camera's live picture with a box around every face">
+"""
+_SECURITY = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+"""Keeps the picture out of caches, and out of other sites' pages in the same browser."""
+
+
+class Latest:
+    """The newest JPEG, for any number of readers."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._jpeg = b""
+        self._number = 0
+        self._closed = False
+
+    def put(self, jpeg: bytes) -> None:
+        """Replace it."""
+        with self._changed:
+            self._jpeg = jpeg
+            self._number += 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """No more will come."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Every JPEG that a reader is fast enough for, until `close`."""
+        seen = 0
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._closed or self._number != seen)  # noqa: B023  called here only
+                if self._closed:
+                    return
+                seen, jpeg = self._number, self._jpeg
+            yield jpeg
+
+
+class PageServer(ThreadingHTTPServer):
+    """Serves one `Latest`."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, latest: Latest, port: int, ends: str) -> None:
+        super().__init__((_ADDRESS, port), PageHandler)
+        self.latest = latest
+        self.page = _PAGE.format(ends=ends).encode()
+
+
+class PageHandler(BaseHTTPRequestHandler):
+    """The page and its stream; nothing else, and for nobody else."""
+
+    server: PageServer
+
+    def do_GET(self) -> None:
+        """Answer the two paths."""
+        host = self.headers.get("Host", "").rsplit(":", 1)[0]
+        if host not in (_ADDRESS, "localhost"):  # a site whose name was pointed here
+            self.send_error(HTTPStatus.FORBIDDEN)
+        elif self.path == "/":
+            self._begin("text/html; charset=utf-8")
+            self.wfile.write(self.server.page)
+        elif self.path == "/stream.mjpg":
+            self._stream()
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  http.server's name
+        """No line per request."""
+
+    def _begin(self, content_type: str) -> None:
+        self.send_response(HTTPStatus.OK)
+        for name, value in {"Content-Type": content_type, **_SECURITY}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _stream(self) -> None:
+        self._begin("multipart/x-mixed-replace; boundary=frame")
+        try:
+            for jpeg in self.server.latest:
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                self.wfile.write(head.encode() + jpeg + b"\r\n")
+        except ConnectionError:
+            self.close_connection = True
+
+
+@contextmanager
+def serve(latest: Latest, port: int, ends: str) -> Iterator[str]:
+    """Serve `latest` on 127.0.0.1 within `with`; the page's URL.
+
+    Args:
+        latest: What to show.
+        port: 0 takes a free one.
+        ends: For people: until when.
+
+    Raises:
+        OSError: If the port is taken.
+    """
+    with PageServer(latest, port, ends) as server:
+        threading.Thread(target=server.serve_forever, name="page", daemon=True).start()
+        try:
+            yield f"http://{_ADDRESS}:{server.server_port}/"
+        finally:
+            latest.close()
+            server.shutdown()
