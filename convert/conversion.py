@@ -7,11 +7,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import numpy as np
+
 from contract import card as contract_card
 from convert import device, document, quantize
 from convert.verify import ConversionError
 from train import figures
-from train.data import Faces, SplitMissingError, load, split_validation
+from train.data import Faces, SplitMissingError, load, split_validation, votes
 from train.model import classifier, cost, load_classifier, logits
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="Python of the device's environment, without TensorFlow (default: .venv/bin/python); repeat it for "
         "another runtime, the first decides",
     )  # fmt: skip
+    parser.add_argument("--votes", type=Path, help="csv of FER+ votes: the accuracy where annotators and label agree")
     parser.add_argument(
         "--detector", type=Path, metavar="ONNX",
         help="YuNet's file: measures distant, blurred, dark, turned, hidden and detected faces too (some minutes)",
@@ -44,7 +47,8 @@ def run(arguments: argparse.Namespace) -> int:
     pythons = arguments.device_python or [Path(".venv/bin/python")]
     model = load_classifier(arguments.model)
     splits = _splits(arguments.data)
-    temperature = figures.fit_temperature(splits["validation"].labels, logits(model, splits["validation"].images))
+    validation = splits["validation"]
+    temperature = figures.fit_temperature(validation.labels, logits(model, validation.images))
     log.info("temperature %.3f; quantising", temperature)
     calibrated = classifier(model, temperature)
     tflite = quantize.quantize_model(calibrated, quantize.calibration_samples(splits["train"]))
@@ -53,25 +57,11 @@ def run(arguments: argparse.Namespace) -> int:
         staged = Path(folder, f"{NAME}.tflite")
         staged.write_bytes(tflite)
         _write_card(staged, document.draft(tflite))
-        held_out = "test" if "test" in splits else "validation"
-        measured = document.Measurements(
-            held_out,
-            figures.softmax(logits(calibrated, splits[held_out].images)),
-            [_measured(python, staged, arguments.data, held_out) for python in pythons],
-            _measured(pythons[0], staged, arguments.data, "validation"),
-            temperature,
-        )
-        facts = {
-            "architecture": model.name,
-            **cost(model),
-            "training": document.training_facts(arguments.model),
-        }
-        _require_small_loss(measured, splits[held_out])
+        measured = _measure(calibrated, staged, splits, arguments.data, pythons, temperature)
+        facts = {"architecture": model.name, **cost(model), "training": document.training_facts(arguments.model)}
         card = document.card(tflite, measured, splits, arguments.data, facts)
-        if arguments.detector:
-            _write_card(staged, card)
-            log.info("measuring conditions")
-            card["conditions"] = device.conditions(pythons[0], staged, arguments.data, held_out, arguments.detector)
+        _write_card(staged, card)
+        card |= _asked_for(arguments, pythons[0], staged, splits[measured.held_out], measured)
         _write_card(staged, card)
         contract_card.read_with_model(staged)
         calibrated.save(staged.with_name("emotion.keras"))
@@ -90,18 +80,41 @@ def _splits(data: Path) -> dict[str, Faces]:
     return splits
 
 
-def _measured(python: Path, model: Path, data: Path, split: str) -> device.Measured:
-    log.info("measuring %s with %s", split, python)
-    return device.measure(python, model, data, split, model.parent)
+def _measure(
+    model, staged: Path, splits: dict[str, Faces], data: Path, pythons: list[Path], temperature: float
+) -> document.Measurements:  # one argument per thing that is measured or told
+    held_out = "test" if "test" in splits else "validation"
+    before = figures.softmax(logits(model, splits[held_out].images))
+    runtimes = []
+    for python in pythons:
+        log.info("measuring %s with %s", held_out, python)
+        runtimes.append(device.measure(python, staged, data, held_out, staged.parent))
+    _require_small_loss(splits[held_out].labels, before, runtimes[0].probabilities)
+    validation = device.measure(pythons[0], staged, data, "validation", staged.parent)
+    golden = device.golden(pythons[0], staged)
+    return document.Measurements(held_out, before, runtimes, validation, golden, temperature)
 
 
-def _require_small_loss(measured: document.Measurements, faces: Faces) -> None:
-    before = figures.accuracy(faces.labels, measured.float_probabilities)
-    after = figures.accuracy(measured.runtimes[0].labels, measured.runtimes[0].probabilities)
-    if before - after > max(MAX_LOSS, 3 / len(faces)):
-        raise ConversionError(
-            f"int8 reads {after:.1%} of {len(faces)} faces, float {before:.1%}: too much is lost, nothing was written"
-        )
+def _asked_for(
+    arguments: argparse.Namespace, python: Path, staged: Path, faces: Faces, measured: document.Measurements
+) -> figures.Json:
+    """What the options add to the card."""
+    found: figures.Json = {}
+    if arguments.votes:
+        by_name = votes(arguments.votes, faces.names)
+        found["fer_plus"] = figures.agreement(faces.labels, measured.runtimes[0].probabilities, by_name)
+    if arguments.detector:
+        log.info("measuring conditions with %s", python)
+        found["conditions"] = device.conditions(
+            python, staged, arguments.data, measured.held_out, arguments.detector
+        )  # fmt: skip
+    return found
+
+
+def _require_small_loss(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> None:
+    whole, quantized = figures.accuracy(labels, before), figures.accuracy(labels, after)
+    if whole - quantized > max(MAX_LOSS, 3 / len(labels)):
+        raise ConversionError(f"int8 reads {quantized:.1%} of {len(labels)} faces, float {whole:.1%}: too much is lost")
 
 
 def _write_card(tflite: Path, card: figures.Json) -> None:

@@ -41,6 +41,12 @@ def measure(python: Path, model: Path, data: Path, split: str, scratch: Path) ->
         )  # fmt: skip
 
 
+def golden(python: Path, model: Path) -> list[list[float]]:
+    """What `convert golden`, run by `python`, prints."""
+    rows: list[list[float]] = json.loads(_run(python, ["golden", str(model)]))
+    return rows
+
+
 def conditions(python: Path, model: Path, data: Path, split: str, detector: Path) -> Json:
     """What `convert conditions --json`, run by `python`, prints."""
     given = ["conditions", str(model), "--data", str(data), "--split", split, "--detector", str(detector), "--json"]

@@ -16,9 +16,6 @@ from train.data import Faces
 from train.figures import Json
 from train.origin import commit
 
-THRESHOLDS = np.arange(20, 100, 5) / 100
-"""Of the coverage table."""
-
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
@@ -32,6 +29,8 @@ class Measurements:
     """On the held-out faces, the device's own runtime first."""
     validation: Measured
     """By the device's own runtime."""
+    golden: list[list[float]]
+    """Likewise, of convert.golden's pictures."""
     temperature: float
 
 
@@ -81,11 +80,12 @@ def card(tflite: bytes, measured: Measurements, splits: dict[str, Faces], data: 
             f"right, while at least {figures.SURE_COVERAGE:.0%} stay"
         ),
         "unsure": figures.coverage(device.labels, device.probabilities, np.array([threshold]))[0],
-        "coverage": figures.coverage(device.labels, device.probabilities, THRESHOLDS),
+        "coverage": figures.coverage(device.labels, device.probabilities, figures.THRESHOLDS),
         "confusion": {
             "hard": figures.hard_confusion(device.labels, device.probabilities).tolist(),
             "soft": figures.soft_confusion(measured.validation.labels, measured.validation.probabilities).tolist(),
         },
+        "golden": measured.golden,
     }
 
 

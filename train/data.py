@@ -106,8 +106,9 @@ def load(path: Path, split: str) -> Faces:
 
 
 def digest(faces: Faces) -> str:
-    """SHA-256, hex, of pixels and labels in their order: two splits with the same one are the same."""
-    return hashlib.sha256(faces.images.tobytes() + faces.labels.astype("<i8").tobytes()).hexdigest()
+    """SHA-256, hex, of pixels and labels in any order: two splits with the same one hold the same faces."""
+    each = (bytes([label]) + image.tobytes() for image, label in zip(faces.images, faces.labels, strict=True))
+    return hashlib.sha256(b"".join(sorted(hashlib.sha256(face).digest() for face in each))).hexdigest()
 
 
 def split_validation(faces: Faces) -> tuple[Faces, Faces]:
@@ -214,13 +215,16 @@ def _from_csv(data: bytes, split: str, source: str) -> Faces:
         if row["Usage"] not in _CSV_USAGE[split]:
             continue
         try:
-            pixels = np.array(row["pixels"].split(), np.uint8)
+            # through a wider type: numpy wraps the text 999 into uint8 without a word
+            pixels = np.array(row["pixels"].split(), np.int64).reshape(INPUT_SIZE, INPUT_SIZE)
             label = int(row["emotion"])
-            images.append(pixels.reshape(INPUT_SIZE, INPUT_SIZE))
         except (ValueError, OverflowError) as error:
             raise DatasetError(f"{source}: row {number + 2}: {error}") from error
+        if pixels.min() < 0 or pixels.max() > 255:
+            raise DatasetError(f"{source}: row {number + 2}: pixels reach from {pixels.min()} to {pixels.max()}")
         if not 0 <= label < len(EMOTIONS):
             raise DatasetError(f"{source}: row {number + 2}: emotion {label} is not 0-6")
+        images.append(pixels.astype(np.uint8))
         labels.append(label)
         names.append(f"{row['Usage']}_{number}")
     if not images:

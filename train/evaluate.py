@@ -16,9 +16,6 @@ from train.figures import Json
 from train.model import load_classifier
 from train.origin import ModelError
 
-THRESHOLDS = np.arange(0, 100, 5) / 100
-"""Of the coverage table."""
-
 
 @dataclass(frozen=True, slots=True)
 class Answers:
@@ -105,7 +102,7 @@ def metrics(answers: Answers, votes_file: Path | None) -> Json:
     report = {
         **answers.origin,
         **figures.summary(labels, probabilities),
-        "coverage": figures.coverage(labels, probabilities, THRESHOLDS),
+        "coverage": figures.coverage(labels, probabilities, figures.THRESHOLDS),
         "confusion": {
             "hard": figures.hard_confusion(labels, probabilities).tolist(),
             "soft": figures.soft_confusion(labels, probabilities).tolist(),

@@ -27,6 +27,8 @@ _FER_PLUS_LABELS = (
     "not_face",
 )
 """train.data.FER_PLUS in the words of EMOTIONS."""
+THRESHOLDS = np.arange(25, 100, 5) / 100
+"""Of the coverage table."""
 SURE_ACCURACY = 0.75
 """The rule for `unsure`: the lowest threshold at which this share of the remaining validation faces is right …"""
 SURE_COVERAGE = 0.5
