@@ -67,3 +67,8 @@ class Clock:
         if self._offset_s is None:
             self._offset_s = self._wall() - self._monotonic()
         return Stamp(utc(self._offset_s + captured_s), synced)
+
+    def now(self) -> Stamp:
+        """The present instant as well as it is known by now; fixes nothing, so any thread may ask."""
+        offset_s = self._offset_s
+        return Stamp(utc(self._wall() if offset_s is None else offset_s + self._monotonic()), self._synced)

@@ -1,4 +1,4 @@
-"""The daemon's settings: each declared once, with default and unit. Secrets are files in `credentials`, never values here."""
+"""The daemon's settings: each declared once, with default and unit. Secrets are files in `credentials`."""
 
 import os
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from pathlib import Path
 from contract.config import in_range, one_of
 from contract.message import HORIZON_S
 from contract.topics import Device
+from edge.schedule import Schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,10 @@ class MqttConfig:
     keepalive_s: int = 30
     inflight: int = 20
     """Messages sent and not yet acknowledged by the broker."""
+    replay_hz: float = 200.0
+    """After an outage: messages per second from the outbox's file, beside the live ones."""
+    reconnect_max_s: float = 300.0
+    """The longest wait between two attempts to reach the broker."""
 
     def __post_init__(self) -> None:
         if not self.host:
@@ -101,6 +106,8 @@ class MqttConfig:
         in_range("port", self.port, 1, 65535)
         in_range("keepalive_s", self.keepalive_s, 5, 3600)
         in_range("inflight", self.inflight, 1, 1000)
+        in_range("replay_hz", self.replay_hz, 1, 10_000)
+        in_range("reconnect_max_s", self.reconnect_max_s, 1, 3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +161,9 @@ class ScheduleConfig:
     time_zone: str = "UTC"
     lessons: tuple[str, ...] = ()
     """Such as "mon-fri 08:00-12:30" or "sat 09:00-11:00"; outside them the sensor is stopped."""
+
+    def __post_init__(self) -> None:
+        Schedule(self.time_zone, self.lessons)
 
 
 @dataclass(frozen=True, slots=True)

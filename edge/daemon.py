@@ -1,0 +1,222 @@
+"""`classpulse-edge run`: opens what the configuration names, counts until told to stop, and takes leave."""
+
+import argparse
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+from contract.card import ModelCardError
+from contract.config import ConfigError, load
+from contract.notify import notify
+from edge.batch import Batch
+from edge.camera import Camera, CameraError, open_camera
+from edge.clock import Clock
+from edge.config import EdgeConfig
+from edge.counts import Reading
+from edge.courier import About, Courier, Frames, Status, Surroundings
+from edge.detector import DetectorError
+from edge.dispatch import Dispatch, Post
+from edge.farewell import partly_load, say_stopped
+from edge.frame import Frame
+from edge.health import Vitals
+from edge.lock import RunningError, only_one
+from edge.loop import count, work
+from edge.outbox import Outbox
+from edge.pause import Pause
+from edge.pipeline import open_pipeline
+from edge.publisher import Publisher
+from edge.runtime import RuntimeMissingError
+from edge.schedule import Schedule
+
+log = logging.getLogger(__name__)
+
+EXIT_MODEL = 65
+"""Model, card, detector or runtime cannot be used (sysexits' EX_DATAERR); systemd does not try again."""
+EXIT_CAMERA = 74
+"""The camera gives no frames (EX_IOERR); systemd tries again."""
+EXIT_RUNNING = 75
+"""Another process has the state folder (EX_TEMPFAIL); systemd tries again."""
+EXIT_CONFIG = 78
+"""The configuration cannot be used (EX_CONFIG); systemd does not try again."""
+REST_S = 0.5
+"""How often a pause looks whether it is over."""
+_PATIENCE_S = 1.2
+"""For the broker's PUBACK of `stopped`; all in all the daemon ends within two seconds."""
+_DRAIN_S = 10.0
+"""At a file's end, for everything to be confirmed."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's own arguments."""
+    parser.description = "Count until told to stop."
+    parser.add_argument(
+        "--ledger",
+        type=Path,
+        metavar="FILE",
+        help="for tests: append each accepted message, a line with the time (seconds since 1970) and the payload",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The daemon's exit status."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(0))
+    try:
+        config = load(arguments.config, EdgeConfig)
+        with only_one(config.state):
+            return serve(config, arguments.ledger)
+    except ConfigError as error:
+        log.critical("%s", error)
+        partial_config = partly_load(arguments.config)
+        if partial_config:
+            say_stopped(partial_config, _about(partial_config, _new_boot(), None).state("stopped", str(error)))
+        return EXIT_CONFIG
+    except RunningError as error:
+        log.critical("%s", error)
+        return EXIT_RUNNING
+
+
+def serve(config: EdgeConfig, ledger: Path | None) -> int:
+    """Open everything, count, and take leave; the exit status.
+
+    Raises:
+        ConfigError: If the broker's credentials cannot be used.
+    """
+    boot = _new_boot()
+    camera = open_camera(config.camera, config.detector)
+    vitals = Vitals(boot, config.outbox.confirm, lambda: camera.dropped, time.monotonic())
+    try:
+        pipeline, classifier = open_pipeline(config, vitals.record)
+    except (ModelCardError, DetectorError, RuntimeMissingError) as error:
+        log.critical("%s", error)
+        say_stopped(config, _about(config, boot, None).state("stopped", str(error)))
+        return EXIT_MODEL
+    about = _about(config, boot, classifier.card.short if classifier else None)
+    pause = Pause(config.state / "pause")
+    clock = _clock(config)
+    around = Surroundings(clock.now, partial(pause.order, by="MQTT"), _ledger(ledger))
+    with _signals_to(pause), Dispatch(partial(_courier, config, about, vitals, around)) as dispatch:
+        room = _Room(config, clock, pause, vitals, dispatch)
+        return room.run(camera, pipeline.read)
+
+
+class _Room:
+    """What one run of the loop needs: frames go to the courier, systemd hears that we live."""
+
+    def __init__(self, config: EdgeConfig, clock: Clock, pause: Pause, vitals: Vitals, dispatch: Dispatch) -> None:
+        self._clock = clock
+        self._pause = pause
+        self._schedule = Schedule(config.schedule.time_zone, config.schedule.lessons)
+        self._vitals = vitals
+        self._dispatch = dispatch
+        self._batch = Batch(clock, config.publish, lambda frames, synced: dispatch.post(Frames(frames, synced)))
+        self._done = (0, 0)
+        self._ready = False
+
+    def run(self, camera: Camera, read: Callable[[Frame], Reading]) -> int:
+        """Count until the camera ends; the exit status."""
+        reason, status, drain_s = "told to stop", 0, 0.0
+        try:
+            work(
+                camera,
+                partial(
+                    count, read=partial(self._timed, read), offer=self._offer, alive=self._alive, paused=self._paused
+                ),
+                self._paused,
+                self._say,
+                self._rest,
+            )
+            reason, drain_s = "the file has ended", _DRAIN_S
+        except CameraError as error:
+            log.critical("%s", error)
+            reason, status = str(error), EXIT_CAMERA
+        finally:
+            notify("STOPPING=1")
+            self._batch.flush()
+            self._dispatch.leave(reason, patience_s=_PATIENCE_S, drain_s=drain_s)
+        return status
+
+    def _timed(self, read: Callable[[Frame], Reading], frame: Frame) -> Reading:
+        self._vitals.record("capture", max(0.0, time.monotonic() - frame.captured_s))
+        return read(frame)
+
+    def _offer(self, reading: Reading) -> None:
+        self._vitals.frame(reading.captured_s)
+        self._batch.add(reading)
+
+    def _paused(self) -> str:
+        """Why the sensor must not see now, "" if it may."""
+        if not self._schedule.always:
+            if self._clock.stamp(time.monotonic()) is None:
+                return "waiting for the clock, for there are lesson hours"
+            if not self._schedule.in_lesson(self._clock.now().t):
+                return "outside lesson hours"
+        return self._pause.reason
+
+    def _say(self, state: str, reason: str) -> None:
+        self._batch.flush()
+        self._dispatch.post(Status(state, reason))
+        notify(f"{'' if self._ready else 'READY=1'}\nSTATUS={state} {reason}".strip())
+        self._ready = True
+
+    def _alive(self) -> None:
+        """A frame is done when the outbox has accepted it, or while it waits for the clock."""
+        self._dispatch.check()
+        self._tell_watchdog((self._dispatch.accepted, self._batch.waiting))
+
+    def _rest(self) -> None:
+        time.sleep(REST_S)
+        self._dispatch.check()
+        self._tell_watchdog((self._dispatch.beats, -1))
+
+    def _tell_watchdog(self, done: tuple[int, int]) -> None:
+        if done != self._done:
+            self._done = done
+            notify("WATCHDOG=1")
+
+
+def _courier(config: EdgeConfig, about: About, vitals: Vitals, around: Surroundings, post: Post) -> Courier:
+    publisher = Publisher(config, about.state("lost", "connection lost"), post)
+    outbox = Outbox(config.state / "outbox.sqlite", config.outbox, about.boot, time.monotonic())
+    return Courier(config, about, outbox, publisher, vitals, around)
+
+
+def _clock(config: EdgeConfig) -> Clock:
+    wait_s = 0.0 if config.camera.source.startswith("file:") else config.clock.wait_s
+    return Clock(wait_s, synchronized=config.clock.synchronized.exists, monotonic=time.monotonic, wall=time.time)
+
+
+def _about(config: EdgeConfig, boot: str, model: str | None) -> About:
+    return About(version=version("classpulse"), model=model, min_faces=config.publish.min_faces, boot=boot)
+
+
+def _new_boot() -> str:
+    return secrets.token_hex(4)
+
+
+def _ledger(path: Path | None) -> Callable[[bytes], None]:
+    """Write a line at once and whole, so that it outlives a kill."""
+    if path is None:
+        return lambda _payload: None
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def append(payload: bytes) -> None:
+        os.write(descriptor, b"%.3f %s\n" % (time.time(), payload))
+
+    return append
+
+
+@contextmanager
+def _signals_to(pause: Pause) -> Iterator[None]:
+    """SIGUSR1 pauses, SIGUSR2 resumes."""
+    signal.signal(signal.SIGUSR1, lambda *_: pause.order("pause", by="signal"))
+    signal.signal(signal.SIGUSR2, lambda *_: pause.order("resume", by="signal"))
+    yield

@@ -1,0 +1,125 @@
+"""How the device is: what `health` says every half minute. Numbers are collected here, the clock is passed in."""
+
+import resource
+import shutil
+import subprocess
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from contract.message import Health
+
+_MOST = 4096
+"""Durations of one stage that are kept; half a minute of 120 frames/s."""
+_THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
+_PLATFORM = Path("/sys/devices/platform")
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What the outbox says of itself."""
+
+    messages: int
+    bytes: int
+    oldest_s: float
+    dropped: Mapping[str, int]
+    first: Mapping[str, int]
+
+
+class Vitals:
+    """Counts and durations since the last report. May be told by one thread and asked by another."""
+
+    def __init__(self, boot: str, confirm: str, dropped_frames: Callable[[], int], now: float) -> None:
+        """Begin to count.
+
+        Args:
+            boot: Of this start of the daemon.
+            confirm: What deletes a message from the outbox.
+            dropped_frames: The camera's count since the start.
+            now: Monotonic seconds, here and everywhere.
+        """
+        self._boot = boot
+        self._confirm = confirm
+        self._dropped_frames = dropped_frames
+        self._started_s = self._reported_s = now
+        self._lock = threading.Lock()
+        self._frames = 0
+        self._captured_s: float | None = None
+        self._durations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_MOST))
+
+    def record(self, stage: str, seconds: float) -> None:
+        """A stage took that long for one frame."""
+        with self._lock:
+            self._durations[stage].append(seconds)
+
+    def frame(self, captured_s: float) -> None:
+        """A frame was counted."""
+        with self._lock:
+            self._frames += 1
+            self._captured_s = captured_s
+
+    def report(self, t: datetime, now: float, backlog: Backlog, reconnects: int) -> Health:
+        """The health at `t`; rates and latencies begin anew."""
+        with self._lock:
+            durations, self._durations = self._durations, defaultdict(lambda: deque(maxlen=_MOST))
+            frames, self._frames = self._frames, 0
+            captured_s = self._captured_s
+        since_s, self._reported_s = now - self._reported_s, now
+        return Health(
+            t=t,
+            boot=self._boot,
+            uptime_s=round(now - self._started_s, 1),
+            rate_hz=round(frames / since_s, 2) if since_s > 0 else 0.0,
+            frame_age_s=None if captured_s is None else round(max(0.0, now - captured_s), 3),
+            latency_ms={stage: _percentiles_ms(values) for stage, values in durations.items()},
+            dropped_frames=self._dropped_frames(),
+            outbox_messages=backlog.messages,
+            outbox_bytes=backlog.bytes,
+            outbox_oldest_s=round(max(0.0, backlog.oldest_s), 1),
+            outbox_dropped=backlog.dropped,
+            outbox_first=backlog.first,
+            confirm=self._confirm,
+            reconnects=reconnects,
+            temperature_c=temperature_c(),
+            throttled=throttled(),
+            rss_bytes=rss_bytes(),
+        )
+
+
+def _percentiles_ms(values: deque[float]) -> tuple[float, float]:
+    ranked = sorted(values)
+    p50, p99 = (ranked[min(len(ranked) - 1, int(len(ranked) * share))] for share in (0.50, 0.99))
+    return round(p50 * 1000, 2), round(p99 * 1000, 2)
+
+
+def temperature_c(path: Path = _THERMAL) -> float | None:
+    """The processor's temperature; None where it is not told."""
+    try:
+        return int(path.read_text()) / 1000
+    except (OSError, ValueError):
+        return None
+
+
+def throttled(platform: Path = _PLATFORM) -> str | None:
+    """The Pi's throttling flags as hex, such as "0x50005"; None on other machines.
+
+    Source: vcgencmd get_throttled, Raspberry Pi documentation; the same in sysfs, drivers/firmware/raspberrypi.c.
+    """
+    for path in platform.glob("soc*/soc*firmware/get_throttled"):
+        return f"0x{int(path.read_text(), 16):x}"
+    command = shutil.which("vcgencmd")
+    if command is None:
+        return None
+    try:
+        told = subprocess.run([command, "get_throttled"], capture_output=True, text=True, timeout=2, check=False)  # noqa: S603  no shell, no input
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip().partition("=")[2][:64] or None
+
+
+def rss_bytes(path: Path = Path("/proc/self/statm")) -> int:
+    """Memory that this process has in RAM."""
+    return int(path.read_text().split()[1]) * resource.getpagesize()
