@@ -6,7 +6,7 @@ import signal
 import sys
 from pathlib import Path
 
-from aggregator import daemon, watch
+from aggregator import accounts, daemon, watch
 from aggregator.config import AggregatorConfig
 from aggregator.store_sqlite import StoreError
 from contract.config import ConfigError, load
@@ -25,6 +25,10 @@ def main() -> int:
     watching = commands.add_parser("watch", help="a live table of all rooms, in this terminal")
     watch.configure(watching)
     watching.set_defaults(run=watch.run)
+    commands.add_parser("page", help="the live page, in a process of its own").set_defaults(run=_page)
+    users = commands.add_parser("user", help="who may look at the page")
+    accounts.configure(users)
+    users.set_defaults(run=accounts.run)
     arguments = parser.parse_args()
     logging.basicConfig(level=arguments.log_level, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EX_OK))  # unwinds the `with` blocks
@@ -43,6 +47,12 @@ def main() -> int:
 def _run(arguments: argparse.Namespace) -> int:
     daemon.run(load(arguments.config, AggregatorConfig))
     return EX_OK
+
+
+def _page(arguments: argparse.Namespace) -> int:
+    from aggregator import page  # noqa: PLC0415 - the web framework is large, and nothing else needs it
+
+    return page.run(arguments)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ IDLE_S = 2 * 3600.0
 FREE_ATTEMPTS = 5
 """Wrong passwords in a row for one name or from one address before waiting begins."""
 WAIT_S = 30.0
-"""The first wait; every further wrong password doubles it, up to an hour."""
-_LONGEST_WAIT_S = 3600.0
+"""The first wait; every further wrong password doubles it, up to a quarter of an hour."""
+_LONGEST_WAIT_S = 900.0
 MIN_PASSWORD = 10
 """Characters."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")

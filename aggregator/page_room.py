@@ -1,0 +1,181 @@
+"""One room: its mix now and over ten minutes, its cameras, and what has changed."""
+
+import asyncio
+import time
+from typing import Protocol
+
+from nicegui import ui
+from starlette.requests import Request
+
+from aggregator.orders import Orders
+from aggregator.page_charts import PALETTE, mix_options, timeline_options
+from aggregator.page_feed import Feed, RoomView
+from aggregator.page_frame import frame, keep_fresh, user_of
+from aggregator.page_words import device_standing, event_text, facts, standing
+from aggregator.users import User
+from contract.topics import Device, Room
+
+_CAPTIONS = ("faces", "unsure", "withheld", "lesson since", "faces in lesson")
+_MOST_EVENTS = 6
+
+
+def room_page(feed: Feed, orders: Orders, room: Room, request: Request) -> None:
+    """Build the page, or refuse."""
+    user = user_of(request)
+    if user is None or not user.may_see(room):
+        frame(request, "classpulse", back=True)
+        ui.label("You may not see this room.").classes("panel")
+        return
+    if room not in feed.rooms(time.time()):
+        frame(request, f"{room.site} / {room.room}", back=True)
+        ui.label("This room has never spoken.").classes("panel")
+        return
+    frame(request, f"{room.site} / {room.room}", back=True)
+    how = ui.label().classes("standing top").props("role=status")
+    with ui.element("main").classes("room"):
+        panels: list[_Panel] = [_Mix(), _Facts(), _Cameras(orders, room, request), _Timeline(), _Events()]
+
+    def update(_user: User) -> None:
+        view = feed.view(room, time.time())
+        word = standing(view.summary)
+        how.set_text(f"{word.mark} {word.text}")
+        how.classes(replace=f"standing top {word.kind}")
+        for panel in panels:
+            panel.show(view)
+
+    keep_fresh(request, update)
+
+
+class _Panel(Protocol):
+    """A part of the page."""
+
+    def show(self, view: RoomView) -> None:
+        """Show this, if anything changed."""
+
+
+class _Mix:
+    """The current mix with its interval."""
+
+    def __init__(self) -> None:
+        with ui.element("section").classes("panel mix-panel"):
+            _heading("The last minute")
+            self._chart = ui.echart(mix_options(None, None), renderer="svg").classes("mix-chart")
+            self._hint = ui.label().classes("hint")
+
+    def show(self, view: RoomView) -> None:
+        """Draw, if anything changed."""
+        mix = view.summary.recent
+        _redraw(self._chart, mix_options(mix, dict(view.summary.trend or {})))
+        if mix and mix.estimate:
+            hint = "Bar: estimate. Line: where the true share lies 9 times in 10. Diamond: raw counts."
+        elif mix and mix.counts:
+            hint = "Raw counts: the card of the device's model is not here, so there is no estimate."
+        else:
+            hint = "Expressions are withheld or switched off, or nobody is in view."
+        self._hint.set_text(f"{hint} ▲▼: against the lesson so far.")
+
+
+class _Facts:
+    """Figures."""
+
+    def __init__(self) -> None:
+        self._figures: dict[str, ui.label] = {}
+        with ui.element("section").classes("panel facts-panel"), ui.element("div").classes("facts"):
+            for caption in _CAPTIONS:
+                with ui.element("div").classes("fact big" if caption == "faces" else "fact"):
+                    ui.label(caption).classes("caption")
+                    self._figures[caption] = ui.label("?").classes("figure")
+
+    def show(self, view: RoomView) -> None:
+        """Set the figures."""
+        for caption, text in facts(view.summary, None).items():
+            self._figures[caption].set_text(text)
+
+
+class _Cameras:
+    """The devices, each with pause and resume."""
+
+    def __init__(self, orders: Orders, room: Room, request: Request) -> None:
+        self._orders, self._room, self._request = orders, room, request
+        self._shown: dict[str, tuple[str, str]] = {}
+        with ui.element("section").classes("panel cameras-panel"):
+            _heading("Cameras")
+            self._rows = ui.element("div")
+
+    def show(self, view: RoomView) -> None:
+        """Build the rows again when a device said something new."""
+        if view.summary.devices != self._shown:
+            self._shown = dict(view.summary.devices)
+            self._rows.clear()
+            with self._rows:
+                for name, (state, reason) in self._shown.items():
+                    self._row(name, state, reason)
+
+    def _row(self, name: str, state: str, reason: str) -> None:
+        how = device_standing(state, reason)
+        order = "resume" if state == "paused" else "pause"
+        with ui.element("div").classes("camera"):
+            with ui.element("div").classes("who"):
+                ui.label(name)
+                ui.label(f"{how.mark} {how.text}").classes(f"standing {how.kind}")
+            button = ui.button(order, on_click=lambda: self._send(name, order)).classes("act")
+            button.props(f'no-caps outline aria-label="{order} {name}"')
+
+    async def _send(self, name: str, order: str) -> None:
+        user = user_of(self._request)
+        if user is None or not user.may_see(self._room):
+            ui.navigate.to("/login")
+            return
+        device = Device(self._room.site, self._room.room, name)
+        if await asyncio.to_thread(self._orders.send, device, order):
+            ui.notify(f"{order} sent to {name}", type="positive")
+        else:
+            ui.notify(f"The broker cannot be reached: {order} was not sent.", type="negative")
+
+
+class _Timeline:
+    """The last ten minutes."""
+
+    def __init__(self) -> None:
+        with ui.element("section").classes("panel timeline-panel"):
+            _heading("The last ten minutes, and faces")
+            self._chart = ui.echart(timeline_options(()), renderer="svg").classes("timeline-chart")
+            with ui.element("div").classes("legend caption"):
+                for label, colour in PALETTE.items():
+                    with ui.element("span").style(f"--swatch: {colour}"):
+                        ui.label(label).style("display: inline")
+
+    def show(self, view: RoomView) -> None:
+        """Draw, if anything changed."""
+        _redraw(self._chart, timeline_options(view.timeline))
+
+
+class _Events:
+    """What the instructor should know."""
+
+    def __init__(self) -> None:
+        self._shown: tuple[str, ...] = ("",)
+        with ui.element("section").classes("panel events-panel"):
+            _heading("Changes that lasted")
+            self._rows = ui.element("div").props("role=log aria-live=polite")
+
+    def show(self, view: RoomView) -> None:
+        """Build the lines again when there is a new one."""
+        lines = tuple(event_text(event, None) for event in view.events[:_MOST_EVENTS])
+        if lines != self._shown:
+            self._shown = lines
+            self._rows.clear()
+            with self._rows:
+                for line in lines or ("none in this lesson",):
+                    ui.label(line).classes("event" if lines else "caption")
+
+
+def _heading(text: str) -> None:
+    ui.label(text).props("role=heading aria-level=2").classes("caption")
+
+
+def _redraw(chart: ui.echart, options: dict) -> None:
+    if chart.options != options:
+        chart.options.clear()
+        chart.options.update(options)
+        chart.update()

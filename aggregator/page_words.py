@@ -1,0 +1,97 @@
+"""What the page says in words. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from aggregator.attention import Event
+from aggregator.mix import Mix
+from aggregator.summary import Summary
+
+LATE_S = 30.0
+"""Without a frame for so long a room is not live."""
+AHEAD_S = -5.0
+"""A newest frame of so much later than now tells of a wrong clock."""
+_PAUSES = ("paused", "stopped")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a room or a device is doing."""
+
+    kind: str
+    """live, quiet, paused, trouble: what the style sheet knows."""
+    text: str
+
+    @property
+    def mark(self) -> str:
+        """A sign that is told apart without colour."""
+        return {"live": "●", "quiet": "○", "paused": "❚❚", "trouble": "▲"}[self.kind]
+
+
+def standing(summary: Summary) -> Standing:
+    """How a room is doing, the gravest first."""
+    states = summary.devices
+    lost = ", ".join(device for device, (state, _) in states.items() if state == "lost")
+    age = summary.age_s
+    words = (
+        (bool(states) and all(state in _PAUSES for state, _ in states.values()), "paused", "paused"),
+        (bool(lost), "trouble", f"{lost} cannot be reached"),
+        (age is None, "quiet", "no frame in the last ten minutes"),
+        (age is not None and age < AHEAD_S, "trouble", "a device's clock is ahead"),
+        (age is not None and age > LATE_S, "quiet", f"no frame for {span(age or 0)}"),
+        (bool(_degraded(summary)), "trouble", _degraded(summary)),
+        (summary.recent is not None and summary.recent.withheld == 1, "live", "too few faces to tell"),
+        (True, "live", "live"),
+    )
+    return next(Standing(kind, text) for holds, kind, text in words if holds)
+
+
+def _degraded(summary: Summary) -> str:
+    troubles = (f"{device}: {reason}" for device, (state, reason) in summary.devices.items() if state == "degraded")
+    return next(troubles, "")
+
+
+def device_standing(state: str, reason: str) -> Standing:
+    """How a device is doing, by its own word."""
+    kinds = {"ready": "live", "paused": "paused", "stopped": "paused", "lost": "trouble", "degraded": "trouble"}
+    return Standing(kinds.get(state, "quiet"), f"{state}: {reason}" if reason else state)
+
+
+def leading(mix: Mix | None, most: int = 2) -> list[tuple[str, float]]:
+    """The largest shares, largest first."""
+    shares = mix.shares if mix else None
+    return sorted(shares.items(), key=lambda item: -item[1])[:most] if shares else []
+
+
+def event_text(event: Event, zone: tzinfo | None) -> str:
+    """One event in one line, such as `since 10:31: happy 30 → 52 %, neutral 45 → 28 %`."""
+    changes = ", ".join(
+        f"{label} {100 * before:.0f} → {100 * after:.0f} %" for label, (before, after) in event.changes.items()
+    )
+    return f"since {clock(event.since, zone)}: {changes}"
+
+
+def clock(t: datetime, zone: tzinfo | None) -> str:
+    """Hours and minutes in `zone`, this machine's if None."""
+    return t.astimezone(zone).strftime("%H:%M")
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest unit that fits twice, or in seconds."""
+    for unit, size in (("years", 31557600), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
+
+
+def facts(summary: Summary, zone: tzinfo | None) -> Mapping[str, str]:
+    """The figures beside the chart, by their captions."""
+    recent, lesson = summary.recent, summary.lesson
+    return {
+        "faces": f"{recent.faces:.0f}" if recent else "?",
+        "unsure": f"{100 * recent.unsure:.0f} %" if recent else "?",
+        "withheld": f"{100 * recent.withheld:.0f} %" if recent else "?",
+        "lesson since": clock(summary.lesson_start, zone) if summary.lesson_start else "no lesson",
+        "faces in lesson": f"{lesson.faces:.0f}" if lesson else "?",
+    }
