@@ -1,0 +1,105 @@
+"""Readings become messages: stamped, in order, gathered for batch_s."""
+
+from edge.batch import MOST_FRAMES, Batch
+from edge.clock import Clock
+from edge.config import PublishConfig
+from edge.counts import Reading
+
+
+class World:
+    """A clock to be set by hand, and what was offered."""
+
+    def __init__(self, batch_s: float = 0.0, wait_s: float = 60.0) -> None:
+        self.now = 0.0
+        self.synchronized = True
+        self.offered: list[tuple[int, bool]] = []
+        """Frames and synced of each message."""
+        self.faces: list[int] = []
+        clock = Clock(
+            wait_s,
+            synchronized=lambda: self.synchronized,
+            monotonic=lambda: self.now,
+            wall=lambda: 1.8e9 + self.now,
+        )
+        self.batch = Batch(clock, PublishConfig(batch_s=batch_s), self.offer)
+
+    def offer(self, frames, synced):
+        """Take a message."""
+        self.offered.append((len(frames), synced))
+        self.faces += [frame.faces for frame in frames]
+
+    def read(self, count: int, every_s: float = 0.2) -> None:
+        """Read frames whose faces count up."""
+        for _ in range(count):
+            self.batch.add(Reading(self.now, faces=round(self.now / every_s), unsure=0, counts=None, expected=None))
+            self.now += every_s
+
+
+def test_by_default_each_frame_is_a_message():
+    """The topic reads as a stream."""
+    world = World()
+
+    world.read(3)
+
+    assert world.offered == [(1, True)] * 3
+
+
+def test_batch_s_puts_its_frames_into_one_message():
+    """A second from first to last, in order; what is incomplete goes with a flush."""
+    world = World(batch_s=1.0)
+
+    world.read(14, every_s=0.25)
+    before = list(world.offered)
+    world.batch.flush()
+
+    assert before == [(5, True), (5, True)]
+    assert world.offered[2:] == [(4, True)]
+    assert world.faces == list(range(14))
+
+
+def test_a_message_never_has_more_frames_than_a_payload_may_hold():
+    """120 frames/s for ten seconds are several messages."""
+    world = World(batch_s=10.0)
+
+    world.read(400, every_s=1 / 120)
+
+    assert world.offered == [(MOST_FRAMES, True)] * 2
+
+
+def test_frames_wait_for_the_clock_and_none_is_lost_or_reordered():
+    """They are kept back, counted as waiting, and go out together."""
+    world = World()
+    world.synchronized = False
+    world.read(5)
+    waiting = world.batch.waiting
+    world.synchronized = True
+
+    world.read(1)
+
+    assert waiting == 5
+    assert world.offered == [(1, True)] * 6
+    assert world.faces == list(range(6))
+
+
+def test_no_message_mixes_synchronised_frames_with_others():
+    """The mark is of the whole message."""
+    world = World(batch_s=10.0, wait_s=0.0)
+    world.synchronized = False
+    world.read(3)
+    world.synchronized = True
+
+    world.read(2)
+    world.batch.flush()
+
+    assert world.offered == [(3, False), (2, True)]
+
+
+def test_an_end_keeps_nothing_back():
+    """What still waits for the clock goes out as unsynced."""
+    world = World()
+    world.synchronized = False
+    world.read(2)
+
+    world.batch.flush()
+
+    assert world.offered == [(1, False), (1, False)]
