@@ -41,8 +41,11 @@ def demonstrate(options: Options, parts: Parts) -> None:
     (FOLDER / "broker").write_text(options.broker)
     detector, why = settings.detector()
     print(f"broker    {options.broker}\n{why}", flush=True)
-    _start_aggregator(options, parts)
-    _start_daemon(options, detector, parts)
+    print(f"camera    {options.camera or 'a drawn class of real faces'}", flush=True)
+    _start("aggregator", "aggregator", settings.aggregator(options), parts)
+    _start("edge daemon", "edge", settings.edge(options, detector, options.camera or f"file:{_class_video()}"), parts)
+    wait_until_ready(options.host, options.port, aggregator_state(DEVICE.site), parts.check, _READY_S)
+    wait_until_ready(options.host, options.port, DEVICE.topic("state"), parts.check, _READY_S)
     _wait_for_a_frame(parts)
     print(f"watch     mosquitto_sub -h {options.host} -p {options.port} -v -t 'classpulse/#'   (or `make watch`)")
     print(f"counts    since {time.monotonic() - began:.1f} s after the start\n", flush=True)
@@ -68,20 +71,10 @@ def _start_broker(parts: Parts) -> str:
     return address
 
 
-def _start_aggregator(options: Options, parts: Parts) -> None:
-    path = FOLDER / "aggregator.toml"
-    path.write_text(settings.aggregator(options))
-    parts.start("aggregator", _PYTHON, "-m", "aggregator", "--config", path, "run")
-    wait_until_ready(options.host, options.port, aggregator_state(DEVICE.site), parts.check, _READY_S)
-
-
-def _start_daemon(options: Options, detector: str, parts: Parts) -> None:
-    path = FOLDER / "edge.toml"
-    camera = options.camera or f"file:{_class_video()}"
-    print(f"camera    {options.camera or 'a drawn class of real faces'}", flush=True)
-    path.write_text(settings.edge(options, detector, camera))
-    parts.start("edge daemon", _PYTHON, "-m", "edge", "--config", path, "run")
-    wait_until_ready(options.host, options.port, DEVICE.topic("state"), parts.check, _READY_S)
+def _start(name: str, package: str, toml: str, parts: Parts) -> None:
+    path = FOLDER / f"{package}.toml"
+    path.write_text(toml)
+    parts.start(name, _PYTHON, "-m", package, "--config", path, "run")
 
 
 def _class_video() -> Path:

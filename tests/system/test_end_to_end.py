@@ -83,7 +83,7 @@ def test_every_topic_speaks_and_only_lasting_words_are_retained(room, wait_until
     """State, health, stored and the room's summary wait for who comes later; the stream of counts does not."""
     early, summary = room.subscribe(), DEVICE.where.topic("summary")
     room.aggregator()
-    room.daemon(room.pictures(8))
+    room.daemon(room.pictures(20))
     wait_until(lambda: early.of("stored") and early.of("health") and len(early.counts()) >= 5, "five frames, confirmed")
     wait_until(lambda: any(map(recent_faces, early.on(summary))), "a summary with faces")
 
@@ -117,7 +117,7 @@ def test_the_store_holds_each_message_once(room, wait_until):
 def test_sigterm_says_stopped_at_once(room, wait_until):
     """The goodbye comes within two seconds, from the daemon and not as its last will, and is a success."""
     subscriber = room.subscribe()
-    daemon = room.daemon(room.pictures(8))
+    daemon = room.daemon(room.pictures(20))
     wait_until(subscriber.counts, "a first frame")
 
     daemon.send_signal(signal.SIGTERM)
@@ -132,7 +132,7 @@ def test_sigterm_says_stopped_at_once(room, wait_until):
 def test_pause_stops_the_stream_until_resume(room, wait_until):
     """An order on `set` is confirmed in `state`, and no frame is published in between."""
     subscriber = room.subscribe()
-    room.daemon(room.pictures(8))
+    room.daemon(room.pictures(20))
     wait_until(subscriber.counts, "a first frame")
 
     subscriber.publish(DEVICE.topic("set"), "pause")
@@ -150,7 +150,7 @@ def test_pause_stops_the_stream_until_resume(room, wait_until):
 def test_a_killed_daemon_is_reported_lost(room, wait_until):
     """The broker speaks the last will, and whoever comes later hears it too."""
     subscriber = room.subscribe()
-    daemon = room.daemon(room.pictures(8))
+    daemon = room.daemon(room.pictures(20))
     wait_until(subscriber.counts, "a first frame")
 
     daemon.kill()
@@ -168,7 +168,7 @@ def test_a_wrong_password_is_an_error_in_the_log(make_mosquitto, room_at, wait_u
     (tmp_path / "mqtt-password").write_text("wrong")
     room = room_at(broker.port)
 
-    daemon = room.daemon(room.pictures(8), mqtt={"username": DEVICE.identity})
+    daemon = room.daemon(room.pictures(20), mqtt={"username": DEVICE.identity})
 
     wait_until(lambda: "not authori" in room.log("edge"), "the refusal in the log")
     assert daemon.poll() is None
@@ -184,7 +184,7 @@ def test_a_broker_of_an_unknown_authority_gets_nothing(make_mosquitto, room_at, 
     shutil.copy(ours / "ca.crt", tmp_path)
     room = room_at(broker.port)
 
-    daemon = room.daemon(room.pictures(8), mqtt={"tls": True})
+    daemon = room.daemon(room.pictures(20), mqtt={"tls": True})
 
     wait_until(lambda: "certificate" in room.log("edge"), "the refusal in the log")
     assert daemon.poll() is None
