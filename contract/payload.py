@@ -58,6 +58,8 @@ def read_object(payload: bytes) -> dict[str, Any]:
         raise MessageError("encoding", str(error)) from None
     try:
         fields = json.loads(text, parse_constant=_refuse_constant)
+        if "\\u" in text:
+            compact(fields)  # an escape can make half a surrogate pair, which nothing can write again
     except (ValueError, RecursionError) as error:
         raise MessageError("json", str(error)) from None
     if not isinstance(fields, dict):
