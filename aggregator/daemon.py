@@ -89,11 +89,20 @@ class Pace:
 class Aggregator:
     """Everything between source and store; `run` it."""
 
-    def __init__(self, config: AggregatorConfig, store: Store, source: Source, live: Live) -> None:
+    def __init__(
+        self,
+        config: AggregatorConfig,
+        store: Store,
+        source: Source,
+        live: Live,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`clock`: seconds since 1970."""
         self._config = config
         self._store = store
         self._source = source
         self._live = live
+        self._clock = clock
         self._twins = Twins()
         self._state = word("ready")
         self._unsaid: dict[Device, None] = {}
@@ -107,9 +116,9 @@ class Aggregator:
     def run(self) -> None:
         """Until SystemExit."""
         self._live.restore(
-            dict(self._store.recent(int(time.time()) - LONGEST_S)),
+            dict(self._store.recent(int(self._clock()) - LONGEST_S)),
             {device: spoken.state for device, spoken in self._store.states().items() if spoken.state},
-            time.time(),
+            self._clock(),
         )
         notify("READY=1")
         try:
@@ -146,7 +155,7 @@ class Aggregator:
         self.tally.messages += committed.fresh
         self.tally.duplicates += committed.duplicates
         self._unsaid.update(dict.fromkeys(committed.devices))
-        self._live.note(batch, committed.windows, time.time())
+        self._live.note(batch, committed.windows, self._clock())
         for complaint in batch.complaints:
             self.tally.complaints[complaint.reason] += 1
             self._unlogged[complaint.reason] = self._unlogged.get(complaint.reason, (0,))[0] + 1, complaint
@@ -157,7 +166,7 @@ class Aggregator:
         self._alive()
         if self._tell.due() and self._source.connected:
             self._tell_devices()
-            for summary in self._live.due(time.time()):
+            for summary in self._live.due(self._clock()):
                 self._source.publish(summary.room.topic("summary"), summary.to_json(), retain=True)
         if self._unlogged and self._complain.due():
             self._log_complaints()
@@ -182,7 +191,7 @@ class Aggregator:
 
     def _forget(self) -> None:
         try:
-            forgotten = self._store.expire(time.time(), self._config.store.retention_days)
+            forgotten = self._store.expire(self._clock(), self._config.store.retention_days)
         except StoreUnavailableError as error:
             log.warning("nothing forgotten this hour: %s", error)
         else:

@@ -1,0 +1,141 @@
+"""Rules of the aggregator's loop, with a source made of lists."""
+
+from pathlib import Path
+
+import pytest
+
+from aggregator.batch import Item
+from aggregator.config import AggregatorConfig, MqttConfig, StoreConfig
+from aggregator.daemon import Aggregator, cards_in
+from aggregator.live import Live
+from aggregator.store_sqlite import Store, StoreUnavailableError
+from aggregator.summary import Summary
+from contract.message import State, stored_from_json
+
+NOW = 1_795_000_000.0
+
+
+class Script:
+    """A source that gives these batches and ends, and writes down what is published and acknowledged."""
+
+    connected = True
+
+    def __init__(self, *batches: list[Item]) -> None:
+        self.events: list[str] = []
+        self.published: list[tuple[str, bytes, bool]] = []
+        self._batches = batches
+        self.on_connected = lambda: None
+
+    def batches(self):
+        """The batches, then SIGTERM's SystemExit."""
+        self.on_connected()
+        for number, items in enumerate(self._batches):
+            yield items, lambda number=number: self.events.append(f"acknowledged {number}")
+        raise SystemExit(0)
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        """Write it down."""
+        self.published.append((topic, payload, retain))
+
+    def serve(self, span_s: float) -> None:
+        """Wait for nobody."""
+        self.events.append("waited")
+
+    def states(self) -> list[State]:
+        """What the aggregator said of itself."""
+        return [State.from_json(payload) for topic, payload, _ in self.published if topic.endswith("aggregator/state")]
+
+
+class SickStore(Store):
+    """A store whose disk is full for the first `failures` commits."""
+
+    failures = 0
+
+    def commit(self, batch):
+        """Fail, or not any more."""
+        if self.failures:
+            self.failures -= 1
+            raise StoreUnavailableError("store.sqlite: database or disk is full")
+        return super().commit(batch)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> AggregatorConfig:
+    """The smallest."""
+    return AggregatorConfig(site="school", mqtt=MqttConfig(host="-"), store=StoreConfig(path=tmp_path / "store.sqlite"))
+
+
+def run(config: AggregatorConfig, source: Script, failures: int = 0) -> Aggregator:
+    """Run until the script ends."""
+    with SickStore(config.store.path) as store:
+        store.failures = failures
+        aggregator = Aggregator(config, store, source, Live(0.2, {}), clock=lambda: NOW)
+        with pytest.raises(SystemExit):
+            aggregator.run()
+    return aggregator
+
+
+def test_a_batch_is_acknowledged_once_it_is_stored_and_its_device_told(config, device, item, message):
+    """After the commit come the acknowledgement, `stored` and the room's summary, the last two retained."""
+    source = Script([item(device, message(0)), item(device, message(1))], [])
+
+    aggregator = run(config, source)
+
+    told = {topic: (payload, retain) for topic, payload, retain in source.published}
+    assert source.events == ["acknowledged 0"]
+    assert stored_from_json(told[device.topic("stored")][0]) == {"9f3a2c41": 1}
+    assert Summary.from_json(told[device.where.topic("summary")][0]).room == device.where
+    assert told[device.topic("stored")][1]
+    assert told[device.where.topic("summary")][1]
+    assert (aggregator.tally.messages, aggregator.tally.duplicates) == (2, 0)
+
+
+def test_nothing_is_acknowledged_while_the_disk_is_full(config, device, item, message):
+    """The batch waits, the state says why, and afterwards it is ready again."""
+    source = Script([item(device, message(0))], [])
+
+    aggregator = run(config, source, failures=2)
+
+    assert source.events == ["waited", "waited", "acknowledged 0"]
+    assert [said.state for said in source.states()] == ["ready", "degraded", "ready", "stopped"]
+    assert "disk is full" in source.states()[1].reason
+    assert aggregator.tally.messages == 1
+
+
+def test_a_device_is_told_at_most_every_five_seconds(config, device, item, message):
+    """A fast camera does not make the broker write a retained word per batch."""
+    source = Script(*([item(device, message(seq))] for seq in range(50)), [])
+
+    run(config, source)
+
+    assert sum(topic == device.topic("stored") for topic, _, _ in source.published) == 1
+
+
+def test_what_is_dropped_is_counted_by_reason_and_acknowledged(config, device):
+    """A poison message must not come back for ever."""
+    source = Script([Item(device.topic("counts"), b"{", 0.0), Item("?", b"", 0.0)])
+
+    aggregator = run(config, source)
+
+    assert aggregator.tally.complaints == {"json": 1, "topic": 1}
+    assert source.events == ["acknowledged 0"]
+
+
+def test_a_restart_goes_on_with_the_lesson(config, device, item, counted, message, now):
+    """Summaries after a restart know the windows from before."""
+    run(config, Script([item(device, message(seq, counted(now, 5))) for seq in range(10)]))
+    source = Script([])
+
+    run(config, source)
+
+    (summary,) = [payload for topic, payload, _ in source.published if topic.endswith("summary")]
+    assert Summary.from_json(summary).recent.frames == 10
+
+
+def test_files_that_are_no_cards_are_left_out(tmp_path, caplog):
+    """A wrong card in the folder is said and does not keep the aggregator from starting."""
+    (tmp_path / "metrics.json").write_text("{}")
+
+    assert cards_in(tmp_path) == {}
+    assert "metrics.json: missing key" in caplog.text
+    assert cards_in(tmp_path / "missing") == {}
