@@ -37,7 +37,7 @@ setup: .venv/.ready ## make .venv
 
 run: .venv/.ready ## the demonstration; CAMERA=file:…|usb:0|pi BROKER=host:port MIN_FACES=1 SECONDS=20
 	@.venv/bin/python -m demo
-run: export CAMERA BROKER MIN_FACES SECONDS
+export CAMERA BROKER MIN_FACES SECONDS
 
 watch: .venv/.ready ## every message of the running demonstration, or of BROKER=host:port
 	@broker='$(BROKER)'; [ -n "$$broker" ] || broker=$$(cat var/demo/broker 2>/dev/null) || \
