@@ -134,11 +134,14 @@ class OutboxConfig:
     max_age_s: float = HORIZON_S
     confirm: str = "stored"
     """What deletes a message: `stored` (the aggregator's word) or `puback` (a broker whose PUBACK is durable)."""
+    resend_s: float = 60.0
+    """Without confirmation for this long a message is sent again."""
 
     def __post_init__(self) -> None:
         in_range("max_bytes", self.max_bytes, 64 * 2**10, 2**40)
         in_range("max_age_s", self.max_age_s, 60, HORIZON_S)
         one_of("confirm", self.confirm, ("stored", "puback"))
+        in_range("resend_s", self.resend_s, 1, 3600)
 
 
 @dataclass(frozen=True, slots=True)

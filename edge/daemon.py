@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,7 @@ from contract.notify import notify
 from edge.batch import Batch
 from edge.camera import Camera, CameraError, open_camera
 from edge.clock import Clock
-from edge.config import EdgeConfig
+from edge.config import CameraConfig, DetectorConfig, EdgeConfig
 from edge.counts import Reading
 from edge.courier import About, Courier, Frames, Status, Surroundings
 from edge.detector import DetectorError
@@ -31,7 +32,7 @@ from edge.lock import RunningError, only_one
 from edge.loop import count, work
 from edge.outbox import Outbox
 from edge.pause import Pause
-from edge.pipeline import open_pipeline
+from edge.pipeline import Record, open_pipeline
 from edge.publisher import Publisher
 from edge.runtime import RuntimeMissingError
 from edge.schedule import Schedule
@@ -65,14 +66,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(arguments: argparse.Namespace) -> int:
+def _pipeline(config: EdgeConfig, record: Record) -> tuple[Callable[[Frame], Reading], str | None]:
+    pipeline, classifier = open_pipeline(config, record)
+    return pipeline.read, classifier.card.short if classifier else None
+
+
+@dataclass(frozen=True, slots=True)
+class Eyes:
+    """How the daemon comes to see: a test gives it others."""
+
+    camera: Callable[[CameraConfig, DetectorConfig], Camera] = open_camera
+    pipeline: Callable[[EdgeConfig, Record], tuple[Callable[[Frame], Reading], str | None]] = _pipeline
+    """What reads a frame, and the short hash of the model in it, if any."""
+
+
+def run(arguments: argparse.Namespace, eyes: Eyes = Eyes()) -> int:
     """The daemon's exit status."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
     try:
         config = load(arguments.config, EdgeConfig)
         with only_one(config.state):
-            return serve(config, arguments.ledger)
+            return serve(config, arguments.ledger, eyes)
     except ConfigError as error:
         log.critical("%s", error)
         partial_config = partly_load(arguments.config)
@@ -84,28 +99,28 @@ def run(arguments: argparse.Namespace) -> int:
         return EXIT_RUNNING
 
 
-def serve(config: EdgeConfig, ledger: Path | None) -> int:
+def serve(config: EdgeConfig, ledger: Path | None, eyes: Eyes) -> int:
     """Open everything, count, and take leave; the exit status.
 
     Raises:
         ConfigError: If the broker's credentials cannot be used.
     """
     boot = _new_boot()
-    camera = open_camera(config.camera, config.detector)
+    camera = eyes.camera(config.camera, config.detector)
     vitals = Vitals(boot, config.outbox.confirm, lambda: camera.dropped, time.monotonic())
     try:
-        pipeline, classifier = open_pipeline(config, vitals.record)
+        read, model = eyes.pipeline(config, vitals.record)
     except (ModelCardError, DetectorError, RuntimeMissingError) as error:
         log.critical("%s", error)
         say_stopped(config, _about(config, boot, None).state("stopped", str(error)))
         return EXIT_MODEL
-    about = _about(config, boot, classifier.card.short if classifier else None)
+    about = _about(config, boot, model)
     pause = Pause(config.state / "pause")
     clock = _clock(config)
     around = Surroundings(clock.now, partial(pause.order, by="MQTT"), _ledger(ledger))
     with _signals_to(pause), Dispatch(partial(_courier, config, about, vitals, around)) as dispatch:
         room = _Room(config, clock, pause, vitals, dispatch)
-        return room.run(camera, pipeline.read)
+        return room.run(camera, read)
 
 
 class _Room:

@@ -11,8 +11,6 @@ AWAY_S = 0.4
 """The same while the broker is away: a few frames share one write."""
 UNCONFIRMED_S = 15.0
 """Without confirmation for this long it goes to disk, PUBACK or not."""
-RESEND_S = 60.0
-"""Without confirmation for this long it is sent again."""
 OVERHEAD_BYTES = 64
 """What a message takes beside its payload, in memory or on disk, roughly."""
 
@@ -104,13 +102,9 @@ class Memory:
             return list(self)
         return due
 
-    def send_again(self, now: float | None = None) -> None:
-        """Send what is unconfirmed again: what was sent RESEND_S before `now`, or everything if that is None."""
-        again = [
-            message
-            for message in self
-            if message.sent_s is not None and (now is None or now - message.sent_s >= RESEND_S)
-        ]
+    def send_again(self, sent_before_s: float) -> None:
+        """Send again what was sent before then."""
+        again = [message for message in self if message.sent_s is not None and message.sent_s <= sent_before_s]
         for message in again:
             message.sent_s, message.acked = None, False
         if again:

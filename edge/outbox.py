@@ -11,7 +11,7 @@ from pathlib import Path
 
 from contract.message import CountsMessage, Frame
 from edge.config import OutboxConfig
-from edge.memory import RESEND_S, Memory, Message, Name
+from edge.memory import Memory, Message, Name
 from edge.outbox_file import OutboxFile
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Outbox:
     def next_saved(self, now: float) -> Message | None:
         """The next message from the file that is to be sent, oldest first; it counts as sent.
 
-        A pass over the file begins with a connection and RESEND_S after the last one ended.
+        A pass over the file begins with a connection and `resend_s` after the last one ended.
         """
         if now >= self._replay_again_s:
             self._begin_pass()
@@ -64,7 +64,7 @@ class Outbox:
             messages, self._replay_after = self._file.after(self._replay_after, now)
             self._replay.extend(messages)
             if not messages:
-                self._replaying, self._replay_again_s = False, min(self._replay_again_s, now + RESEND_S)
+                self._replaying, self._replay_again_s = False, min(self._replay_again_s, now + self._config.resend_s)
         return self._replay.popleft() if self._replay else None
 
     def sent(self, name: Name, now: float) -> None:
@@ -90,7 +90,7 @@ class Outbox:
 
     def connected(self) -> None:
         """Everything unconfirmed is to be sent over a new connection."""
-        self._memory.send_again()
+        self._memory.send_again(math.inf)
         self._begin_pass()
 
     def tick(self, now: float, *, away: bool, utc_s: float | None = None) -> None:
@@ -104,7 +104,7 @@ class Outbox:
         self._file.tick(now)
         self._delete_confirmed(now)
         self._save(self._memory.due(now, away=away), now)
-        self._memory.send_again(now)
+        self._memory.send_again(now - self._config.resend_s)
         self._bound(now, utc_s)
 
     def close(self, now: float) -> None:
