@@ -50,7 +50,9 @@ def missing() -> str:
     return f"{', '.join(absent)} not installed" if absent else ""
 
 
-def call(*command: str | Path, check: bool = True, timeout_s: float = 600) -> subprocess.CompletedProcess[str]:
+def call(
+    *command: str | Path, check: bool = True, timeout_s: float = 600, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command; its output is kept, and shown where it fails."""
     done = subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, check=False, timeout=timeout_s

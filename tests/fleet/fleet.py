@@ -1,0 +1,199 @@
+"""The lab's hosts as a school: releases, an inventory, playbooks that run over ssh, and what the broker has to say."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.fleet.lab import SWITCH, Host, call, ssh_options
+
+PROJECT = Path(__file__).parents[2]
+SITE = "greenfield"
+ROOMS = {"north": "room-north", "south": "room-south"}
+"""Edge host -> its room."""
+PLATFORMS = ("edge-py311-x86_64", "edge-py313-x86_64", "aggregator-py311-x86_64")
+PICTURES = "/var/lib/class"
+"""On an edge host: what its file camera plays."""
+STORE = "/var/lib/classpulse-aggregator/store.sqlite"
+_PARTS = ("aggregator", "contract", "convert", "edge", "release", "requirements", "train")
+_FILES = ("pyproject.toml", "README.md", "LICENSE")
+_RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """How a playbook ended."""
+
+    status: int
+    output: str
+    seconds: float
+
+    @property
+    def changed(self) -> dict[str, int]:
+        """Host -> number of changes."""
+        return {host: int(changed) for host, _, changed, _, _ in _RECAP.findall(self.output)}
+
+    @property
+    def failed(self) -> set[str]:
+        """Hosts that failed or were not reached."""
+        return {host for host, _, _, away, failed in _RECAP.findall(self.output) if int(away) or int(failed)}
+
+    def succeed(self) -> "Played":
+        """Itself, if it did; AssertionError with its output otherwise."""
+        if self.status:
+            raise AssertionError(f"the playbook ended with {self.status}\n{self.output[-6000:]}")
+        return self
+
+
+@dataclass(slots=True)
+class Fleet:
+    """One school in the lab."""
+
+    folder: Path
+    hosts: dict[str, Host]
+    release: Path
+    """The signed folder that the inventory names."""
+    room_vars: dict[str, dict[str, object]] = field(default_factory=dict)
+    """Edge host -> variables that a test sets."""
+
+    @property
+    def key(self) -> Path:
+        """The key that signs releases; its public half beside it."""
+        return self.folder / "release.key"
+
+    @property
+    def pki(self) -> Path:
+        """The certificate authority's folder."""
+        return self.folder / "pki"
+
+    def play(self, playbook: str, *arguments: str) -> Played:
+        """Run a playbook of the project from the controller's network."""
+        inventory = self.folder / "inventory.yml"
+        inventory.write_text(json.dumps(self._inventory(), indent=1))  # JSON is YAML
+        ansible = Path(sys.executable).with_name("ansible-playbook")
+        command = ["ip", "netns", "exec", SWITCH, "env", f"ANSIBLE_CONFIG={PROJECT}/ansible/ansible.cfg"]
+        command += ["ANSIBLE_NOCOLOR=1", "ANSIBLE_HOST_KEY_CHECKING=0", str(ansible), "-i", str(inventory)]
+        started = time.monotonic()
+        done = call(*command, PROJECT / "ansible" / playbook, *arguments, check=False, timeout_s=900)
+        played = Played(done.returncode, done.stdout + done.stderr, time.monotonic() - started)
+        (self.folder / "ansible.log").open("a").write(f"$ {playbook} {arguments}\n{played.output}\n")
+        return played
+
+    def identity(self, host: str) -> str:
+        """The device's identity, `<site>/<room>/<device>`."""
+        room = self.room_vars.get(host, {}).get("edge_room", ROOMS[host])
+        return f"{SITE}/{room}/cam-1"
+
+    def retained(self, topic: str) -> str:
+        """The retained payload of a topic below classpulse/1; "" if there is none."""
+        return self.on_broker(f"mosquitto_sub --retained-only -W 2 -t classpulse/1/{topic}").strip()
+
+    def seen(self, host: str, version: str = "", seconds: int = 60) -> str:
+        """What the broker sees of a room: fresh counts, or AssertionError."""
+        device = self.identity(host)
+        wanted = f"--version {version}" if version else ""
+        return self.hosts["hub"].run(f"classpulse-seen {device} {wanted} --seconds {seconds}").strip()
+
+    def on_broker(self, command: str) -> str:
+        """Run one of mosquitto's clients on the broker's machine as the fleet."""
+        return self.hosts["hub"].run(f"XDG_CONFIG_HOME=/etc/classpulse/clients {command}", check=False)
+
+    def windows(self) -> list[tuple[str, int, int]]:
+        """(room, frames, faces) of every window that the aggregator has stored, oldest first."""
+        query = "SELECT room, SUM(frames), SUM(faces) FROM windows GROUP BY room, start ORDER BY start"
+        code = f'import json, sqlite3; print(json.dumps(sqlite3.connect("{STORE}").execute("{query}").fetchall()))'
+        return [tuple(window) for window in json.loads(self.hosts["hub"].run(f"python3 -c '{code}'"))]
+
+    def frames(self, host: str) -> int:
+        """Frames that the aggregator has stored of a room."""
+        room = self.identity(host).split("/")[1]
+        return sum(frames for name, frames, _ in self.windows() if name == room)
+
+    def _inventory(self) -> dict[str, object]:
+        rooms = {
+            host: {"ansible_host": self.hosts[host].address, "edge_room": room, **self.room_vars.get(host, {})}
+            for host, room in ROOMS.items()
+        }
+        hub = {"ansible_host": self.hosts["hub"].address}
+        common = {
+            "ansible_user": "root",
+            "ansible_python_interpreter": "/usr/bin/python3",
+            "ansible_ssh_common_args": " ".join(ssh_options(self.hosts["hub"].key)),
+            "classpulse_site": SITE,
+            "classpulse_release": str(self.release),
+            "classpulse_release_key": str(self.key.with_suffix(".pub")),
+            "classpulse_pki": str(self.pki),
+            "broker_ntp": False,  # hosts of the lab share this machine's clock and may not set it
+            "edge_camera": f"file:{PICTURES}",
+            "edge_camera_loop": True,
+            "edge_camera_rate_hz": 2.0,
+            "edge_min_faces": 1,
+            "edge_health_s": 5.0,
+            "edge_clock_wait_s": 0.0,
+            "edge_clock_synchronized": "/etc/hostname",
+            "edge_alive_s": 60,
+        }
+        groups = {"broker": {"hosts": {"hub": hub}}, "aggregator": {"hosts": {"hub": hub}}, "edge": {"hosts": rooms}}
+        return {"all": {"vars": common, "children": groups}}
+
+
+def build_release(folder: Path, key: Path) -> Path:
+    """A signed release of the working tree, as `make release` builds it, for the lab's hosts."""
+    source = copy_of_project(folder / "source")
+    command = [sys.executable, "-m", "release", "--source", str(source), "--out", str(folder), "--key", str(key)]
+    for platform in PLATFORMS:
+        command += ["--platform", platform]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=PROJECT)
+    if done.returncode:
+        raise AssertionError(f"no release: {done.stdout}\n{done.stderr}")
+    return next(folder.glob("classpulse-*"))
+
+
+def next_release(old: Path, version: str, key: Path, edits: dict[str, str]) -> Path:
+    """Another release with the same wheels around the project's own; `edits` are file -> what is added at its end."""
+    new = old.with_name(f"classpulse-{version}")
+    shutil.copytree(old, new, copy_function=_link)
+    source = copy_of_project(old.parent / f"source-{version}")
+    for name, text in edits.items():
+        with (source / name).open("a") as file:
+            file.write(text)
+    pyproject = source / "pyproject.toml"
+    pyproject.write_text(
+        re.sub(r'^version = ".*"', f'version = "{version}"', pyproject.read_text(), flags=re.MULTILINE)
+    )
+    next(new.glob("*.whl")).unlink()
+    call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", new, source)
+    facts = json.loads((old / "release.json").read_text())
+    (new / "release.json").unlink()
+    (new / "release.json").write_text(json.dumps({**facts, "version": version, "wheel": next(new.glob("*.whl")).name}))
+    resign(new, key)
+    return new
+
+
+def resign(release: Path, key: Path) -> None:
+    """Sign a release folder again, with `key`."""
+    for name in ("SHA256SUMS", "SHA256SUMS.sig"):
+        (release / name).unlink(missing_ok=True)
+    code = (
+        f"from pathlib import Path; from release.manifest import sign; sign(Path({str(release)!r}), Path({str(key)!r}))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT)
+
+
+def copy_of_project(folder: Path) -> Path:
+    """The working tree's own files, without what others build in it."""
+    ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    for name in _PARTS:
+        shutil.copytree(PROJECT / name, folder / name, ignore=ignore)
+    for name in _FILES:
+        shutil.copy(PROJECT / name, folder / name)
+    shutil.copytree(PROJECT / "models", folder / "models")
+    return folder
+
+
+def _link(source: str, target: str) -> None:
+    Path(target).hardlink_to(source)
