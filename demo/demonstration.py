@@ -101,13 +101,17 @@ def _wait_for_a_frame(parts: Parts) -> None:
 def _show(options: Options, parts: Parts) -> None:
     """The live table on a terminal, else a line now and then, until the time is over."""
     end = time.monotonic() + options.seconds if options.seconds else float("inf")
-    live = sys.stdout.isatty()
-    if live:
-        parts.show("table", _PYTHON, "-m", "aggregator", "watch", "--broker", options.broker)
-    line = time.monotonic()
-    while (now := time.monotonic()) < end:
+    if sys.stdout.isatty():
+        table = parts.show("table", _PYTHON, "-m", "aggregator", "watch", "--broker", options.broker)
+        _wait(end, parts)
+        parts.end(table)
+        return
+    while time.monotonic() < end:
+        print(f"          {verdict.in_words(verdict.arrived(STORE, DEVICE))}", flush=True)
+        _wait(min(end, time.monotonic() + _LINE_S), parts)
+
+
+def _wait(end: float, parts: Parts) -> None:
+    while (left := end - time.monotonic()) > 0:
         parts.check()
-        if not live and now >= line:
-            line = now + _LINE_S
-            print(f"          {verdict.in_words(verdict.arrived(STORE, DEVICE))}", flush=True)
-        time.sleep(min(0.2, max(0.0, end - now)))
+        time.sleep(min(0.2, left))

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-_END_S = 5.0
+_END_S = 10.0
 """A part that has not ended this long after SIGTERM is killed."""
 _TAIL_LINES = 12
 _PR_SET_PDEATHSIG = 1
@@ -67,6 +67,11 @@ class Parts:
         """Start a part that writes to the terminal."""
         self._parts.append(Part(name, _popen(command, None, None), None))
         return self._parts[-1]
+
+    def end(self, part: Part) -> None:
+        """End one part before the others."""
+        self._parts.remove(part)
+        _end(part)
 
     def check(self) -> None:
         """Raise PartEndedError if one has ended."""
