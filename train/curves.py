@@ -23,7 +23,7 @@ def write(path: Path, history: list[dict[str, float]]) -> None:
     with fresh.open("w", newline="") as lines:
         writer = csv.DictWriter(lines, list(history[0]))
         writer.writeheader()
-        writer.writerows(history)
+        writer.writerows({**row, "epoch": int(row["epoch"])} for row in history)
     fresh.replace(path)
 
 

@@ -53,3 +53,9 @@ def draw():
 def drawn(tmp_path):
     """A folder of label folders, 24 drawn faces of each."""
     return draw_folder(tmp_path / "faces", dict.fromkeys(EMOTIONS, 24))
+
+
+@pytest.fixture(scope="session")
+def faces(tmp_path_factory):
+    """The same for tests that only read it."""
+    return draw_folder(tmp_path_factory.mktemp("data") / "faces", dict.fromkeys(EMOTIONS, 24))

@@ -1,0 +1,234 @@
+"""Training runs on drawn faces: what they write, how they go on, and what they refuse."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from contract.labels import EMOTIONS
+
+pytestmark = [pytest.mark.train, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = ("--architecture", "plain", "--set", "batch_size=32", "--set", "average=0.9", "--set", "learning_rate=0.02")
+
+
+def train(*arguments, limit_bytes: int | None = None) -> subprocess.CompletedProcess:
+    """Run the command as a user does; no file may grow beyond `limit_bytes`."""
+
+    def limit() -> None:
+        if limit_bytes:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+
+    return subprocess.run(
+        [sys.executable, "-m", "train", *map(str, arguments)],
+        cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=limit,
+    )  # fmt: skip
+
+
+def epochs_in(run: Path) -> int:
+    """Rows of the run's history."""
+    history = run / "history.csv"
+    return len(history.read_text().splitlines()) - 1 if history.exists() else 0
+
+
+@pytest.fixture(scope="module")
+def run(faces, tmp_path_factory):
+    """A finished run of two epochs."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    ended = train("fit", "--data", faces, "--out", out, "--epochs", 2, *QUICK)
+    assert ended.returncode == 0, ended.stderr
+    return out
+
+
+def test_a_run_leaves_models_history_curves_and_settings(run):
+    """Everything that the README promises lies in the run's folder, and no half-written file."""
+    names = {path.name for path in run.iterdir()}
+
+    assert names == {
+        "model.keras", "model.h5", "checkpoint.keras", "history.csv", "curves.png", "run.json", "origin.json",
+    }  # fmt: skip
+    assert epochs_in(run) == 2
+    assert json.loads((run / "run.json").read_text())["batch_size"] == 32
+
+
+def test_a_finished_run_given_again_trains_nothing(run, faces):
+    """The same command is harmless."""
+    before = (run / "checkpoint.keras").stat().st_mtime_ns
+
+    ended = train("fit", "--data", faces, "--out", run, "--epochs", 2, *QUICK)
+
+    assert ended.returncode == 0
+    assert (run / "checkpoint.keras").stat().st_mtime_ns == before
+
+
+@pytest.fixture
+def killed(faces, tmp_path):
+    """A run of eight epochs that met SIGKILL in the middle, and the arguments that began it."""
+    given = ["fit", "--data", faces, "--out", tmp_path / "run", "--epochs", "8", *QUICK]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "train", *map(str, given)],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 300
+    while epochs_in(tmp_path / "run") < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert 2 <= epochs_in(tmp_path / "run") < 8
+    return tmp_path / "run", given
+
+
+def test_a_killed_run_goes_on_after_its_last_epoch(killed):
+    """SIGKILL costs the epoch that was running, no more; what was written of it stays."""
+    run, given = killed
+    history = (run / "history.csv").read_text()
+    done = epochs_in(run)
+
+    ended = train(*given)
+
+    assert ended.returncode == 0, ended.stderr
+    assert f"going on after epoch {done}" in ended.stderr
+    assert (run / "history.csv").read_text().startswith(history)
+    assert epochs_in(run) == 8
+
+
+def test_a_full_disk_leaves_the_last_good_checkpoint(killed):
+    """The run ends with one line, the files of the epoch before are whole, and it goes on when there is room."""
+    run, given = killed
+    names = ("checkpoint.keras", "model.keras", "history.csv")
+    done = epochs_in(run)
+    before = (run / "checkpoint.keras").read_bytes()
+
+    full = train(*given, limit_bytes=max((run / name).stat().st_size for name in names) // 2)
+
+    assert full.returncode == 1
+    assert "the same command goes on" in full.stderr
+    assert "Traceback" not in full.stderr
+    assert (run / "checkpoint.keras").read_bytes() == before
+    assert epochs_in(run) == done
+    assert train(*given).returncode == 0
+    assert epochs_in(run) == 8
+    assert not [path.name for path in run.iterdir() if path.name.startswith("new-")]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (("--set", "dropout=0.1"), "a run with other dropout"),
+        (("--set", "droopout=0.1"), "unknown key droopout"),
+        (("--set", "dropout=1.5"), "dropout = 1.5 is not from 0 to 0.9"),
+        (("--set", "augmentation.blur=often"), "--set"),
+        (("--set", "batch_size=1000"), "batch_size = 1000, but there are only"),
+        (("--votes", "/nonexistent.csv"), "other votes"),
+        (("--data", "/nonexistent"), "no such file or folder"),
+    ],
+)
+def test_what_does_not_fit_the_run_is_refused_in_one_line(run, faces, changed, said):
+    """The key or file is named, and the run stays as it is."""
+    before = (run / "run.json").read_text()
+
+    ended = train("fit", "--data", faces, "--out", run, "--epochs", 2, *QUICK, *changed)
+
+    assert ended.returncode == 1
+    assert said in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert (run / "run.json").read_text() == before
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(run, faces, tmp_path):
+    """Both architectures are named."""
+    (tmp_path / "checkpoint.keras").write_bytes((run / "checkpoint.keras").read_bytes())
+
+    ended = train("fit", "--data", faces, "--out", tmp_path, "--epochs", 2)
+
+    assert ended.returncode == 1
+    assert "is plain with emotion, but this run is compact with emotion" in ended.stderr
+
+
+@pytest.mark.parametrize("content", [b"", b"not a model"])
+def test_a_damaged_checkpoint_is_refused(faces, tmp_path, content):
+    """The file is named."""
+    (tmp_path / "checkpoint.keras").write_bytes(content)
+
+    ended = train("fit", "--data", faces, "--out", tmp_path, "--epochs", 2, *QUICK)
+
+    assert ended.returncode == 1
+    assert "checkpoint.keras: Keras cannot load it" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_too_few_pictures_are_refused_before_anything_is_written(draw, tmp_path):
+    """No run's folder appears for data that cannot be learned from."""
+    draw(tmp_path / "faces", dict.fromkeys(EMOTIONS, 20) | {"fear": 2})
+
+    ended = train("fit", "--data", tmp_path / "faces", "--out", tmp_path / "run")
+
+    assert ended.returncode == 1
+    assert "2 of fear" in ended.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluation_writes_tables_and_plots(run, draw, tmp_path):
+    """Metrics, both confusion matrices, calibration and coverage; the conditions where asked for."""
+    draw(tmp_path / "faces" / "test", dict.fromkeys(EMOTIONS, 4), seed=5)
+
+    ended = train(
+        "evaluate", run / "model.keras", "--data", tmp_path / "faces", "--out", tmp_path / "out", "--conditions"
+    )
+
+    report = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert ended.returncode == 0, ended.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "metrics.json", "confusion_matrix.txt", "confusion_matrix.png", "calibration.png", "coverage.png",
+    }  # fmt: skip
+    assert np.array(report["confusion"]["hard"]).sum() == report["faces"] == 28
+    assert report["conditions"]["as they are"] == pytest.approx(report["accuracy"])
+
+
+@pytest.mark.parametrize("name", ["checkpoint.keras", "history.csv", "missing.keras", "model.tflite"])
+def test_what_is_no_classifier_is_not_evaluated(run, faces, tmp_path, name):
+    """A training checkpoint, another file, none at all, and a .tflite file each get one line that names it."""
+    ended = train("evaluate", run / name, "--data", faces, "--out", tmp_path / "out")
+
+    assert ended.returncode == 1
+    assert name in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_student_learns_from_soft_labels(run, faces, tmp_path):
+    """`soften` writes a probability row per training face, and `fit --soft` takes them."""
+    softened = train(
+        "soften", run / "model.keras", run / "model.keras", "--data", faces, "--out", tmp_path / "soft.npz"
+    )
+
+    with np.load(tmp_path / "soft.npz") as stored:
+        assert stored["probabilities"].dtype == np.float16
+        assert stored["probabilities"].sum(axis=1) == pytest.approx(np.ones(len(stored["names"])), abs=0.01)
+    fitted = train(
+        "fit", "--data", faces, "--out", tmp_path / "run", "--epochs", 1, "--soft", tmp_path / "soft.npz", *QUICK
+    )
+    assert softened.returncode == 0, softened.stderr
+    assert fitted.returncode == 0, fitted.stderr
+    assert json.loads((tmp_path / "run" / "origin.json").read_text())["soft"] == "soft.npz"
+
+
+def test_a_run_can_begin_with_anothers_weights(run, faces, tmp_path):
+    """--initial takes a finished model of the same architecture and refuses another one's."""
+    same = train(
+        "fit", "--data", faces, "--out", tmp_path / "a", "--epochs", 1, "--initial", run / "model.keras", *QUICK
+    )
+    other = train("fit", "--data", faces, "--out", tmp_path / "b", "--epochs", 1, "--initial", run / "model.keras")
+
+    assert same.returncode == 0, same.stderr
+    assert other.returncode == 1
+    assert "not of the architecture compact" in other.stderr
