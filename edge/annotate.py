@@ -14,6 +14,7 @@ from contract.labels import EMOTIONS
 from edge.camera import CameraError
 from edge.camera_file import PICTURES, read_picture
 from edge.draw import caption, draw, top
+from edge.exits import told
 from edge.frame import Frame
 from edge.pipeline import Face, Pipeline, open_pipeline
 from edge.vision import load_vision
@@ -59,13 +60,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0, or 1 if a picture could not be read or written; the others are done all the same.
-
-    Raises:
-        ConfigError: As `load_vision`.
-        DetectorError: As `open_pipeline`; so are ModelCardError and RuntimeMissingError.
-    """
-    pipeline, classifier = open_pipeline(load_vision(arguments.config))
+    """0, or 1 if a picture could not be read or written; the others are done all the same."""
+    with told("annotate"):
+        pipeline, classifier = open_pipeline(load_vision(arguments.config))
     unsure_below = classifier.card.unsure_below if classifier else 0.0
     done: list[Annotated] = []
     errors: list[str] = []

@@ -22,6 +22,7 @@ from edge.camera_file import pictures_in, read_picture
 from edge.counts import frame_message
 from edge.detector import Detector, open_detector
 from edge.emotions import EmotionClassifier
+from edge.exits import told
 from edge.frame import Frame
 from edge.pipeline import STAGES, Pipeline
 from edge.runtime import choose, installed
@@ -64,22 +65,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0, or 1 if there are no faces in the pictures named.
-
-    Raises:
-        ConfigError: As `load_vision`.
-        DetectorError: As `open_detector`; so are ModelCardError and RuntimeMissingError.
-    """
-    config = load_vision(arguments.config)
-    config = dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, threads=1))
+    """0; it ends earlier if something cannot be used."""
     cv2.setNumThreads(1)
-    detector = open_detector(config.detector)
-    classifier = EmotionClassifier(config.emotions.model, config.runtime)
-    try:
+    with told("bench"):
+        config = load_vision(arguments.config)
+        config = dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, threads=1))
+        detector = open_detector(config.detector)
+        classifier = EmotionClassifier(config.emotions.model, config.runtime)
         faces = _faces(arguments.faces, detector)
-    except CameraError as error:
-        print(f"classpulse-edge bench: {error}", file=sys.stderr)
-        return 1
     table = sys.stderr if arguments.json else sys.stdout
     print(_heading(config, drawn=arguments.faces is None), file=table)
     results = []

@@ -15,7 +15,8 @@ from contract import config as files
 from edge.camera import open_camera
 from edge.config import EdgeConfig
 from edge.draw import draw
-from edge.lock import RunningError, only_one
+from edge.exits import told
+from edge.lock import only_one
 from edge.pipeline import open_pipeline
 from edge.preview_page import Latest, serve
 
@@ -37,22 +38,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """0 when the time is over, 1 if the service runs or the port is taken.
-
-    Raises:
-        ConfigError: As contract.config.load.
-        CameraError: As `open_camera`.
-        DetectorError: As `open_pipeline`; so are ModelCardError and RuntimeMissingError.
-    """
-    config = preview_config(arguments.config, emotions=arguments.emotions)
-    latest = Latest()
+    """0 when the time is over, 1 if the port is taken; it ends earlier if something cannot be used."""
     until = time.monotonic() + 60 * arguments.minutes
     ends = datetime.fromtimestamp(time.time() + 60 * arguments.minutes).astimezone()
+    latest = Latest()
     try:
-        with only_one(config.state), serve(latest, arguments.port, f"{ends:%H:%M}") as url:
-            print(f"{url} shows the camera until {ends:%H:%M}; Ctrl-C ends it", flush=True)
-            show(config, latest, lambda: time.monotonic() < until)
-    except (RunningError, OSError) as error:
+        with told("preview"):
+            config = preview_config(arguments.config, emotions=arguments.emotions)
+            with only_one(config.state), serve(latest, arguments.port, f"{ends:%H:%M}") as url:
+                print(f"{url} shows the camera until {ends:%H:%M}; Ctrl-C ends it", flush=True)
+                show(config, latest, lambda: time.monotonic() < until)
+    except OSError as error:
         print(f"classpulse-edge preview: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

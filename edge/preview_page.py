@@ -122,7 +122,7 @@ def serve(latest: Latest, port: int, ends: str) -> Iterator[str]:
         OSError: If the port is taken.
     """
     with PageServer(latest, port, ends) as server:
-        threading.Thread(target=server.serve_forever, name="page", daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.1], name="page", daemon=True).start()
         try:
             yield f"http://{_ADDRESS}:{server.server_port}/"
         finally:

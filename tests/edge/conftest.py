@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -54,3 +55,32 @@ def astronaut() -> Frame:
 def grey_frame() -> Frame:
     """A picture of no face."""
     return Frame(np.full((480, 640, 3), 90, np.uint8), captured_s=0.0)
+
+
+@pytest.fixture
+def edge_toml(tmp_path: Path, brightness_model: Path, yunet_file: Path) -> Callable[..., Path]:
+    """`edge_toml(source, **tables)`: a configuration file; tables are added to those that every device needs."""
+
+    def write(source: str, **tables: str) -> Path:
+        path = tmp_path / "edge.toml"
+        tables = {
+            "device": 'site = "school"\nroom = "room"\ndevice = "pi"',
+            "mqtt": 'host = "127.0.0.1"\nport = 1\ntls = false',
+            "detector": f'model = "{yunet_file}"',
+            "emotions": f'model = "{brightness_model}"',
+            **tables,
+            "camera": f'source = "{source}"\n{tables.get("camera", "")}',
+        }
+        text = "\n".join(f"[{name}]\n{keys}" for name, keys in tables.items())
+        path.write_text(f'state = "{tmp_path / "state"}"\n{text}\n')
+        return path
+
+    return write
+
+
+@pytest.fixture
+def astronaut_file(tmp_path: Path, astronaut: Frame) -> Path:
+    """The picture of one real face, as a file."""
+    path = tmp_path / "astronaut.png"
+    cv2.imwrite(str(path), astronaut.image)
+    return path

@@ -1,0 +1,65 @@
+"""`bench`: scenes with as many faces as they say, and every stage measured. No figure is asserted."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge import bench
+from edge.bench_scene import cells, compose, faces_of, inner
+from edge.config import DetectorConfig
+from edge.detector import open_detector
+from edge.pipeline import STAGES
+
+
+def run(*arguments: object) -> int:
+    """The command."""
+    parser = argparse.ArgumentParser()
+    bench.configure(parser)
+    parser.add_argument("--config", type=Path)
+    return bench.run(parser.parse_args([*map(str, arguments)]))
+
+
+def test_every_scene_and_stage_is_measured(edge_toml, capsys):
+    """As JSON on standard output, the table on standard error."""
+    assert run("--config", edge_toml("pi"), "--frames", "2", "--json") == 0
+
+    said = capsys.readouterr()
+    figures = json.loads(said.out)
+    assert [(scene["width"], scene["height"], scene["faces"]) for scene in figures["scenes"]] == list(bench.SCENES)
+    assert all(list(scene["stage_ms"]) == list(STAGES) for scene in figures["scenes"])
+    assert all(0 < median <= p99 for scene in figures["scenes"] for median, p99 in scene["stage_ms"].values())
+    assert figures["machine"]
+    assert figures["peak_rss_mb"] > 10
+    assert "peak RSS" in said.err
+
+
+def test_pictures_without_a_face_are_an_error(edge_toml, tmp_path, grey_frame, capsys):
+    """Named, with exit status 1."""
+    path = tmp_path / "empty.png"
+    path.write_bytes(bench.cv2.imencode(".png", grey_frame.image)[1].tobytes())
+
+    with pytest.raises(SystemExit):
+        run("--config", edge_toml("pi"), "--faces", path)
+
+    assert f"{path}: no face was found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("width", "height", "number"), bench.SCENES)
+def test_a_scene_of_real_faces_has_as_many_as_it_says(yunet_file, astronaut, width, height, number):
+    """The detector finds every face that was put there, where it was put."""
+    detector = open_detector(DetectorConfig(model=yunet_file))
+    faces = faces_of([astronaut.image], detector)
+
+    scene = compose(faces, (width, height), number)
+    found = detector.detect(bench.Frame(scene, captured_s=0.0))
+
+    placed = [inner(cell) for cell in cells(width, height, number)]
+    centres = np.array([[(x0 + x1) / 2, (y0 + y1) / 2] for x0, y0, x1, y1 in placed])
+    assert scene.shape == (height, width, 3)
+    assert len(found) == number
+    for x0, y0, x1, y1 in found:
+        distance = np.linalg.norm(centres - [(x0 + x1) / 2, (y0 + y1) / 2], axis=1).min()
+        assert distance < 0.2 * (y1 - y0)

@@ -1,0 +1,132 @@
+"""`check`: a line for everything that a lesson needs, and an exit status."""
+
+import argparse
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge import check
+from edge.lock import only_one
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture) -> Callable[[Path], tuple[int, dict[str, str]]]:
+    """`run(config)`: exit status, and each check's line by its name."""
+
+    def command(config: Path) -> tuple[int, dict[str, str]]:
+        status = check.run(argparse.Namespace(config=config))
+        lines = capsys.readouterr().out.splitlines()
+        return status, {line.split(":")[0].split()[1]: line for line in lines}
+
+    return command
+
+
+def test_every_part_has_a_line_and_one_failure_is_exit_status_1(run, edge_toml, astronaut_file):
+    """Without a broker all else is still tried."""
+    status, lines = run(edge_toml(f"file:{astronaut_file}", clock="wait_s = 0"))
+
+    assert status == 1
+    assert list(lines) == [
+        *("system", "config", "state", "runtime", "model", "detector", "camera", "broker", "clock", "throttling")
+    ]
+    assert {name for name, line in lines.items() if line.startswith("FAIL ")} == {"broker"}
+    assert lines["camera"] == f"ok   camera: file:{astronaut_file} gives 512x512"
+    assert "127.0.0.1:1: " in lines["broker"]
+
+
+def test_a_configuration_that_cannot_be_used_is_told_and_nothing_else_tried(run, tmp_path):
+    """The line names file and key."""
+    path = tmp_path / "edge.toml"
+    path.write_text("[cameras]\n")
+
+    status, lines = run(path)
+
+    assert status == 1
+    assert lines["config"].startswith(f"FAIL config: {path}: unknown key cameras")
+    assert list(lines) == ["system", "config", "throttling"]
+
+
+def test_each_failure_has_its_reason_on_its_own_line(run, edge_toml, tmp_path):
+    """Missing camera, model, detector file and clock, all in one run."""
+    path = edge_toml(
+        "usb:97",
+        emotions=f'model = "{tmp_path / "none.tflite"}"',
+        detector=f'model = "{tmp_path / "none.onnx"}"',
+        clock=f'synchronized = "{tmp_path / "never"}"',
+    )
+
+    _, lines = run(path)
+
+    for name, reason in {
+        "camera": "/dev/video97 does not exist",
+        "model": "none.json: No such file",
+        "detector": "make models",
+        "clock": "not synchronised",
+    }.items():
+        assert lines[name].startswith("FAIL ")
+        assert reason in lines[name]
+
+
+def test_a_running_service_has_the_camera(run, edge_toml, astronaut_file, tmp_path):
+    """Said plainly, instead of a driver's error."""
+    with only_one(tmp_path / "state"):
+        _, lines = run(edge_toml(f"file:{astronaut_file}"))
+
+    assert "stop the service first" in lines["camera"]
+
+
+def test_with_emotions_off_neither_model_nor_runtime_is_needed(run, edge_toml, tmp_path):
+    """A site that counts faces only."""
+    _, lines = run(edge_toml("usb:97", emotions=f'enabled = false\nmodel = "{tmp_path / "none.tflite"}"'))
+
+    assert lines["model"] == "ok   model: emotions are switched off"
+    assert lines["runtime"] == "ok   runtime: emotions are switched off"
+
+
+def test_a_port_where_no_broker_answers_is_no_broker(run, edge_toml):
+    """A TCP connection alone is not enough."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        port = deaf.getsockname()[1]
+        deaf.listen()
+        deaf.settimeout(5)
+        mqtt = f'host = "127.0.0.1"\nport = {port}\ntls = false\nkeepalive_s = 5'
+        _, lines = run(edge_toml("usb:97", mqtt=mqtt))
+
+    assert lines["broker"].startswith("FAIL broker: 127.0.0.1:")
+
+
+def test_a_state_folder_that_cannot_be_written_is_told(run, edge_toml, tmp_path):
+    """Here a file stands in its place."""
+    (tmp_path / "state").write_text("in the way")
+
+    _, lines = run(edge_toml("usb:97"))
+
+    assert lines["state"].startswith("FAIL state: ")
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (None, "not a Raspberry Pi"),
+        ("0x0", "none now; since the start: none (0x0)"),
+        ("0x50000", "none now; since the start: under-voltage, throttled (0x50000)"),
+    ],
+)
+def test_throttling_that_is_over_is_told(flags, told):
+    """Bits 16 to 19 say what has been."""
+    assert check.throttling(flags) == told
+
+
+def test_throttling_that_holds_now_fails():
+    """Bits 0 to 3: a weak power supply makes a slow lesson."""
+    with pytest.raises(RuntimeError, match=r"under-voltage, throttled now \(0x50005\)"):
+        check.throttling("0x50005")
+
+
+def test_this_python_is_64_bit():
+    """Where these tests run at all, it is."""
+    assert sys.maxsize > 2**32
+    assert check.system().startswith("64-bit ")
