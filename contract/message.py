@@ -36,6 +36,8 @@ STATES = ("ready", "paused", "degraded", "stopped", "lost")
 ORDERS = ("pause", "resume")
 """What may be published to a device's `set` topic, as plain text."""
 _LABELS = frozenset(EMOTIONS)
+_MESSAGE = frozenset({"schema", "boot", "seq", "model", "clock", "frames"})
+_FRAME = frozenset({"t", "faces", "unsure", "counts", "expected"})
 _MAX_FACES = 10_000
 
 
@@ -55,12 +57,16 @@ class FrameCounts:
     """Sum of the calibrated probabilities per label over every face large enough to read; two decimals."""
 
     def __post_init__(self) -> None:
-        p.require(self.counts.keys() == _LABELS, "counts", f"labels are {sorted(self.counts)}")
-        p.require(self.expected.keys() == _LABELS, "counts", f"labels of expected are {sorted(self.expected)}")
+        # Runs for every frame of the fleet: an error's text is made only where there is one.
+        if self.counts.keys() != _LABELS:
+            raise MessageError("counts", f"labels are {sorted(self.counts)}")
+        if self.expected.keys() != _LABELS:
+            raise MessageError("counts", f"labels of expected are {sorted(self.expected)}")
         p.check_whole("faces", self.faces, _MAX_FACES)
         p.check_whole("unsure", self.unsure, _MAX_FACES)
         for label, count in self.counts.items():
-            p.check_whole(label, count, _MAX_FACES)
+            if type(count) is not int or not 0 <= count <= _MAX_FACES:
+                p.check_whole(label, count, _MAX_FACES)
         if sum(self.counts.values()) + self.unsure != self.faces:
             raise MessageError("counts", f"{dict(self.counts)} and {self.unsure} unsure are not {self.faces} faces")
         for label, value in self.expected.items():
@@ -153,8 +159,9 @@ class CountsMessage:
         """
         fields = p.read_object(payload)
         p.check_schema(fields)
-        p.check_fields(fields, frozenset({"schema", "boot", "seq", "model", "clock", "frames"}))
-        p.require(fields["clock"] in ("synced", "unsynced"), "field", f"clock is {fields['clock']!r}")
+        p.check_fields(fields, _MESSAGE)
+        if fields["clock"] not in ("synced", "unsynced"):
+            raise MessageError("field", f"clock is {fields['clock']!r}")
         frames = fields["frames"]
         p.require(isinstance(frames, list), "field", "frames is no array")
         return CountsMessage(
@@ -309,9 +316,10 @@ def _frame(fields: object) -> Frame:
     if "counts" not in fields:
         p.check_fields(fields, frozenset({"t", "faces"}))
         return FacesOnly(t=t, faces=fields["faces"])
-    p.check_fields(fields, frozenset({"t", "faces", "unsure", "counts", "expected"}))
+    p.check_fields(fields, _FRAME)
     for key in ("counts", "expected"):
-        p.require(isinstance(fields[key], dict), "counts", f"{key} is no object")
+        if not isinstance(fields[key], dict):
+            raise MessageError("counts", f"{key} is no object")
     return FrameCounts(
         t=t, faces=fields["faces"], unsure=fields["unsure"], counts=fields["counts"], expected=fields["expected"]
     )

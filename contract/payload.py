@@ -57,7 +57,7 @@ def read_object(payload: bytes) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise MessageError("encoding", str(error)) from None
     try:
-        fields = json.loads(text, parse_constant=_refuse_constant)
+        fields = _DECODER.decode(text)
         if "\\u" in text:
             compact(fields)  # an escape can make half a surrogate pair, which nothing can write again
     except (ValueError, RecursionError) as error:
@@ -158,3 +158,7 @@ def optional(check: Callable[[object], bool]) -> Callable[[object], bool]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+"""json.loads would make one for every payload."""
