@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from contract.message import HORIZON_S, CountsMessage, Health, MessageError, State
@@ -23,12 +24,19 @@ class Item(NamedTuple):
     """Seconds since 1970, by the aggregator's clock."""
 
 
+_parse = lru_cache(maxsize=65536)(parse)
+"""The same few topics come again and again."""
+
+
 class Arrival(NamedTuple):
     """One readable message of a device's `counts` topic."""
 
     device: Device
     message: CountsMessage
     received: float
+    """As in Item."""
+    newest: float
+    """When its newest frame was taken, seconds since 1970, by the device's clock."""
 
 
 class Name(NamedTuple):
@@ -70,7 +78,7 @@ def read(items: list[Item]) -> Batch:
     batch = Batch()
     for item in items:
         try:
-            device, kind = parse(item.topic)
+            device, kind = _parse(item.topic)
         except TopicError as error:
             batch.complaints.append(Complaint("topic", item.topic, str(error)))
             continue
@@ -83,14 +91,19 @@ def read(items: list[Item]) -> Batch:
     return batch
 
 
+def arrived(device: Device, message: CountsMessage, received: float) -> Arrival:
+    """The arrival of a message."""
+    return Arrival(device, message, received, max(frame.t for frame in message.frames).timestamp())
+
+
 def _read_one(batch: Batch, device: Device, kind: str, item: Item) -> None:
     if kind == "counts":
-        message = CountsMessage.from_json(item.payload)
-        complaint = _untimely(message, item)
+        arrival = arrived(device, CountsMessage.from_json(item.payload), item.received)
+        complaint = _untimely(arrival, item.topic)
         if complaint:
             batch.complaints.append(complaint)
         if complaint is None or complaint.reason == "ahead":
-            batch.counts.append(Arrival(device, message, item.received))
+            batch.counts.append(arrival)
     elif kind == "state":
         batch.states[device] = (State.from_json(item.payload), item.received)
     elif kind == "health":
@@ -99,16 +112,14 @@ def _read_one(batch: Batch, device: Device, kind: str, item: Item) -> None:
         raise MessageError("topic", f"nothing is subscribed to {kind}")
 
 
-def _untimely(message: CountsMessage, item: Item) -> Complaint | None:
+def _untimely(arrival: Arrival, topic: str) -> Complaint | None:
     """What is wrong with the message's time; a clock that is not synchronised makes no claim about it."""
-    if not message.synced:
+    age_s = arrival.received - arrival.newest
+    if not arrival.message.synced or -AHEAD_S <= age_s <= HORIZON_S:
         return None
-    age_s = item.received - max(frame.t for frame in message.frames).timestamp()
-    if age_s > HORIZON_S:
-        return Complaint("too_old", item.topic, f"its newest frame is {age_s / 86400:.1f} days old")
-    if age_s < -AHEAD_S:
-        return Complaint("ahead", item.topic, f"its newest frame is {-age_s / 3600:.1f} hours in the future")
-    return None
+    if age_s > 0:
+        return Complaint("too_old", topic, f"its newest frame is {age_s / 86400:.1f} days old")
+    return Complaint("ahead", topic, f"its newest frame is {-age_s / 3600:.1f} hours in the future")
 
 
 def _name(device: Device, item: Item) -> list[Name]:

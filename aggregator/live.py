@@ -47,11 +47,12 @@ class Live:
         for device, (state, _) in batch.states.items():
             self._states[device.where][device.device] = state
             self._changed.add(device.where)
+        newest: dict[Device, float] = {}
         for arrival in batch.counts:
-            newest = max(frame.t for frame in arrival.message.frames).timestamp()
-            if arrival.message.synced and newest < now + AHEAD_S:
-                room = arrival.device.where
-                self._newest[room] = max(newest, self._newest.get(room, newest))
+            if arrival.message.synced and newest.get(arrival.device, 0.0) < arrival.newest < now + AHEAD_S:
+                newest[arrival.device] = arrival.newest
+        for device, at in newest.items():
+            self._newest[device.where] = max(at, self._newest.get(device.where, at))
 
     def due(self, now: float) -> Iterator[Summary]:
         """The summaries that it is time to publish."""

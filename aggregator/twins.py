@@ -20,17 +20,21 @@ class Twins:
     def note(self, arrivals: list[Arrival]) -> list[Device]:
         """Devices that turn out to be two; each is told once."""
         found = []
-        for device, message, _ in arrivals:
-            if not message.synced or device in self._told:
+        for device, message, _, taken in arrivals:
+            if not message.synced:
                 continue
             spans = self._spans.setdefault(device, {})
-            first, last = spans.pop(message.boot, (float("inf"), float("-inf")))
-            times = [frame.t.timestamp() for frame in message.frames]
-            spans[message.boot] = first, last = min(first, *times), max(last, *times)
-            if len(spans) > _BOOTS:
-                del spans[next(iter(spans))]
-            others = (span for boot, span in spans.items() if boot != message.boot)
-            if any(min(last, other[1]) - max(first, other[0]) > _OVERLAP_S for other in others):
+            first, last = spans.get(message.boot, (taken, taken))
+            spans[message.boot] = min(first, taken), max(last, taken)
+            if len(spans) > 1 and device not in self._told and _overlap(spans, message.boot):
                 self._told.add(device)
                 found.append(device)
+            if len(spans) > _BOOTS:
+                del spans[next(iter(spans))]
         return found
+
+
+def _overlap(spans: dict[str, Span], boot: str) -> bool:
+    first, last = spans[boot]
+    others = (span for name, span in spans.items() if name != boot)
+    return any(min(last, end) - max(first, begin) > _OVERLAP_S for begin, end in others)

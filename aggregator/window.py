@@ -1,6 +1,6 @@
 """Messages to windows: sums of integers by event time, so neither order nor partition matters. No clock, no I/O."""
 
-from collections.abc import Mapping
+import operator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,6 +10,7 @@ from contract.topics import Device
 
 WINDOW_S = 10
 """Width of a window in seconds; `Key.start` is a multiple of it."""
+_in_order = operator.itemgetter(*EMOTIONS)
 _ZEROS = (0,) * len(EMOTIONS)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -50,8 +51,8 @@ class Sums:
             self.withheld + other.withheld,
             self.faces + other.faces,
             self.unsure + other.unsure,
-            tuple(map(int.__add__, self.counts, other.counts)),
-            tuple(map(int.__add__, self.expected, other.expected)),
+            tuple(map(operator.add, self.counts, other.counts)),
+            tuple(map(operator.add, self.expected, other.expected)),
         )
 
 
@@ -86,15 +87,8 @@ def add(windows: dict[Key, Sums], key: Key, sums: Sums) -> None:
 def of_frame(frame: Frame) -> Sums:
     """The window of one frame."""
     if isinstance(frame, FrameCounts):
-        return Sums(1, 0, frame.faces, frame.unsure, _whole(frame.counts), _hundredths(frame.expected))
+        hundredths = tuple([round(value * 100) for value in _in_order(frame.expected)])
+        return Sums(1, 0, frame.faces, frame.unsure, _in_order(frame.counts), hundredths)
     if isinstance(frame, FacesOnly):
         return Sums(1, 0, frame.faces, 0, _ZEROS, _ZEROS)
     return _WITHHELD
-
-
-def _whole(counts: Mapping[str, int]) -> tuple[int, ...]:
-    return tuple(counts[label] for label in EMOTIONS)
-
-
-def _hundredths(expected: Mapping[str, float]) -> tuple[int, ...]:
-    return tuple(round(expected[label] * 100) for label in EMOTIONS)

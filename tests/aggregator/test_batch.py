@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.batch import Item, Name, read
@@ -143,6 +143,7 @@ def nearly_good(draw):
     return json.dumps(fields).encode()
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(KINDS, st.binary(max_size=200) | nearly_good() | ANYTHING.map(lambda x: json.dumps(x).encode())))
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aggregator.batch import Arrival, Batch
+from aggregator.batch import Batch, arrived
 from aggregator.live import Live, condensed
 from aggregator.twins import Twins
 from aggregator.window import add, fold
@@ -25,7 +25,7 @@ def note(live, device, now):
         for message in messages:
             for key, sums in fold(device, message).items():
                 add(windows, key, sums)
-        live.note(Batch(counts=[Arrival(device, message, at) for message in messages]), windows, at)
+        live.note(Batch(counts=[arrived(device, message, at) for message in messages]), windows, at)
 
     return arrive
 
@@ -91,7 +91,7 @@ def test_condensed_windows_have_the_same_sums(device, message, counted, now):
 
 def spans(device, message, counted, now, boot, *seconds):
     """Messages of one boot whose frames were taken at these seconds."""
-    return [Arrival(device, message(second, counted(now + second, 1), boot=boot), now) for second in seconds]
+    return [arrived(device, message(second, counted(now + second, 1), boot=boot), now) for second in seconds]
 
 
 def test_two_boots_at_the_same_time_are_two_devices(device, message, counted, now):

@@ -11,10 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.batch import Arrival, Batch, read
+from aggregator.batch import Batch, arrived, read
 from aggregator.store_sqlite import Store, StoreError
 from aggregator.window import Key
 from contract.message import HORIZON_S, CountsMessage, Health, State, Withheld, utc
@@ -147,6 +147,7 @@ def test_a_settled_message_is_confirmed_and_not_counted(store, device, item, mes
     assert happy(store, now) == 2
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30)), max_size=12), max_size=8))
 def test_any_order_and_repetition_gives_the_truth(batches):
     """Totals are those of the distinct names, and the mark is the last one before the first gap."""
@@ -170,7 +171,7 @@ def test_any_order_and_repetition_gives_the_truth(batches):
 def arrival(device, boot, seq):
     """A message whose one frame lies in second `seq`."""
     message = CountsMessage(boot=boot, seq=seq, model=None, synced=True, frames=(Withheld(t=utc(seq)),))
-    return Arrival(device, message, 0.0)
+    return arrived(device, message, 0.0)
 
 
 def test_states_survive_and_keep_the_time_they_came(store, device, now):
@@ -264,7 +265,7 @@ def test_a_commit_survives_kill_9(tmp_path, now):
     """What was committed before SIGKILL is there, whole batches only."""
     script = """
 import sys
-from aggregator.batch import Arrival, Batch
+from aggregator.batch import Batch, arrived
 from aggregator.store_sqlite import Store
 from contract.message import CountsMessage, Withheld, utc
 from contract.topics import Device
@@ -275,7 +276,7 @@ while True:
     names = range(seq, seq + 10)
     frames = (Withheld(t=utc(0)),)
     messages = [CountsMessage(boot="9f3a2c41", seq=n, model=None, synced=True, frames=frames) for n in names]
-    store.commit(Batch(counts=[Arrival(device, message, 0.0) for message in messages]))
+    store.commit(Batch(counts=[arrived(device, message, 0.0) for message in messages]))
     seq += 10
     print(seq, flush=True)
 """

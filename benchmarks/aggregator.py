@@ -1,0 +1,225 @@
+"""How much of a core the aggregator needs per message: alone, and from a real mosquitto to committed rows.
+
+    python -m benchmarks.aggregator [--messages 20000] [--devices 50] [--frames 1]
+
+Ratios of one run are worth more than numbers of two: other work on the machine changes all of them.
+"""
+
+import argparse
+import os
+import platform
+import random
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import paho.mqtt.client as paho
+
+from aggregator.batch import Item, read
+from aggregator.store_sqlite import Store
+from aggregator.window import fold
+from contract.labels import EMOTIONS
+from contract.message import CountsMessage, FrameCounts, utc
+from contract.topics import Device, aggregator_state
+
+BATCH = 1000
+
+
+def messages(number: int, devices: int, frames: int) -> list[tuple[Device, bytes]]:
+    """Messages of many devices, in turn, as 25 faces a frame would make them."""
+    dice = random.Random(7)
+    made, now = [], time.time()
+    for seq in range(number // devices):
+        for index in range(devices):
+            at = now - (number // devices - seq) * 0.2 * frames
+            taken = tuple(_frame(dice, at + 0.2 * each) for each in range(frames))
+            message = CountsMessage(boot=f"{index:08x}", seq=seq, model="3f9c1a77", synced=True, frames=taken)
+            made.append((Device("school", f"room-{index}", "cam"), message.to_json()))
+    return made
+
+
+def _frame(dice: random.Random, at: float) -> FrameCounts:
+    counts = {label: dice.randrange(7) for label in EMOTIONS}
+    expected = {label: round(count * 0.97, 2) for label, count in counts.items()}
+    faces = sum(counts.values()) + 1
+    return FrameCounts(t=utc(at), faces=faces, unsure=1, counts=counts, expected=expected)
+
+
+def alone(sent: list[tuple[Device, bytes]], folder: Path) -> dict[str, float]:
+    """CPU microseconds per message of each step, without a broker."""
+    items = [Item(device.topic("counts"), payload, time.time()) for device, payload in sent]
+    batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+    parsed, read_us = _timed(lambda: [read(batch) for batch in batches], len(items))
+    _, json_us = _timed(lambda: [CountsMessage.from_json(payload) for _, payload in sent], len(items))
+    _, fold_us = _timed(
+        lambda: [fold(each.device, each.message) for batch in parsed for each in batch.counts], len(items)
+    )
+    with Store(folder / "alone.sqlite") as store:
+        _, commit_us = _timed(lambda: [store.commit(batch) for batch in parsed], len(items))
+        _, again_us = _timed(lambda: [store.commit(batch) for batch in parsed], len(items))
+    return {
+        "from_json": json_us,
+        "read (from_json, topic, time)": read_us,
+        "fold": fold_us,
+        "commit (fold, dedup, upsert, fsync)": commit_us,
+        "commit of duplicates": again_us,
+        "read + commit": read_us + commit_us,
+    }
+
+
+def _timed(work, number: int):
+    before = time.process_time()
+    result = work()
+    return result, (time.process_time() - before) / number * 1e6
+
+
+def from_broker(sent: list[tuple[Device, bytes]], folder: Path) -> dict[str, float]:
+    """The daemon behind a mosquitto in which everything already waits."""
+    port = _free_port()
+    (folder / "mosquitto.conf").write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_inflight_messages 1000\nmax_queued_messages 0\n"
+        "set_tcp_nodelay true\n"
+    )
+    (folder / "aggregator.toml").write_text(
+        f'site = "school"\n[mqtt]\nhost = "127.0.0.1"\nport = {port}\ntls = false\n'
+        f'[store]\npath = "{folder}/store.sqlite"\n'
+    )
+    broker = _start([shutil.which("mosquitto") or "/usr/sbin/mosquitto", "-c", folder / "mosquitto.conf"])
+    try:
+        return _measure(sent, folder, port, broker)
+    finally:
+        broker.terminate()
+        broker.wait()
+
+
+def _measure(sent: list[tuple[Device, bytes]], folder: Path, port: int, broker: subprocess.Popen) -> dict[str, float]:
+    command = [
+        sys.executable,
+        "-m",
+        "aggregator",
+        "--config",
+        folder / "aggregator.toml",
+        "--log-level",
+        "ERROR",
+        "run",
+    ]
+    _until(lambda: _answers(port))
+    first = _start(command)  # makes the session in which the broker keeps messages
+    heard = ["mosquitto_sub", "-p", str(port), "-t", aggregator_state("school"), "-C", "1", "-W", "30"]
+    subprocess.run(heard, check=True, stdout=subprocess.DEVNULL)
+    first.send_signal(signal.SIGTERM)
+    first.wait()
+    _publish(sent, port)
+    broker_before, start = _cpu_s(broker.pid), time.monotonic()
+    daemon = _start(command)
+    _until(lambda: _stored(folder) >= len(sent))
+    wall, cpu = time.monotonic() - start, _cpu_s(daemon.pid)
+    broker_cpu = _cpu_s(broker.pid) - broker_before
+    rss = _rss_mb(daemon.pid)
+    daemon.terminate()
+    daemon.wait()
+    startup = _startup_cpu_s(command)
+    return {
+        "messages": len(sent),
+        "seconds, start included": wall,
+        "aggregator CPU us/message (its start taken off)": (cpu - startup) / len(sent) * 1e6,
+        "messages/s per core": len(sent) / (cpu - startup),
+        "broker CPU us/message": broker_cpu / len(sent) * 1e6,
+        "peak RSS MB": rss,
+    }
+
+
+def _startup_cpu_s(command: list) -> float:
+    """What starting costs when nothing waits."""
+    daemon = _start(command)
+    time.sleep(3.0)
+    cpu = _cpu_s(daemon.pid)
+    daemon.terminate()
+    daemon.wait()
+    return cpu
+
+
+def _publish(sent: list[tuple[Device, bytes]], port: int) -> None:
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    client.max_queued_messages_set(0)
+    client.max_inflight_messages_set(1000)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    infos = [client.publish(device.topic("counts"), payload, qos=1) for device, payload in sent]
+    for info in infos:
+        info.wait_for_publish(60)
+    client.loop_stop()
+    client.disconnect()
+
+
+def _stored(folder: Path) -> int:
+    with sqlite3.connect(f"file:{folder}/store.sqlite?mode=ro", uri=True) as db:
+        return db.execute("SELECT coalesce(sum(high - low + 1), 0) FROM ranges").fetchone()[0]
+
+
+def _start(command: list) -> subprocess.Popen:
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _until(condition, within_s: float = 300.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > deadline:
+            sys.exit("benchmarks.aggregator: nothing happened for too long")
+        time.sleep(0.05)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _rss_mb(pid: int) -> float:
+    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--messages", type=int, default=20_000)
+    parser.add_argument("--devices", type=int, default=50)
+    parser.add_argument("--frames", type=int, default=1, help="per message")
+    arguments = parser.parse_args()
+    sent = messages(arguments.messages, arguments.devices, arguments.frames)
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f},"
+        f" Python {platform.python_version()}"
+    )
+    print(
+        f"{len(sent)} messages of {len(sent[0][1])} bytes, {arguments.frames} frames each, {arguments.devices} devices"
+    )
+    with TemporaryDirectory() as folder:
+        steps = alone(sent, Path(folder))
+        print("\nCPU us/message, without a broker")
+        for name, value in steps.items():
+            print(f"  {name:45} {value:8.1f}   {value / steps['from_json']:5.2f} x from_json")
+        print("\nfrom mosquitto to committed rows")
+        for name, value in from_broker(sent, Path(folder)).items():
+            print(f"  {name:50} {value:10,.1f}")
+
+
+if __name__ == "__main__":
+    main()
