@@ -42,6 +42,7 @@ def mix_options(mix: Mix | None, trend: dict[str, float] | None) -> dict[str, An
     return {
         "animation": False,
         "aria": {"enabled": True},
+        "media": _by_width(),
         "grid": {"left": 8, "right": 24, "top": 4, "bottom": 4, "containLabel": True},
         "xAxis": {"type": "value", "min": 0, "max": 100, "interval": 25, "axisLabel": {"show": False}, **_lines()},
         "yAxis": {
@@ -50,7 +51,7 @@ def mix_options(mix: Mix | None, trend: dict[str, float] | None) -> dict[str, An
             "data": [_named(label, shares.get(label), (trend or {}).get(label, 0.0)) for label in labels],
             "axisTick": {"show": False},
             "axisLine": {"lineStyle": {"color": _FAINT}},
-            "axisLabel": {"interval": 0, "rich": _RICH, "color": _INK},
+            "axisLabel": {"interval": 0, "rich": _rich(1.0), "color": _INK, "margin": 2},
         },
         "series": [
             {"type": "bar", "data": bars, "barWidth": "62%", "silent": True},
@@ -141,17 +142,28 @@ def timeline_options(moments: Sequence[Moment]) -> dict[str, Any]:
     }
 
 
-_RICH = {
-    "name": {"fontSize": 26, "color": _INK},
-    "value": {"fontSize": 34, "fontWeight": "bold", "color": _INK, "width": 92, "align": "right"},
-    "arrow": {"fontSize": 22, "color": _INK, "width": 26, "align": "center"},
-}
+def _rich(scale: float) -> dict[str, Any]:
+    """The label styles of the mix, in columns."""
+    return {
+        "name": {"fontSize": 28 * scale, "color": _INK, "width": 132 * scale, "align": "right"},
+        "value": {"fontSize": 38 * scale, "fontWeight": "bold", "color": _INK, "width": 116 * scale, "align": "right"},
+        "arrow": {"fontSize": 22 * scale, "color": _INK, "width": 34 * scale, "align": "right"},
+    }
+
+
+_NARROW_PX = 560
+
+
+def _by_width() -> list[dict[str, Any]]:
+    """Smaller labels on a phone."""
+    small, large = ({"yAxis": {"axisLabel": {"rich": _rich(scale)}}} for scale in (0.58, 1.0))
+    return [{"query": {"maxWidth": _NARROW_PX}, "option": small}, {"option": large}]
 
 
 def _named(label: str, share: float | None, trend: float) -> str:
     """A label with its share and trend, in the charting library's marked-up text."""
     arrow = "▲" if trend >= NOTABLE else "▼" if trend <= -NOTABLE else " "
-    value = "?" if share is None else f"{100 * share:.0f} %"
+    value = "\N{EN DASH}" if share is None else f"{100 * share:.0f} %"
     return f"{{name|{label}}}{{value|{value}}}{{arrow|{arrow}}}"
 
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aggregator.users import Attempts, Sessions, User, Users
+from aggregator.users import Attempts, Key, Sessions, User, Users
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("classpulse.audit")
@@ -90,7 +90,7 @@ class Gate:
         form = await _form_fields(request)
         name, target = form.get("name", "")[:64], _local_path(form.get("next", "/"))
         address = request.client.host if request.client else "?"
-        keys = (f"name {name}", f"address {address}")
+        keys = (("name", name), ("address", address))
         async with self._hashing:  # so that many attempts at once cannot pass before the first has failed
             wait = self._attempts.wait_s(keys, time.monotonic())
             user = None if wait > 0 or not self._users else await self._check(name, form.get("password", ""), keys)
@@ -106,12 +106,12 @@ class Gate:
         response.set_cookie(COOKIE, token, httponly=True, secure=self._https, samesite="strict", path="/")
         return response
 
-    async def _check(self, name: str, password: str, keys: tuple[str, ...]) -> User | None:
+    async def _check(self, name: str, password: str, keys: tuple[Key, Key]) -> User | None:
         user = await asyncio.to_thread(self._users.check, name, password) if self._users else None
         if user is None:
             self._attempts.failed(keys, time.monotonic())
         else:
-            self._attempts.succeeded(keys)
+            self._attempts.succeeded(keys[0])
         return user
 
     def _logout(self, method: str, token: str) -> Response:

@@ -84,7 +84,7 @@ class _Facts:
             for caption in _CAPTIONS:
                 with ui.element("div").classes("fact big" if caption == "faces" else "fact"):
                     ui.label(caption).classes("caption")
-                    self._figures[caption] = ui.label("?").classes("figure")
+                    self._figures[caption] = ui.label().classes("figure")
 
     def show(self, view: RoomView) -> None:
         """Set the figures."""

@@ -5,7 +5,8 @@ CSS = """
   --live: #00694d; --trouble: #a63c00; --paused: #444; --quiet: #444 }
 .body--dark { --ink: #f5f5f5; --soft: #c8c8c8; --faint: #7d7d7d; --paper: #121314; --card: #1d1f21; --edge: #3c4043;
   --act: #8ecbf2; --live: #4fd6ab; --trouble: #ff9d66; --paused: #c8c8c8; --quiet: #c8c8c8 }
-body { background: var(--paper) !important; color: var(--ink); font: 18px/1.35 system-ui, sans-serif }
+body { --q-primary: var(--act); background: var(--paper) !important; color: var(--ink);
+  font: 18px/1.35 system-ui, sans-serif }
 .nicegui-content { padding: 0; gap: 0; width: 100% }
 .top { display: flex; align-items: center; gap: .6rem; width: 100%; padding: .6rem 1.2rem; flex-wrap: wrap }
 .top .grow { flex: 1 }
@@ -24,10 +25,12 @@ a.panel .mix { font-size: 1.5rem; font-weight: 600 }
 .live { color: var(--live) } .trouble { color: var(--trouble) }
 .paused { color: var(--paused) } .quiet { color: var(--quiet) }
 .room { display: grid; gap: 1rem; padding: 0 1.2rem 1.2rem; width: 100%; grid-template-columns: 1.6fr 1fr;
-  grid-template-areas: "mix facts" "mix cameras" "timeline events" }
+  grid-template-rows: auto auto 1fr auto;
+  grid-template-areas: "mix facts" "mix cameras" "mix events" "timeline timeline" }
 .mix-panel { grid-area: mix } .facts-panel { grid-area: facts } .cameras-panel { grid-area: cameras }
 .timeline-panel { grid-area: timeline } .events-panel { grid-area: events }
-.mix-chart { width: 100%; height: max(25rem, 50vh) } .timeline-chart { width: 100%; height: 20rem }
+.mix-chart { width: 100%; height: max(25rem, 56vh) }
+.timeline-chart { width: 100%; height: 18rem }
 .facts { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; align-items: flex-end }
 .fact { display: flex; flex-direction: column-reverse }
 .fact .figure { font-size: 2rem; font-weight: 700; line-height: 1.1 }
@@ -45,7 +48,8 @@ svg [stroke="#123456"] { stroke: var(--ink) } svg [fill="#123456"] { fill: var(-
 svg [stroke="#654321"] { stroke: var(--faint) }
 :focus-visible { outline: 3px solid #e69f00 !important; outline-offset: 2px }
 @media (max-width: 60rem) {
-  .room { grid-template-columns: minmax(0, 1fr); grid-template-areas: "facts" "mix" "cameras" "timeline" "events" }
+  .room { grid-template-columns: minmax(0, 1fr); grid-template-rows: none;
+    grid-template-areas: "facts" "mix" "cameras" "timeline" "events" }
   .mix-chart { height: 23rem } .timeline-chart { height: 17rem }
   .top, .room, .rooms { padding-left: .7rem; padding-right: .7rem }
   .top h1 { font-size: 1.5rem }

@@ -12,6 +12,7 @@ LATE_S = 30.0
 """Without a frame for so long a room is not live."""
 AHEAD_S = -5.0
 """A newest frame of so much later than now tells of a wrong clock."""
+_UNKNOWN = "\N{EN DASH}"
 _PAUSES = ("paused", "stopped")
 
 
@@ -89,9 +90,9 @@ def facts(summary: Summary, zone: tzinfo | None) -> Mapping[str, str]:
     """The figures beside the chart, by their captions."""
     recent, lesson = summary.recent, summary.lesson
     return {
-        "faces": f"{recent.faces:.0f}" if recent else "?",
-        "unsure": f"{100 * recent.unsure:.0f} %" if recent else "?",
-        "withheld": f"{100 * recent.withheld:.0f} %" if recent else "?",
+        "faces": f"{recent.faces:.0f}" if recent else _UNKNOWN,
+        "unsure": f"{100 * recent.unsure:.0f} %" if recent else _UNKNOWN,
+        "withheld": f"{100 * recent.withheld:.0f} %" if recent else _UNKNOWN,
         "lesson since": clock(summary.lesson_start, zone) if summary.lesson_start else "no lesson",
-        "faces in lesson": f"{lesson.faces:.0f}" if lesson else "?",
+        "faces in lesson": f"{lesson.faces:.0f}" if lesson else _UNKNOWN,
     }

@@ -22,8 +22,10 @@ SESSION_S = 10 * 3600.0
 """A session ends after a school day, used or not."""
 IDLE_S = 2 * 3600.0
 """And when no page of it has been open for so long."""
-FREE_ATTEMPTS = 5
-"""Wrong passwords in a row for one name or from one address before waiting begins."""
+FREE_ATTEMPTS = {"name": 5, "address": 50}
+"""Wrong passwords in a row for one name, and from one address, before waiting begins: a school may share an address."""
+FORGET_S = 3600.0
+"""Wrong passwords are forgotten so long after the last one."""
 WAIT_S = 30.0
 """The first wait; every further wrong password doubles it, up to a quarter of an hour."""
 _LONGEST_WAIT_S = 900.0
@@ -189,33 +191,38 @@ class Sessions:
 class _Record:
     wrong: int = 0
     free_at: float = 0.0
+    last: float = 0.0
+
+
+Key = tuple[str, str]
+"""What attempts are counted by: ("name", …) or ("address", …)."""
 
 
 @dataclass(slots=True)
 class Attempts:
-    """Wrong passwords per key, a name or an address: after FREE_ATTEMPTS each costs a wait twice as long."""
+    """Wrong passwords per key: after FREE_ATTEMPTS each costs a wait twice as long."""
 
-    _records: dict[str, _Record] = field(default_factory=dict)
+    _records: dict[Key, _Record] = field(default_factory=dict)
 
-    def wait_s(self, keys: Iterable[str], now: float) -> float:
+    def wait_s(self, keys: Iterable[Key], now: float) -> float:
         """Seconds until another attempt with any of these keys is looked at; 0 for now."""
         return max([0.0, *(self._records[key].free_at - now for key in keys if key in self._records)])
 
-    def failed(self, keys: Iterable[str], now: float) -> None:
+    def failed(self, keys: Iterable[Key], now: float) -> None:
         """A wrong password."""
         for key in keys:
             if len(self._records) >= _MOST_TRACKED:
-                del self._records[min(self._records, key=lambda each: self._records[each].free_at)]
+                del self._records[min(self._records, key=lambda each: self._records[each].last)]
             record = self._records.setdefault(key, _Record())
-            record.wrong += 1
-            if record.wrong >= FREE_ATTEMPTS:
-                wait = min(_LONGEST_WAIT_S, WAIT_S * 2.0 ** min(record.wrong - FREE_ATTEMPTS, 20))
-                record.free_at = now + wait
+            record.wrong = 1 if now - record.last > FORGET_S else record.wrong + 1
+            record.last = now
+            beyond = record.wrong - FREE_ATTEMPTS[key[0]]
+            if beyond >= 0:
+                record.free_at = now + min(_LONGEST_WAIT_S, WAIT_S * 2.0 ** min(beyond, 20))
 
-    def succeeded(self, keys: Iterable[str]) -> None:
-        """The right password clears them."""
-        for key in keys:
-            self._records.pop(key, None)
+    def succeeded(self, name: Key) -> None:
+        """The right password clears the name; an address stays what it was."""
+        self._records.pop(name, None)
 
 
 def _read(path: Path) -> dict[str, User]:

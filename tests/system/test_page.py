@@ -1,0 +1,361 @@
+"""The page in a real browser, with a real broker, daemon and store behind it."""
+
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+from paho.mqtt.enums import CallbackAPIVersion
+
+from contract.card import beside, read
+from contract.labels import EMOTIONS
+from contract.message import CountsMessage, FrameCounts, State, utc
+from contract.topics import Device
+from tests.system.broker import Mosquitto, free_port
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+pytestmark = [pytest.mark.system, pytest.mark.page, pytest.mark.broker]
+
+ROOT = Path(__file__).parents[2]
+CAMERA = Device("north", "r101", "cam1")
+MODEL = read(beside(ROOT / "models" / "emotion_int8.tflite")).short
+PASSWORD = "correct horse battery"  # noqa: S105 - of this test's users
+SCREENSHOTS = Path(os.environ.get("CLASSPULSE_SCREENSHOTS", "var/screenshots"))
+BROWSER = shutil.which("chromium") or "/usr/bin/chromium"
+
+
+def frame(at, people=25):
+    """A class whose happiness comes and goes in ten minutes."""
+    happy = 0.3 + 0.2 * math.sin(at / 95)
+    shares = {"angry": 0.05, "disgust": 0.02, "fear": 0.07, "sad": 0.12, "surprise": 0.1, "happy": happy}
+    counts = {label: round(people * shares.get(label, 0.0)) for label in EMOTIONS}
+    counts["neutral"] = people - sum(counts.values())
+    expected = {label: round(0.7 * counts[label] + 0.3 * people / 7, 2) for label in EMOTIONS}
+    return FrameCounts(t=utc(at), faces=people + 1, unsure=1, counts=counts, expected=expected)
+
+
+class Classroom:
+    """A device's publications, and what it was told."""
+
+    def __init__(self, port):
+        self.orders = []
+        self._seqs = {}
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, "classroom")
+        self._client.on_message = lambda _client, _data, message: self.orders.append(message.payload.decode())
+        self._client.connect("127.0.0.1", port)
+        self._client.subscribe(CAMERA.topic("set"), 1)
+        self._client.loop_start()
+
+    def count(self, *frames, device=CAMERA):
+        """Publish frames as one message."""
+        seq = self._seqs[device] = self._seqs.get(device, -1) + 1
+        message = CountsMessage(boot="00000001", seq=seq, model=MODEL, synced=True, frames=frames)
+        self._client.publish(device.topic("counts"), message.to_json(), 1).wait_for_publish(10)
+
+    def say(self, word, reason="", device=CAMERA):
+        """Publish a state."""
+        state = State(state=word, reason=reason, version="1", model=MODEL, min_faces=5, boot="00000001")
+        self._client.publish(device.topic("state"), state.to_json(), 1, retain=True).wait_for_publish(10)
+
+    def close(self):
+        """Leave."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+class Stage:
+    """Broker, daemon and page; `address` of the page."""
+
+    def __init__(self, folder, broker, port):
+        self.config = folder / "aggregator.toml"
+        self.address = f"http://127.0.0.1:{port}"
+        self.config.write_text(
+            f'site = "north"\nmodels_dir = "{ROOT / "models"}"\n'
+            f'[mqtt]\nhost = "127.0.0.1"\nport = {broker.port}\ntls = false\n'
+            f'[store]\npath = "{folder / "store.sqlite"}"\n'
+            f'[page]\nport = {port}\nusers = "{folder / "users.json"}"\n'
+        )
+        self._processes = []
+
+    def command(self, *words, **options):
+        """Run a command to its end."""
+        whole = [sys.executable, "-m", "aggregator", "--config", self.config, *words]
+        return subprocess.run(whole, cwd=ROOT, check=True, **options)
+
+    def start(self, word):
+        """Run a daemon until the stage is taken down."""
+        whole = [sys.executable, "-m", "aggregator", "--config", self.config, word]
+        self._processes.append(subprocess.Popen(whole, cwd=ROOT))
+
+    def answers(self):
+        """Whether the page does."""
+        try:
+            return self.get("/login")[0] in (200, 404)
+        except OSError:
+            return False
+
+    def get(self, path, **headers):
+        """Status and body of a request without a session."""
+        request = urllib.request.Request(self.address + path, headers=headers)  # noqa: S310 - http, from above
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - as above
+                return answer.status, answer.read().decode("utf-8", "replace")
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode("utf-8", "replace")
+
+    def close(self):
+        """End all processes."""
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            assert process.wait(20) == 0
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory, wait_until) -> Iterator[Stage]:
+    """Broker, daemon and page with two users: anna sees all rooms, ben another one."""
+    folder = tmp_path_factory.mktemp("page")
+    broker = Mosquitto(folder / "mosquitto").start()
+    made = Stage(folder, broker, free_port())
+    for name, rooms in (("anna", ["*"]), ("ben", ["north/r202"])):
+        made.command("user", "add", name, "--rooms", *rooms, input=PASSWORD.encode())
+    for word in ("run", "page"):
+        made.start(word)
+    made.broker = broker
+    wait_until(made.answers, "the page", 60)
+    yield made
+    made.close()
+    broker.stop()
+
+
+@pytest.fixture(scope="module")
+def classroom(stage) -> Iterator[Classroom]:
+    """A device with twelve minutes behind it."""
+    room = Classroom(stage.broker.port)
+    room.say("ready")
+    now = time.time()
+    for at in range(-720, 0, 5):
+        room.count(*(frame(now + at + tenth / 2) for tenth in range(10)))
+    yield room
+    room.close()
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser."""
+    if not Path(BROWSER).exists():
+        pytest.skip("chromium is not installed (apt-get install --no-install-recommends chromium)")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium):
+    """A new visitor's page; anything that its console calls an error fails the test."""
+    context = chromium.new_context(viewport={"width": 1366, "height": 768})
+    opened = context.new_page()
+    opened.set_default_timeout(20_000)
+    errors = []
+    opened.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
+    opened.on("pageerror", lambda error: errors.append(str(error)))
+    yield opened
+    context.close()
+    assert [line for line in errors if "401" not in line and "429" not in line] == []
+
+
+def log_in(page, stage, name="anna", password=PASSWORD):
+    """Fill in the form."""
+    page.goto(stage.address)
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.keyboard.press("Enter")
+
+
+def keep(page, name):
+    """Leave a screenshot for people to look at."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+
+def enter(page, stage, path="/room/north/r101"):
+    """Log in as anna and open a room."""
+    log_in(page, stage)
+    page.get_by_role("heading", name="classpulse").wait_for()
+    page.goto(stage.address + path)
+
+
+def test_an_instructor_logs_in_and_finds_the_room(stage, classroom, page):
+    """The login leads to the overview, the overview to the room."""
+    log_in(page, stage)
+
+    page.get_by_text("● live").first.wait_for()
+    keep(page, "overview")
+    page.get_by_text("north / r101").click()
+    page.get_by_text("Bar: estimate.").wait_for()
+    page.locator(".mix-chart svg text", has_text="happy").wait_for()
+    page.wait_for_timeout(1000)
+    keep(page, "room")
+
+
+def test_a_published_message_shows_without_a_reload(stage, classroom, page):
+    """Faces that were never there before appear on the open page."""
+    enter(page, stage)
+    page.get_by_text("Bar: estimate.").wait_for()
+    figure = page.locator(".fact.big .figure")
+
+    deadline = time.monotonic() + 20
+    while figure.inner_text() in ("", "\N{EN DASH}", "26", "27") and time.monotonic() < deadline:
+        classroom.count(*(frame(time.time() - tenth / 10, people=60) for tenth in range(10)))
+        page.wait_for_timeout(500)
+
+    assert int(figure.inner_text()) > 27
+
+
+def test_pause_reaches_the_device_and_its_answer_the_page(stage, classroom, page, wait_until):
+    """The button publishes `pause` on the device's `set` topic; its `paused` turns the button into resume."""
+    enter(page, stage)
+    before = len(classroom.orders)
+
+    page.get_by_role("button", name="pause cam1").click()
+    wait_until(lambda: "pause" in classroom.orders[before:], "the order")
+    classroom.say("paused", "by MQTT")
+
+    page.get_by_role("button", name="resume cam1").wait_for()
+    page.get_by_text("paused: by MQTT").wait_for()
+    classroom.say("ready")
+    page.get_by_role("button", name="pause cam1").wait_for()
+
+
+def test_a_room_of_somebody_else_is_refused(stage, classroom, page):
+    """Ben's overview does not have anna's room, and its address shows nothing of it."""
+    log_in(page, stage, "ben")
+    page.get_by_text("No room that you may see has spoken yet.").wait_for()
+
+    page.goto(stage.address + "/room/north/r101")
+
+    page.get_by_text("You may not see this room.").wait_for()
+    assert page.get_by_text("cam1").count() == 0
+    assert page.locator("svg").count() == 0
+
+
+def test_a_room_that_never_spoke_says_so(stage, classroom, page):
+    """An address is no reason to show an empty chart."""
+    enter(page, stage, "/room/north/nowhere")
+
+    page.get_by_text("This room has never spoken.").wait_for()
+
+
+def test_a_wrong_password_is_refused_and_then_slowed_down(stage, page):
+    """After five wrong passwords even the right one has to wait."""
+    for _ in range(5):
+        log_in(page, stage, "eve", "wrong password")
+        page.get_by_text("Name or password is wrong.").wait_for()
+
+    log_in(page, stage, "eve", "wrong password")
+
+    page.get_by_text("Too many wrong passwords").wait_for()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_page_fits_a_phone(stage, classroom, chromium, theme):
+    """Nothing reaches over the right edge at 390 px, in either theme."""
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, color_scheme=theme)
+    phone = context.new_page()
+
+    enter(phone, stage)
+    phone.locator(".mix-chart svg text", has_text="happy").wait_for()
+    classroom.count(frame(time.time()))
+    phone.get_by_text("Bar: estimate.").wait_for()
+    phone.wait_for_timeout(500)
+
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    assert phone.evaluate("document.body.classList.contains('body--dark')") == (theme == "dark")
+    keep(phone, f"phone-{theme}")
+    context.close()
+
+
+def test_the_keyboard_is_enough(stage, classroom, page, wait_until):
+    """Tab reaches the room, the theme and the pause button; Enter uses them."""
+    log_in(page, stage)
+    page.get_by_text("north / r101").wait_for()
+    tab_to(page, "north / r101")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="pause cam1").wait_for()
+
+    tab_to(page, "dark / light")
+    page.keyboard.press("Enter")
+    page.locator("body.body--dark").wait_for()
+    classroom.count(frame(time.time()))
+    page.get_by_text("Bar: estimate.").wait_for()
+    page.wait_for_timeout(500)
+    keep(page, "room-dark")
+    before = len(classroom.orders)
+    tab_to(page, "pause")
+    page.keyboard.press("Enter")
+
+    wait_until(lambda: "pause" in classroom.orders[before:], "the order")
+
+
+def tab_to(page, text):
+    """Press Tab until the focused element has this text."""
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if text in page.evaluate("document.activeElement.innerText"):
+            return
+    pytest.fail(f"Tab never reached {text}")
+
+
+def test_logging_out_ends_the_open_page(stage, classroom, chromium):
+    """A second page of the same session is led to the login within seconds."""
+    context = chromium.new_context()
+    first, second = context.new_page(), context.new_page()
+    enter(first, stage)
+    second.goto(stage.address)
+
+    second.get_by_role("button", name="log out").click()
+
+    second.get_by_label("Password").wait_for()
+    first.get_by_label("Password").wait_for()
+    context.close()
+
+
+ROUTES = (
+    "/",
+    "/room/north/r101",
+    "/room/north/%3Cscript%3E",
+    "/_nicegui/anything.js",
+    "/_nicegui_ws/socket.io/?EIO=4&transport=polling",
+    "/docs",
+    "/openapi.json",
+    "/logout",
+    "/nowhere",
+)
+
+
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_route_refuses_an_anonymous_visitor(stage, route):
+    """Nothing but the login is served without a session, and that with the headers."""
+    status, body = stage.get(route)
+
+    assert status in (401, 405)
+    assert "north" not in body
+
+
+def test_pages_lead_an_anonymous_browser_to_the_login(stage):
+    """A browser gets the form, which says nothing of what is behind it."""
+    status, body = stage.get("/room/north/r101", Accept="text/html")
+
+    assert status == 200
+    assert "Password" in body
+    assert "cam1" not in body
