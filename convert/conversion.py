@@ -122,7 +122,7 @@ def _write_card(tflite: Path, card: figures.Json) -> None:
 
 
 def _publish(stage: Path, out: Path) -> None:
-    """Move the files of `stage` over those of `out`; if one cannot be moved, all old ones come back."""
+    """Move the files of `stage` over those of `out`; if one cannot be moved, it is as it was before."""
     names = [f"{NAME}.tflite", f"{NAME}.json", "emotion.keras"]
     kept = stage / "kept"
     kept.mkdir()
@@ -133,8 +133,11 @@ def _publish(stage: Path, out: Path) -> None:
         for name in names:
             (stage / name).replace(out / name)
     except OSError:
-        for old in kept.iterdir():
-            old.replace(out / old.name)
+        for name in names:
+            if (kept / name).exists():
+                (kept / name).replace(out / name)
+            else:
+                (out / name).unlink(missing_ok=True)
         raise
 
 

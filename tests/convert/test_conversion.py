@@ -12,6 +12,7 @@ import pytest
 from contract import card
 from contract.labels import EMOTIONS
 
+# ruff: noqa: PLC0415 - this file is collected where there is no TensorFlow, too
 pytestmark = [pytest.mark.train, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -98,23 +99,21 @@ def test_nothing_is_written_when_the_device_cannot_verify(network, data, written
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
 
 
-def test_old_files_come_back_when_a_new_one_cannot_be_moved(tmp_path):
+@pytest.mark.parametrize("old", [("emotion_int8.tflite", "emotion_int8.json", "emotion.keras"), ()])
+def test_a_folder_is_as_before_when_one_file_cannot_be_moved(tmp_path, old):
     """File, card and Keras model change together, or none does."""
     from convert.conversion import _publish
 
     stage, out = tmp_path / "stage", tmp_path / "out"
-    for folder, text in ((stage, "new"), (out, "old")):
+    for folder, names in ((stage, ("emotion_int8.tflite", "emotion_int8.json")), (out, old)):
         folder.mkdir()
-        for name in ("emotion_int8.tflite", "emotion_int8.json"):
-            (folder / name).write_text(text)
-    (stage / "emotion.keras").write_text("new")
-    (out / "emotion.keras").mkdir()
+        for name in names:
+            (folder / name).write_text(folder.name)
 
     with pytest.raises(OSError, match=r"emotion\.keras"):
         _publish(stage, out)
 
-    assert (out / "emotion_int8.tflite").read_text() == "old"
-    assert (out / "emotion_int8.json").read_text() == "old"
+    assert {path.name: path.read_text() for path in out.iterdir()} == dict.fromkeys(old, "out")
 
 
 @pytest.mark.parametrize("name", ["missing.keras", "text.keras"])
