@@ -198,6 +198,8 @@ class Courier:
 
     def _go_down(self, reason: str, now: float) -> None:
         self._link.drop()
+        if not self._leaving:
+            self._outbox.disconnected(now)
         self._up, self._opened_s = False, None
         self._flying.clear()
         self._attempt += 1

@@ -88,18 +88,27 @@ class Memory:
             self._unsent.popleft()
         return None
 
-    def due(self, now: float, *, away: bool) -> list[Message]:
-        """The messages that must go to disk now; while the broker is away all of them, once the oldest has waited."""
+    def due(self, now: float, *, away: bool, trusted: bool) -> list[Message]:
+        """The messages that must go to disk now.
+
+        Args:
+            now: Monotonic seconds.
+            away: Whether the broker is away; then all go once the oldest has waited.
+            trusted: Whether a PUBACK counts for as long as UNCONFIRMED_S.
+        """
         patience_s = AWAY_S if away else UNACKED_S
+        oldest = self.oldest()
+        if oldest is None or now - oldest.accepted_s < patience_s:
+            return []
+        if away:
+            return list(self)
         due = []
         for message in self:
             age_s = now - message.accepted_s
             if age_s < patience_s:
                 break
-            if away or not message.acked or age_s >= UNCONFIRMED_S:
+            if not (message.acked and trusted) or age_s >= UNCONFIRMED_S:
                 due.append(message)
-        if due and away:
-            return list(self)
         return due
 
     def send_again(self, sent_before_s: float) -> None:

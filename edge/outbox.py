@@ -34,6 +34,8 @@ class Outbox:
         self._dropped: Counter[str] = Counter()
         self._marks: dict[str, int] = {}
         self._acked: list[Name] = []
+        self._trusted = False
+        self._trusted_from = 0
         self._age_check_s = now
         self._replay: deque[Message] = deque()
         self._replay_after = 0
@@ -87,11 +89,21 @@ class Outbox:
         if self._config.confirm == "stored":
             self._memory.remove(self._memory.confirmed(marks))
             self._marks.update(marks)
+            self._trusted |= marks.get(self._boot, -1) >= self._trusted_from
 
     def connected(self) -> None:
-        """Everything unconfirmed is to be sent over a new connection."""
+        """Everything unconfirmed is to be sent over a new connection.
+
+        Its PUBACKs are not trusted before something accepted since is confirmed: a broker that was killed has forgotten
+        the aggregator's subscription, and acknowledges what it then gives to nobody.
+        """
         self._memory.send_again(math.inf)
         self._begin_pass()
+        self._trusted, self._trusted_from = self._config.confirm == "puback", self._next_seq
+
+    def disconnected(self, now: float) -> None:
+        """The broker may be dead, and with it what it has acknowledged: everything goes to disk."""
+        self._save(list(self._memory), now)
 
     def tick(self, now: float, *, away: bool, utc_s: float | None = None) -> None:
         """Save, delete, give up and send again what is due; to be called several times a second.
@@ -103,7 +115,7 @@ class Outbox:
         """
         self._file.tick(now)
         self._delete_confirmed(now)
-        self._save(self._memory.due(now, away=away), now)
+        self._save(self._memory.due(now, away=away, trusted=self._trusted), now)
         self._memory.send_again(now - self._config.resend_s)
         self._bound(now, utc_s)
 

@@ -172,7 +172,7 @@ class Publisher:
             _client: mqtt.Client, _data: object, _flags: object, reason: ReasonCode, _properties: Properties | None
         ) -> None:
             ended.set()
-            self._tell(Down(connection, str(reason)))
+            self._tell(Down(connection, f"connection lost: {reason}"))
 
         def on_publish(
             _client: mqtt.Client, _data: object, mid: int, _reason: ReasonCode, _properties: Properties

@@ -36,6 +36,14 @@ def send_live(outbox: Outbox, now: float, *, ack: bool = True) -> list[bytes]:
     return payloads
 
 
+def trusting(outbox: Outbox) -> Outbox:
+    """Connected, and the aggregator has confirmed a message of this connection."""
+    outbox.connected()
+    name = outbox.accept(frames(), None, 0.0, synced=True).name
+    outbox.confirm({name.boot: name.seq})
+    return outbox
+
+
 def send_saved(outbox: Outbox, now: float) -> list[bytes]:
     """Send what it wants to be sent from disk."""
     payloads = []
@@ -74,12 +82,12 @@ def test_seq_counts_from_0_without_gaps_and_the_bytes_are_the_message(outbox):
 
 def test_a_message_confirmed_in_time_never_touches_the_disk(outbox, path):
     """PUBACK within a second, `stored` within 15 s: nothing is written."""
-    accept(outbox, 5)
+    accept(trusting(outbox), 5)
     send_live(outbox, 0.1)
     outbox.tick(14.0, away=False)
     before = on_disk(path)
 
-    outbox.confirm({NEW: 4})
+    outbox.confirm({NEW: 5})
     outbox.tick(20.0, away=False)
 
     assert before == 0
@@ -100,7 +108,7 @@ def test_a_message_without_puback_is_on_disk_within_a_second(outbox, path):
 
 def test_a_message_without_confirmation_is_on_disk_after_15_seconds(outbox, path):
     """PUBACK is not durability."""
-    accept(outbox, 2)
+    accept(trusting(outbox), 2)
     send_live(outbox, 0.0)
 
     outbox.tick(14.9, away=False)
@@ -108,6 +116,29 @@ def test_a_message_without_confirmation_is_on_disk_after_15_seconds(outbox, path
     outbox.tick(15.0, away=False)
 
     assert (early, on_disk(path)) == (0, 2)
+
+
+def test_pubacks_of_a_new_connection_are_not_trusted_before_the_aggregator_confirms(outbox, path):
+    """A broker that was killed acknowledges what it then gives to nobody."""
+    accept(trusting(outbox), 2)
+    outbox.disconnected(0.1)
+    outbox.connected()
+    accept(outbox, 3, now=0.2)
+    send_live(outbox, 0.2)
+    outbox.confirm({NEW: 2})
+    outbox.tick(1.2, away=False)
+
+    assert on_disk(path) == 3
+
+
+def test_what_the_broker_had_acknowledged_goes_to_disk_when_the_connection_ends(outbox, path):
+    """Its memory may have ended with it."""
+    accept(trusting(outbox), 2)
+    send_live(outbox, 0.0)
+
+    outbox.disconnected(0.1)
+
+    assert on_disk(path) == 2
 
 
 def test_while_the_broker_is_away_messages_go_to_disk_at_once(outbox, path):

@@ -1,0 +1,32 @@
+"""Whatever is killed and whenever: what the outbox accepted is stored exactly once, window by window."""
+
+import random
+import time
+
+import pytest
+
+from tests.system.edge.lab import kill_at_random
+
+pytestmark = [pytest.mark.system, pytest.mark.broker, pytest.mark.timeout(300)]
+
+
+def test_everything_arrives_when_nothing_happens(lab):
+    """The yardstick itself."""
+    assert lab.start_daemon("rate=50,after=200").wait(30) == 0
+
+    lab.wait_until_stored()
+
+    assert len(lab.accepted()) == 200
+
+
+def test_a_dozen_kills_lose_nothing_but_the_youngest(lab):
+    """SIGKILL of daemon, broker and aggregator in any order; the soak does the same for hours."""
+    seed = time.time_ns()
+    print("seed", seed)
+    lab.start_daemon()
+
+    kill_at_random(lab, 12, random.Random(seed))  # noqa: S311 - a drill, no secret
+    time.sleep(2)
+    lab.pause_daemon()
+
+    print(lab.wait_until_stored(90))
