@@ -50,7 +50,7 @@ models: ## download YuNet's file; CLASSPULSE_MODEL_MIRROR names a folder or URL 
 	@$(PYTHON) models/download.py
 
 bench: .venv/.ready ## measure the daemon's stages, memory and start on this machine
-	.venv/bin/python -m benchmarks.edge
+	.venv/bin/python -m benchmarks.daemon
 
 check: .venv/.ready ## format, lint, types, layers
 	.venv/bin/ruff format --check .

@@ -37,10 +37,10 @@ def min_faces(options: Options) -> int:
     return PublishConfig().min_faces if options.min_faces is None else options.min_faces
 
 
-def edge(options: Options, detector_name: str, camera: str) -> str:
-    """edge.toml: `camera` is the daemon's source."""
+def edge(options: Options, detector_name: str, camera: str, folder: Path = FOLDER) -> str:
+    """edge.toml: `camera` is the daemon's source, its state goes below `folder`."""
     return toml(
-        {"state": str(FOLDER / "edge"), "credentials": str(FOLDER)},
+        {"state": str(folder / "edge"), "credentials": str(folder)},
         device={"site": DEVICE.site, "room": DEVICE.room, "device": DEVICE.device},
         camera={"source": camera, "loop": True},
         detector={"name": detector_name, "model": str(YUNET)},

@@ -1,0 +1,1 @@
+"""Scripts that measure and print; run one with `python -m benchmarks.NAME`."""
