@@ -33,6 +33,13 @@ help: ## this list
 	@.venv-train/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/train-py311.txt
 	@touch $@
 
+.venv-fleet/.ready: requirements/fleet-py311.txt
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) with venv is needed: apt-get install python3.11 python3.11-venv" >&2; exit 1; }
+	@echo "setting up .venv-fleet with ansible (once, a minute)"
+	@$(PYTHON) -m venv --clear .venv-fleet
+	@.venv-fleet/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fleet-py311.txt
+	@touch $@
+
 setup: .venv/.ready ## make .venv
 
 run: .venv/.ready ## the demonstration; CAMERA=file:…|usb:0|pi BROKER=host:port MIN_FACES=1 SECONDS=20
@@ -82,5 +89,20 @@ convert: .venv-train/.ready .venv/.ready ## RUN's best model to int8 with its ca
 verify: .venv/.ready ## the shipped model's figures again, on DATA's test split, by the device's code
 	.venv/bin/python -m convert verify models/emotion_int8.tflite --data $(DATA)
 
+# One folder per version under dist/, for every device of a school. Keep KEY: devices refuse what another one signed.
+KEY ?= $(HOME)/.config/classpulse/release.key
+PLATFORMS ?=
+release: .venv-fleet/.ready models ## wheels, models, SBOM and manifest, signed with KEY, into dist/
+	.venv-fleet/bin/python -m release --key $(KEY) $(addprefix --platform ,$(PLATFORMS))
+
+INVENTORY ?=
+deploy: .venv-fleet/.ready ## install INVENTORY's release on its hosts, over ssh (copy ansible/inventory/example.yml)
+	@test -n "$(INVENTORY)" || { echo "make: INVENTORY=FILE is needed; ansible/inventory/example.yml is one" >&2; exit 1; }
+	ANSIBLE_CONFIG=ansible/ansible.cfg .venv-fleet/bin/ansible-playbook -i $(INVENTORY) ansible/site.yml
+
+test-fleet: .venv-fleet/.ready .venv/.ready models ## real systemd hosts, as root; elsewhere it says what it skips
+	PATH="$(CURDIR)/.venv-fleet/bin:$$PATH" .venv-fleet/bin/ansible-lint --offline -q -c ansible/.ansible-lint ansible
+	.venv-fleet/bin/python -m pytest tests/fleet
+
 clean: ## remove environments and build outputs; never data, runs or models
-	rm -rf .venv .venv-train build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-train .venv-fleet build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -3,6 +3,7 @@
 Nothing but a switch connects them: no internet, no shared files. Needs root.
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -23,7 +24,8 @@ _PACKAGES = (
     "systemd,systemd-sysv,libpam-systemd,dbus,openssh-server,python3,python3-venv,python3-apt,iproute2,ca-certificates,"
     "openssl,procps"
 )
-_BROKER_PACKAGES = ("mosquitto", "mosquitto-clients")
+_ON_THE_MIRROR = ("mosquitto", "mosquitto-clients", "systemd-timesyncd")
+"""What the roles install; it lies in the package cache, as on a school's mirror."""
 _MIRROR = os.environ.get("LAB_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 _REBOOTED = 133
 """systemd-nspawn's exit status when the host wants to boot again."""
@@ -74,11 +76,9 @@ def wait_for(what: str, seen: Callable[[], object], timeout_s: float = 60, every
 
 
 def root_of(suite: str, cache: Path) -> Path:
-    """The folder of a Debian suite's root, made on first use (a minute) and kept.
-
-    What a broker needs lies in its package cache, as on a school's mirror; nothing of it is installed.
-    """
-    root = cache / suite
+    """The folder of a Debian suite's root, made on first use (a minute) and kept until the packages change."""
+    recipe = hashlib.sha256(repr((_PACKAGES, _ON_THE_MIRROR)).encode()).hexdigest()[:8]
+    root = cache / f"{suite}-{recipe}"
     if not root.exists():
         new = cache / f"{suite}.new"
         shutil.rmtree(new, ignore_errors=True)
@@ -89,7 +89,7 @@ def root_of(suite: str, cache: Path) -> Path:
         shutil.copy("/etc/resolv.conf", new / "etc/resolv.conf")
         call("chroot", new, "apt-get", "update", "-qq")
         fetch = ("apt-get", "install", "-qq", "--yes", "--download-only", "--no-install-recommends")
-        call("chroot", new, *fetch, *_BROKER_PACKAGES)
+        call("chroot", new, *fetch, *_ON_THE_MIRROR)
         (new / "etc/resolv.conf").unlink()
         new.rename(root)
     return root

@@ -1,4 +1,4 @@
-"""Write pictures of a class into a folder: `pictures.py FOLDER`. Runs in .venv, which has the faces of the demonstration."""
+"""Write pictures of a class into a folder: `pictures.py FOLDER`. Runs in .venv, which has the demonstration's faces."""
 
 import sys
 from itertools import islice
