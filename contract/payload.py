@@ -33,7 +33,7 @@ class MessageError(ValueError):
 
 def instant(t: datetime) -> str:
     """UTC with milliseconds, `2026-11-22T06:31:07.412Z`."""
-    return t.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{t.microsecond // 1000:03d}Z"
+    return t.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
 
 
 def utc(epoch_s: float) -> datetime:

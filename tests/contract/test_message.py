@@ -109,6 +109,11 @@ def test_an_instant_keeps_whole_milliseconds():
     assert instant(utc(0.9999)) == "1970-01-01T00:00:00.999Z"
 
 
+def test_an_instant_has_four_digits_of_year():
+    """What could be read can be written and read again, also of a clock a thousand years off."""
+    assert instant(datetime(985, 1, 1, tzinfo=UTC)) == "0985-01-01T00:00:00.000Z"
+
+
 def changed(**fields: object) -> bytes:
     """The message with other fields; a field that is None here is left out."""
     document = {**json.loads(MESSAGE.to_json()), **fields}
