@@ -5,7 +5,7 @@ CSS = """
   --live: #00694d; --trouble: #a63c00; --paused: #444; --quiet: #444 }
 .body--dark { --ink: #f5f5f5; --soft: #c8c8c8; --faint: #7d7d7d; --paper: #121314; --card: #1d1f21; --edge: #3c4043;
   --act: #8ecbf2; --live: #4fd6ab; --trouble: #ff9d66; --paused: #c8c8c8; --quiet: #c8c8c8 }
-body { --q-primary: var(--act); background: var(--paper) !important; color: var(--ink);
+body { background: var(--paper) !important; color: var(--ink);
   font: 18px/1.35 system-ui, sans-serif }
 .nicegui-content { padding: 0; gap: 0; width: 100% }
 .top { display: flex; align-items: center; gap: .6rem; width: 100%; padding: .6rem 1.2rem; flex-wrap: wrap }
@@ -38,7 +38,7 @@ a.panel .mix { font-size: 1.5rem; font-weight: 600 }
 .caption, .hint { color: var(--soft); font-size: 1rem }
 .camera { display: flex; flex-wrap: wrap; align-items: center; gap: .4rem .8rem; width: 100% }
 .camera .who { flex: 1 1 9rem; min-width: 0; overflow-wrap: anywhere }
-.act { min-height: 2.9rem; font-size: 1.05rem !important; border-radius: .6rem !important }
+.act { --q-primary: var(--act); min-height: 2.9rem; font-size: 1.05rem !important; border-radius: .6rem !important }
 .event { font-size: 1.15rem; border-left: .35rem solid #e69f00; padding-left: .7rem; overflow-wrap: anywhere }
 .legend { display: flex; flex-wrap: wrap; gap: .1rem 1rem }
 .legend span::before { content: ""; display: inline-block; width: .9em; height: .9em; margin-right: .35em;

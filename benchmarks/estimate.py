@@ -1,7 +1,7 @@
 """How far the estimated mix is from the true one, against raw counts: thousands of bags of labelled faces.
 
 The card's confusion is of the validation split; the bags are drawn from the test split, which nothing was fitted on.
-`.venv/bin/python benchmarks/estimate.py --data fer2013.zip`
+`.venv/bin/python -m benchmarks.estimate --data fer2013.zip`
 """
 
 import argparse

@@ -1,0 +1,134 @@
+"""Users, sessions, attempts."""
+
+import json
+import stat
+
+import pytest
+
+from aggregator.users import FORGET_S, IDLE_S, SESSION_S, Attempts, Sessions, User, Users, UsersError
+from contract.topics import Room
+
+PASSWORD = "correct horse"  # noqa: S105 - of these tests
+
+
+@pytest.fixture
+def users(tmp_path):
+    """A users file with anna, who sees one room."""
+    made = Users(tmp_path / "etc" / "users.json")
+    made.put("anna", PASSWORD, ["north/r101"])
+    return made
+
+
+def test_the_right_password_and_no_other_is_accepted(users):
+    """The user comes back for the right one, nobody for a wrong one or a name that does not exist."""
+    assert users.check("anna", PASSWORD).name == "anna"
+    assert users.check("anna", "Correct horse") is None
+    assert users.check("nobody", PASSWORD) is None
+    assert users.check("anna", "") is None
+
+
+def test_the_file_has_hashes_and_is_for_its_owner(users, tmp_path):
+    """Nobody else can read it, and who can finds argon2id and no password."""
+    path = tmp_path / "etc" / "users.json"
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert PASSWORD not in path.read_text()
+    assert json.loads(path.read_text())["anna"]["hash"].startswith("$argon2id$")
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "rooms"),
+    [
+        ("Anna", PASSWORD, ["*"]),
+        ("<b>", PASSWORD, ["*"]),
+        ("", PASSWORD, ["*"]),
+        ("ben", "short", ["*"]),
+        ("ben", PASSWORD, ["north"]),
+        ("ben", PASSWORD, ["north/<b>"]),
+        ("ben", PASSWORD, ["*/r101"]),
+    ],
+)
+def test_names_passwords_and_rooms_are_checked(users, name, password, rooms):
+    """What will not do is refused with its name, and the file stays as it was."""
+    with pytest.raises(UsersError):
+        users.put(name, password, rooms)
+
+    assert list(users.names()) == ["anna"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"anna": {}}', '{"anna": {"hash": "x", "rooms": ["?"]}}'])
+def test_a_broken_file_is_an_error_that_names_it(tmp_path, text):
+    """It is never taken for a file without users."""
+    path = tmp_path / "users.json"
+    path.write_text(text or " ")
+
+    if text == "[]":
+        path.write_text("[1]")
+    with pytest.raises(UsersError, match=r"users\.json"):
+        len(Users(path))
+
+
+def test_rooms_are_matched_whole():
+    """One room, a site, everything; never a part of a name."""
+    one, site, everything = (User("x", "", (entry,)) for entry in ("north/r1", "north/*", "*"))
+
+    assert [user.may_see(Room("north", "r1")) for user in (one, site, everything)] == [True] * 3
+    assert [user.may_see(Room("north", "r11")) for user in (one, site, everything)] == [False, True, True]
+    assert [user.may_see(Room("northeast", "r1")) for user in (one, site, everything)] == [False, False, True]
+
+
+def test_a_session_ends_by_time_idleness_and_logout(users):
+    """Whichever comes first."""
+    sessions = Sessions(users)
+    anna = users.find("anna")
+    used, idle, left = (sessions.begin(anna, 0.0) for _ in range(3))
+    for hour in range(int(SESSION_S // 3600)):
+        assert sessions.user(used, hour * 3600.0)
+    sessions.end(left)
+
+    assert sessions.user(used, SESSION_S) is None
+    assert sessions.user(idle, IDLE_S) is None
+    assert sessions.user(left, 1.0) is None
+    assert sessions.user("", 1.0) is None
+
+
+def test_a_new_password_or_a_removal_ends_the_sessions(users):
+    """Also when another process wrote the file."""
+    sessions = Sessions(users)
+    first = sessions.begin(users.find("anna"), 0.0)
+    users.put("anna", PASSWORD, ["north/r101"])
+    second = sessions.begin(users.find("anna"), 0.0)
+
+    assert sessions.user(first, 1.0) is None
+    assert sessions.user(second, 1.0)
+    users.remove("anna")
+    assert sessions.user(second, 1.0) is None
+
+
+def test_attempts_are_free_at_first_and_then_cost_more_and_more():
+    """Five wrong passwords are free; each further one doubles the wait; an hour later all is forgotten."""
+    attempts, key = Attempts(), ("name", "anna")
+    waits = []
+    now = 0.0
+    for _ in range(8):
+        attempts.failed([key], now)
+        waits.append(attempts.wait_s([key], now))
+        now += waits[-1]
+
+    assert waits[:4] == [0, 0, 0, 0]
+    assert waits[4:] == [30, 60, 120, 240]
+    attempts.failed([key], now + FORGET_S + 1)
+    assert attempts.wait_s([key], now + FORGET_S + 1) == 0
+
+
+def test_a_shared_address_is_slowed_down_later_than_a_name():
+    """Five people of one school who mistype lock nobody out; success clears the name only."""
+    attempts = Attempts()
+    address = ("address", "10.0.0.1")
+    for name in range(49):
+        attempts.failed([("name", str(name)), address], 0.0)
+
+    assert attempts.wait_s([("name", "anna"), address], 0.0) == 0
+    attempts.succeeded(("name", "1"))
+    attempts.failed([("name", "49"), address], 0.0)
+    assert attempts.wait_s([("name", "anna"), address], 0.0) == 30
