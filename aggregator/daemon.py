@@ -13,6 +13,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Protocol
 
+from aggregator.alerts import Alerts
 from aggregator.batch import Batch, Complaint, Item, read
 from aggregator.config import AggregatorConfig
 from aggregator.live import Live
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 _STORED_S = 5.0
 """A device is told what is stored this often at most."""
+_TELL_S = 0.5
+"""Devices and rooms are looked through this often; rooms may take half of it."""
 _RETRY_S = 1.0
 """Between attempts to commit while the store cannot be written."""
 _COMPLAIN_S = 10.0
@@ -109,7 +112,7 @@ class Aggregator:
         self._said: dict[Device, float] = {}
         self._unlogged: dict[str, tuple[int, Complaint]] = {}
         self._watchdog, self._expire = Pace(_WATCHDOG_S), Pace(_EXPIRE_S)
-        self._complain, self._tell = Pace(_COMPLAIN_S), Pace(0.5)
+        self._complain, self._tell = Pace(_COMPLAIN_S), Pace(_TELL_S)
         self.tally = Tally()
         source.on_connected = self._say_state
 
@@ -166,8 +169,7 @@ class Aggregator:
         self._alive()
         if self._tell.due() and self._source.connected:
             self._tell_devices()
-            for summary in self._live.due(self._clock()):
-                self._source.publish(summary.room.topic("summary"), summary.to_json(), retain=True)
+            self._tell_rooms()
         if self._unlogged and self._complain.due():
             self._log_complaints()
         if self._expire.due():
@@ -183,6 +185,16 @@ class Aggregator:
             self._source.publish(device.topic("stored"), stored_to_json(self._store.stored(device)), retain=True)
             self._said[device] = now
             del self._unsaid[device]
+
+    def _tell_rooms(self) -> None:
+        """Summaries and events, as far as time allows: after a restart hundreds of lessons are added up anew."""
+        deadline = time.monotonic() + _TELL_S / 2
+        for summary in self._live.due(self._clock()):
+            self._source.publish(summary.room.topic("summary"), summary.to_json(), retain=True)
+            if time.monotonic() > deadline:
+                break
+        for room, event in self._live.take_events():
+            self._source.publish(room.topic("events"), event.to_json(room), retain=False)
 
     def _log_complaints(self) -> None:
         for reason, (number, last) in self._unlogged.items():
@@ -242,5 +254,6 @@ def run(config: AggregatorConfig) -> None:
     """
     cards: Mapping[str, ModelCard] = cards_in(config.models_dir)
     lost = aggregator_state(config.site), word("lost").to_json()
+    live = Live(config.summary.every_s, cards, Alerts(config.attention, cards))
     with Store(config.store.path) as store, MqttSource(config.mqtt, config.credentials, lost) as source:
-        Aggregator(config, store, source, Live(config.summary.every_s, cards)).run()
+        Aggregator(config, store, source, live).run()

@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
+from aggregator.alerts import Alerts
+from aggregator.attention import Event
 from aggregator.batch import AHEAD_S, Batch
 from aggregator.summary import LONGEST_S, Summary, lesson_of, recent_of, summarize
 from aggregator.window import Key, Sums, add
@@ -24,9 +26,11 @@ Windows = Mapping[Key, Sums]
 class Live:
     """All rooms; the caller brings the time, in seconds since 1970."""
 
-    def __init__(self, every_s: float, cards: Mapping[str, ModelCard]) -> None:
+    def __init__(self, every_s: float, cards: Mapping[str, ModelCard], alerts: Alerts) -> None:
         self._every_s = every_s
         self._cards = cards
+        self._alerts = alerts
+        self._events: list[tuple[Room, Event]] = []
         self._rows: dict[Room, dict[Key, Sums]] = defaultdict(dict)
         self._states: dict[Room, dict[str, State]] = defaultdict(dict)
         self._newest: dict[Room, float] = {}
@@ -55,13 +59,18 @@ class Live:
             self._newest[device.where] = max(at, self._newest.get(device.where, at))
 
     def due(self, now: float) -> Iterator[Summary]:
-        """The summaries that it is time to publish."""
-        for room in {*self._rows, *self._states}:
+        """The summaries that it is time to publish, the longest overdue first; those not taken stay due."""
+        for room in sorted({*self._rows, *self._states}, key=lambda room: self._told.get(room, 0.0)):
             span = self._every_s * (1 if room in self._changed else _QUIET)
             if now - self._told.get(room, 0.0) >= span:
                 self._told[room] = now
                 self._changed.discard(room)
                 yield self.summary(room, now)
+
+    def take_events(self) -> list[tuple[Room, Event]]:
+        """What summaries have found to tell since the last call."""
+        found, self._events = self._events, []
+        return found
 
     def summary(self, room: Room, now: float) -> Summary:
         """One room's summary."""
@@ -84,7 +93,9 @@ class Live:
         if now - made >= _LESSON_S or len(rows) < _LONG:
             for key in [key for key in rows if key.start < now - LONGEST_S]:
                 del rows[key]
-            lesson = condensed(lesson_of(rows.items(), now))
+            whole = lesson_of(rows.items(), now)
+            self._events += [(room, event) for event in self._alerts.new(room, whole, now)]
+            lesson = condensed(whole)
             self._lessons[room] = now, lesson
         return lesson
 

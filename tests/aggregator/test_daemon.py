@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.alerts import Alerts
 from aggregator.batch import Item
 from aggregator.config import AggregatorConfig, MqttConfig, StoreConfig
 from aggregator.daemon import Aggregator, cards_in
@@ -69,7 +70,7 @@ def run(config: AggregatorConfig, source: Script, failures: int = 0) -> Aggregat
     """Run until the script ends."""
     with SickStore(config.store.path) as store:
         store.failures = failures
-        aggregator = Aggregator(config, store, source, Live(0.2, {}), clock=lambda: NOW)
+        aggregator = Aggregator(config, store, source, Live(0.2, {}, Alerts(config.attention, {})), clock=lambda: NOW)
         with pytest.raises(SystemExit):
             aggregator.run()
     return aggregator

@@ -2,7 +2,9 @@
 
 import pytest
 
+from aggregator.alerts import Alerts
 from aggregator.batch import Batch, arrived
+from aggregator.config import AttentionConfig
 from aggregator.live import Live, condensed
 from aggregator.twins import Twins
 from aggregator.window import add, fold
@@ -13,7 +15,7 @@ from contract.topics import Device
 @pytest.fixture
 def live() -> Live:
     """Nothing known yet; a summary every two seconds."""
-    return Live(2.0, {})
+    return Live(2.0, {}, Alerts(AttentionConfig(), {}))
 
 
 @pytest.fixture
@@ -112,3 +114,33 @@ def test_a_restart_is_not_two_devices(device, message, counted, now):
     assert not twins.note(spans(device, message, counted, now, "00000001", 0, 1, 2, 20))
     assert not twins.note(spans(device, message, counted, now, "00000002", 25, 26, 40))
     assert not twins.note(spans(device, message, counted, now, "00000001", 21, 22))
+
+
+def lesson(live, note, message, counted, now, *mixes):
+    """A lesson of one frame every ten seconds with these (happy, neutral), summarised all along; the events told."""
+    told = []
+    for number, (happy, neutral) in enumerate(mixes):
+        at = now + 10 * number
+        note(message(number, counted(at, 0, 0, 0, happy, 0, 0, neutral)), at=at)
+        list(live.due(at + 5))
+        told += live.take_events()
+    return told
+
+
+def test_a_change_that_lasts_is_told_once(live, note, message, counted, device, now):
+    """From half happy to all neutral, for ten minutes: one event of that room."""
+    told = lesson(live, note, message, counted, now, *[(10, 10)] * 40, *[(0, 20)] * 60)
+
+    assert [room for room, _ in told] == [device.where]
+    assert told[0][1].changes["neutral"][1] > told[0][1].changes["neutral"][0]
+
+
+def test_a_change_long_ago_is_no_news(live, note, message, counted, now, device):
+    """After a restart the page shows it; nobody is called again."""
+    for number in range(100):
+        happy, neutral = (10, 10) if number < 40 else (0, 20)
+        note(message(number, counted(now + 10 * number, 0, 0, 0, happy, 0, 0, neutral)), at=now + 1000)
+
+    list(live.due(now + 1000))
+
+    assert not live.take_events()
