@@ -1,0 +1,194 @@
+"""What the page shows and says, without a browser."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from aggregator.attention import Event
+from aggregator.batch import Batch, read
+from aggregator.config import AttentionConfig, PageConfig
+from aggregator.page import address, open_users
+from aggregator.page_charts import PALETTE, mix_options, timeline_options
+from aggregator.page_feed import Feed
+from aggregator.page_words import device_standing, event_text, facts, span, standing
+from aggregator.users import Users
+from contract.config import ConfigError
+from contract.labels import EMOTIONS
+from contract.message import State
+from contract.topics import Device, Room
+
+NOW = 1_795_000_000.0
+ROOM = Room("school", "r1")
+OFF = AttentionConfig(enabled=False)
+
+
+def say(store, device, word, at=NOW):
+    """Note a device's state."""
+    state = State(state=word, reason="", version="1", model="3f9c1a77", min_faces=5, boot="9f3a2c41")
+    store.commit(Batch(states={device: (state, at)}))
+
+
+@pytest.fixture
+def feed(store, device, keep, message, counted):
+    """A room with a minute of frames: six happy, four neutral, one unsure."""
+    say(store, device, "ready")
+    keep(*(message(seq, counted(NOW - 60 + seq, 0, 0, 0, 6, 0, 0, 4, unsure=1)) for seq in range(60)))
+    return Feed(store, {}, OFF)
+
+
+def test_a_view_has_the_mix_of_the_last_minute_and_its_windows(feed):
+    """Counts per frame, a moment per window, the state of the camera."""
+    view = feed.view(ROOM, NOW)
+
+    assert view.summary.recent.faces == pytest.approx(11)
+    assert view.summary.recent.shares["happy"] == pytest.approx(0.6)
+    assert [moment.faces for moment in view.timeline] == pytest.approx([11] * len(view.timeline))
+    assert len(view.timeline) in (6, 7)
+    assert view.summary.devices == {"cam": ("ready", "")}
+    assert view.summary.lesson_start.timestamp() <= NOW - 60
+
+
+def test_a_view_is_read_once_for_all_pages_and_then_again(feed, keep, message, counted):
+    """Within a second the same view, after that what the store has by then."""
+    first = feed.view(ROOM, NOW)
+    keep(message(99, counted(NOW, 30)))
+
+    assert feed.view(ROOM, NOW + 0.5) is first
+    assert feed.view(ROOM, NOW + 2).timeline[-1].faces != first.timeline[-1].faces
+
+
+def test_a_clock_set_back_does_not_freeze_the_page(feed):
+    """A view of the future is thrown away."""
+    future = feed.view(ROOM, NOW + 3600)
+
+    assert feed.view(ROOM, NOW) is not future
+
+
+def test_rooms_are_those_that_spoke(feed, store):
+    """Each once, in order."""
+    say(store, Device("school", "a1", "x"), "lost")
+    say(store, Device("school", "a1", "y"), "ready")
+
+    assert feed.rooms(NOW + 5) == [Room("school", "a1"), ROOM]
+
+
+def test_a_room_without_frames_has_an_empty_view(store, device):
+    """A camera that only said that it is ready."""
+    say(store, device, "ready")
+
+    view = Feed(store, {}, OFF).view(ROOM, NOW)
+
+    assert (view.summary.recent, view.summary.lesson, view.timeline, view.events) == (None, None, (), ())
+    assert standing(view.summary).kind == "quiet"
+    assert facts(view.summary, UTC)["lesson since"] == "no lesson"
+
+
+def test_frames_ten_years_ahead_change_nothing(feed, store, device, message, counted, item):
+    """A device whose clock is wrong, and says it is synchronised, stays out of now and of the lesson."""
+    before = feed.view(ROOM, NOW)
+    ahead = message(0, counted(NOW + 10 * 365 * 86400, 50), boot="00000002")
+    store.commit(read([item(device, ahead)]))
+
+    after = feed.view(ROOM, NOW + 2)
+
+    assert after.summary.lesson.faces == pytest.approx(before.summary.lesson.faces)
+    assert standing(after.summary).kind == "live"
+
+
+@pytest.mark.parametrize(
+    ("word", "late_s", "kind"),
+    [
+        ("ready", 0, "live"),
+        ("ready", 120, "quiet"),
+        ("paused", 0, "paused"),
+        ("lost", 0, "trouble"),
+        ("degraded", 0, "trouble"),
+    ],
+)
+def test_a_room_stands_as_its_cameras_say(feed, store, device, word, late_s, kind):
+    """And as its frames show."""
+    say(store, device, word)
+
+    assert standing(feed.view(ROOM, NOW + 2 + late_s).summary).kind == kind
+
+
+def test_every_state_of_a_device_has_a_word():
+    """Also one that this code does not know."""
+    assert device_standing("ready", "").text == "ready"
+    assert device_standing("lost", "").kind == "trouble"
+    assert device_standing("asleep", "<b>").text == "asleep: <b>"
+
+
+def test_the_palette_has_every_label_once():
+    """No label without a colour, no colour twice."""
+    assert set(PALETTE) == set(EMOTIONS)
+    assert len(set(PALETTE.values())) == len(EMOTIONS)
+
+
+def test_the_mix_is_drawn_in_percent_with_arrows(feed):
+    """A bar per label; an arrow from five points of trend on; without an estimate no interval."""
+    options = mix_options(feed.view(ROOM, NOW).summary.recent, {"happy": 0.06, "neutral": -0.04})
+
+    bars = dict(zip(PALETTE, (bar["value"] for bar in options["series"][0]["data"]), strict=True))
+    assert (bars["happy"], bars["neutral"], bars["sad"]) == (60, 40, 0)
+    assert "▲" in options["yAxis"]["data"][list(PALETTE).index("happy")]
+    assert "▼" not in "".join(options["yAxis"]["data"])
+    assert options["series"][1]["data"] == []
+
+
+def test_an_empty_mix_is_drawn_without_figures():
+    """Nothing is known, which is not nought per cent."""
+    assert "0 %" not in "".join(mix_options(None, None)["yAxis"]["data"])
+
+
+def test_the_timeline_breaks_where_windows_are_missing(feed, keep, message, counted):
+    """A gap is a gap, not a slope."""
+    keep(message(100, counted(NOW + 200, 0, 0, 0, 5)))
+
+    options = timeline_options(feed.view(ROOM, NOW + 205).timeline)
+
+    happy = next(series for series in options["series"] if series["name"] == "happy")
+    assert [at for at, value in happy["data"] if value is None]
+    totals = [sum(series["data"][0][1] for series in options["series"][:-1])]
+    assert totals == [pytest.approx(100, abs=0.5)]
+
+
+def test_an_event_is_one_line():
+    """Time, labels, before and after."""
+    event = Event(t=datetime.fromtimestamp(0, UTC), since=datetime.fromtimestamp(0, UTC), changes={"sad": (0.1, 0.52)})
+
+    assert event_text(event, UTC) == "since 00:00: sad 10 → 52 %"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5, "5 seconds"), (300, "5 minutes"), (10**9, "32 years")])
+def test_spans_are_told_in_a_fitting_unit(seconds, text):
+    """Nobody reads 31,557,600 seconds."""
+    assert span(seconds) == text
+
+
+def test_the_page_is_not_open_to_others_without_users(tmp_path):
+    """The start is refused, and says what to do."""
+    config = PageConfig(host="0.0.0.0", users=tmp_path / "users.json")
+
+    with pytest.raises(ConfigError, match="user add"):
+        open_users(config)
+    assert open_users(PageConfig(users=tmp_path / "users.json")) is None
+
+
+def test_a_users_file_is_heeded_on_this_machine_too(tmp_path):
+    """Even one from which the last user was removed; a broken one stops the start."""
+    path = tmp_path / "users.json"
+    users = Users(path)
+    users.put("anna", "correct horse", ["*"])
+    users.remove("anna")
+
+    assert open_users(PageConfig(users=path)) is not None
+    path.write_text("{")
+    with pytest.raises(ConfigError, match=r"users\.json"):
+        open_users(PageConfig(users=path))
+
+
+def test_the_address_is_what_a_browser_takes():
+    """Brackets around IPv6, https with TLS."""
+    assert address(PageConfig()) == "http://127.0.0.1:8080/"
+    assert address(PageConfig(host="::1", port=1, tls=True)) == "https://[::1]:1/"

@@ -1,0 +1,168 @@
+"""The gate without a server: who gets through, what is answered, which headers go out."""
+
+import pytest
+from starlette.responses import PlainTextResponse
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from aggregator.page_gate import COOKIE, Gate
+from aggregator.users import Users
+
+PASSWORD = "correct horse"  # noqa: S105 - of these tests
+
+
+async def behind(scope, receive, send):
+    """The application: says who looks, over http and web sockets."""
+    if scope["type"] == "websocket":
+        socket = WebSocket(scope, receive, send)
+        await socket.accept()
+        await socket.send_text(scope["state"]["who"]().name)
+        await socket.close()
+    elif scope["type"] == "http":
+        await PlainTextResponse(f"secret of {scope['state']['who']().name}")(scope, receive, send)
+
+
+@pytest.fixture(scope="module")
+def users(tmp_path_factory):
+    """A users file with anna."""
+    made = Users(tmp_path_factory.mktemp("users") / "users.json")
+    made.put("anna", PASSWORD, ["*"])
+    return made
+
+
+@pytest.fixture
+def visitor(users):
+    """A browser that has not logged in."""
+    return TestClient(Gate(behind, users, https=False), follow_redirects=False)
+
+
+def log_in(visitor, password=PASSWORD, **fields):
+    """Send the form."""
+    return visitor.post("/login", data={"name": "anna", "password": password, "next": "/", **fields})
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS"])
+@pytest.mark.parametrize("path", ["/", "/room/a/b", "/_nicegui/x.js", "/login/", "/Login", "//login", "/report"])
+def test_an_anonymous_visitor_gets_nothing(visitor, path, method):
+    """Whatever the route and method."""
+    answer = visitor.request(method, f"http://testserver{path}")
+
+    assert answer.status_code == 401
+    assert "secret" not in answer.text
+
+
+def test_an_anonymous_web_socket_is_closed(visitor):
+    """Before it is accepted."""
+    with pytest.raises(WebSocketDisconnect), visitor.websocket_connect("/anything"):
+        pass
+
+
+def test_a_login_opens_pages_and_web_sockets(visitor):
+    """And the cookie is for this site's requests only, out of reach of scripts."""
+    answer = log_in(visitor)
+
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    cookie = answer.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert visitor.get("/room/a/b").text == "secret of anna"
+    with visitor.websocket_connect("/anything") as socket:
+        assert socket.receive_text() == "anna"
+
+
+def test_logging_out_closes_them_again(visitor):
+    """The old cookie is worth nothing, even if it is sent again."""
+    log_in(visitor)
+    token = visitor.cookies[COOKIE]
+
+    visitor.post("/logout")
+
+    assert visitor.get("/", cookies={COOKIE: token}).status_code == 401
+
+
+def test_a_logout_needs_a_post(visitor):
+    """A picture's address on another site logs nobody out."""
+    log_in(visitor)
+
+    assert visitor.get("/logout").status_code == 405
+    assert visitor.get("/").status_code == 200
+
+
+def test_wrong_passwords_are_slowed_down_even_when_sent_at_once(visitor):
+    """After five, the right one waits too."""
+    for _ in range(5):
+        assert log_in(visitor, "wrong").status_code == 401
+
+    answer = log_in(visitor)
+
+    assert answer.status_code == 429
+    assert COOKIE not in visitor.cookies
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://testserver.evil.example"])
+def test_what_another_site_sends_is_refused(visitor, origin):
+    """Forms and web sockets of another origin, with a valid session or not."""
+    log_in(visitor)
+
+    assert visitor.post("/login", headers={"origin": origin}).status_code == 403
+    with (
+        pytest.raises(WebSocketDisconnect),
+        visitor.websocket_connect("/anything", headers={"origin": origin}),
+    ):
+        pass
+
+
+@pytest.mark.parametrize("target", ["//evil.example", "https://evil.example", "/\\evil.example", "x", "/a\nb"])
+def test_a_login_leads_nowhere_else(visitor, target):
+    """A prepared link to the login cannot send people to another site."""
+    assert log_in(visitor, next=target).headers["location"] == "/"
+
+
+def test_the_form_escapes_what_it_is_given(visitor):
+    """HTML in the address stays text."""
+    answer = visitor.get("/login", params={"next": '/"><script>alert(1)</script>'})
+
+    assert "<script>alert" not in answer.text
+
+
+@pytest.mark.parametrize("cookie", ["", "x", '"', "classpulse=", "classpulse=;;=;", "\x01"])
+def test_broken_cookies_are_no_session(visitor, cookie):
+    """And no error."""
+    assert visitor.get("/", headers={"cookie": cookie}).status_code == 401
+
+
+def test_a_large_form_is_not_read(visitor):
+    """It is answered like an empty one."""
+    answer = visitor.post("/login", data={"name": "x" * 100_000})
+
+    assert answer.status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/", "/login"])
+def test_headers_protect_every_answer(visitor, path):
+    """Frames, sniffing, caches."""
+    headers = visitor.get(path).headers
+
+    assert headers["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+    assert headers["cache-control"] == "no-store"
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+def test_with_https_cookies_travel_by_it_only(users):
+    """And browsers are told to stay with it."""
+    visitor = TestClient(Gate(behind, users, https=True), base_url="https://testserver", follow_redirects=False)
+
+    answer = log_in(visitor)
+
+    assert "secure" in answer.headers["set-cookie"].lower()
+    assert "strict-transport-security" in answer.headers
+
+
+def test_without_users_only_this_machine_may_look():
+    """By its own name, which a name that points here from outside is not."""
+    gate = Gate(behind, None, https=False)
+
+    assert TestClient(gate, base_url="http://127.0.0.1:8080").get("/").text == "secret of local"
+    assert TestClient(gate, base_url="http://localhost").get("/").status_code == 200
+    assert TestClient(gate, base_url="http://evil.example").get("/").status_code == 403
