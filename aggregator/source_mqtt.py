@@ -211,8 +211,11 @@ def secrets(config: MqttConfig, credentials: Path) -> tuple[str | None, ssl.SSLC
     password = (credentials / "mqtt-password").read_text().strip() if config.username else None
     if not config.tls:
         return password, None
-    context = ssl.create_default_context(cafile=str(credentials / "ca.crt"))
-    certificate, key = credentials / "aggregator.crt", credentials / "aggregator.key"
-    if certificate.exists() and key.exists():
-        context.load_cert_chain(certificate, key)
+    authority, certificate, key = (credentials / name for name in ("ca.crt", "aggregator.crt", "aggregator.key"))
+    try:
+        context = ssl.create_default_context(cadata=authority.read_text())
+        if certificate.exists() and key.exists():
+            context.load_cert_chain(certificate, key)
+    except (ssl.SSLError, ValueError) as error:  # they do not say which file
+        raise OSError(f"{authority}, {certificate}, {key}: one of them is not what it should be: {error}") from error
     return password, context

@@ -1,5 +1,6 @@
 """What stops the aggregator's start, and what does not."""
 
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -64,3 +65,59 @@ def test_a_newer_store_stops_the_start(mosquitto, make_aggregator):
 
     assert aggregator.start().process.wait(20) == 74
     assert f"{aggregator.store}: a store of version 2" in aggregator.said()
+
+
+@pytest.fixture
+def authority(tmp_path):
+    """`authority(name)`: a new CA in `tmp_path`/name with a certificate for 127.0.0.1; the folder."""
+
+    def make(name):
+        folder = tmp_path / name
+        folder.mkdir()
+        new = [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ]
+        (folder / "names").write_text("subjectAltName=IP:127.0.0.1\n")
+        signing = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2"]
+        for command in (
+            [*new, "-subj", f"/CN={name}", "-keyout", "ca.key", "-out", "ca.crt"],
+            ["openssl", "req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=b", "-keyout", "b.key", "-out", "b.csr"],
+            ["openssl", "x509", "-req", "-in", "b.csr", "-extfile", "names", *signing, "-out", "b.crt"],
+        ):
+            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+        return folder
+
+    return make
+
+
+def test_a_broker_of_another_authority_is_refused(make_mosquitto, make_aggregator, tmp_path, authority, wait_until):
+    """With TLS only a broker that the CA vouches for is spoken to; the log says what is wrong with the other."""
+    ours, theirs = authority("ours"), authority("theirs")
+    shutil.copy(ours / "ca.crt", tmp_path / "ca.crt")
+    for folder, said in ((theirs, "certificate verify failed"), (ours, "connected to the broker")):
+        broker = make_mosquitto(("allow_anonymous true", f"certfile {folder}/b.crt", f"keyfile {folder}/b.key")).start()
+        aggregator = make_aggregator(broker, mqtt="tls = true").start()
+
+        wait_until(lambda text=said, running=aggregator: text in running.said(), said)
+        assert ("connected to the broker" in aggregator.said()) == (folder is ours)
+        aggregator.end(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"], ids=["missing", "broken"])
+def test_without_a_usable_authority_it_does_not_start(mosquitto, make_aggregator, tmp_path, content):
+    """TLS without a good ca.crt is an error that names the file, not a connection without TLS."""
+    if content:
+        (tmp_path / "ca.crt").write_text(content)
+    aggregator = make_aggregator(mosquitto, mqtt="tls = true")
+
+    assert aggregator.start().process.wait(20) == 74
+    assert "ca.crt" in aggregator.said()
