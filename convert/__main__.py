@@ -18,7 +18,7 @@ from edge.runtime import RuntimeMissingError
 from train.data import DatasetError
 from train.origin import ModelError
 
-COMMANDS = ("verify", "conditions", "golden")
+COMMANDS = ("verify", "conditions", "golden", "report")
 EXPECTED = (ConversionError, DatasetError, DetectorError, ModelCardError, ModelError, OSError, RuntimeMissingError)
 """What a user can act on; everything else is a fault of ours and ends with a traceback."""
 

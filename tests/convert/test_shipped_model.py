@@ -10,7 +10,7 @@ import pytest
 
 from contract import card
 from contract.labels import EMOTIONS
-from convert import golden, verify
+from convert import golden, report, verify
 from edge.config import RuntimeConfig
 from edge.emotions import EmotionClassifier
 from edge.runtime import installed
@@ -109,3 +109,12 @@ def test_accuracy_is_the_cards_on_its_own_faces(runtime):
     found = (verify.predict(classifier, faces.images).argmax(axis=1) == faces.labels).mean()
 
     assert found == pytest.approx(stated["int8"][runtime.package]["accuracy"], abs=verify.AGREES_WITHIN)
+
+
+def test_the_readme_quotes_the_card():
+    """What models/README.md says of the model is what `convert report` makes of its card."""
+    page = (ROOT / "models" / "README.md").read_text()
+
+    quoted = page.partition(report.BEGIN)[2].partition(report.END)[0].strip()
+
+    assert quoted == report.markdown(card.read(card.beside(MODEL)).document)
