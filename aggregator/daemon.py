@@ -192,9 +192,12 @@ class Aggregator:
         for summary in self._live.due(self._clock()):
             self._source.publish(summary.room.topic("summary"), summary.to_json(), retain=True)
             if time.monotonic() > deadline:
-                break
-        for room, event in self._live.take_events():
-            self._source.publish(room.topic("events"), event.to_json(room), retain=False)
+                return
+        for found in self._live.events(self._clock()):
+            for room, event in found:
+                self._source.publish(room.topic("events"), event.to_json(room), retain=False)
+            if time.monotonic() > deadline:
+                return
 
     def _log_complaints(self) -> None:
         for reason, (number, last) in self._unlogged.items():

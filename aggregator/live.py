@@ -30,7 +30,7 @@ class Live:
         self._every_s = every_s
         self._cards = cards
         self._alerts = alerts
-        self._events: list[tuple[Room, Event]] = []
+        self._grown: dict[Room, list[tuple[Key, Sums]]] = {}
         self._rows: dict[Room, dict[Key, Sums]] = defaultdict(dict)
         self._states: dict[Room, dict[str, State]] = defaultdict(dict)
         self._newest: dict[Room, float] = {}
@@ -67,10 +67,11 @@ class Live:
                 self._changed.discard(room)
                 yield self.summary(room, now)
 
-    def take_events(self) -> list[tuple[Room, Event]]:
-        """What summaries have found to tell since the last call."""
-        found, self._events = self._events, []
-        return found
+    def events(self, now: float) -> Iterator[list[tuple[Room, Event]]]:
+        """For each room whose lesson grew, what there is to tell; those not taken stay, the longest waiting first."""
+        while self._grown:
+            room = next(iter(self._grown))
+            yield [(room, event) for event in self._alerts.new(room, self._grown.pop(room), now)]
 
     def summary(self, room: Room, now: float) -> Summary:
         """One room's summary."""
@@ -93,8 +94,7 @@ class Live:
         if now - made >= _LESSON_S or len(rows) < _LONG:
             for key in [key for key in rows if key.start < now - LONGEST_S]:
                 del rows[key]
-            whole = lesson_of(rows.items(), now)
-            self._events += [(room, event) for event in self._alerts.new(room, whole, now)]
+            self._grown[room] = whole = lesson_of(rows.items(), now)
             lesson = condensed(whole)
             self._lessons[room] = now, lesson
         return lesson

@@ -140,3 +140,16 @@ def test_files_that_are_no_cards_are_left_out(tmp_path, caplog):
     assert cards_in(tmp_path) == {}
     assert "metrics.json: missing key" in caplog.text
     assert cards_in(tmp_path / "missing") == {}
+
+
+def test_a_lasting_change_is_published_once_and_not_retained(config, device, item, counted, message, now):
+    """An event is news: who subscribes later does not get it."""
+    mixes = [(10, 10)] * 90 + [(0, 20)] * 13
+    times = [now - 10 * (len(mixes) - number) for number in range(len(mixes))]
+    frames = [counted(at, 0, 0, 0, *mix[:1], 0, 0, *mix[1:]) for at, mix in zip(times, mixes, strict=True)]
+    source = Script([item(device, message(seq, frame)) for seq, frame in enumerate(frames)], [])
+
+    run(config, source)
+
+    told = [retain for topic, _, retain in source.published if topic == device.where.topic("events")]
+    assert told == [False]
