@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 """Wait until the broker has seen a device alive. Runs on the broker's host, as root, with its own Python.
 
     seen.py SITE/ROOM/DEVICE [--version 0.1.0] [--seconds 90]

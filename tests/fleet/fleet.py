@@ -130,7 +130,7 @@ class Fleet:
             "broker_ntp": False,  # hosts of the lab share this machine's clock and may not set it
             "edge_camera": f"file:{PICTURES}",
             "edge_camera_loop": True,
-            "edge_camera_rate_hz": 2.0,
+            "edge_camera_rate_hz": 1.0,
             "edge_min_faces": 1,
             "edge_health_s": 5.0,
             "edge_clock_wait_s": 0.0,

@@ -90,7 +90,7 @@ class TestRefusals:
         assert not received(fleet, "north", f"{SITE}/room-north/cam-1/stored")
 
     def test_another_rooms_counts_cannot_be_read(self, fleet):
-        """South counts twice a second; north hears none of it."""
+        """South counts once a second; north hears none of it."""
         heard = client(fleet, "mosquitto_sub", *keys_of(fleet, "north"), "-t", "classpulse/#", "-W", "5", "-R")
 
         assert f"{SITE}/room-south" not in heard.stdout

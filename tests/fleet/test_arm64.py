@@ -1,0 +1,124 @@
+"""The Pi's wheels on the Pi's processors, by user emulation: the same faces and counts as on this machine.
+
+Emulation is a hundred times slower than a processor, so a few pictures have to do, and no time is measured.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.fleet.fleet import PROJECT
+from tests.fleet.lab import call
+
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
+pytest.importorskip("cryptography", reason="the fleet's tools are in .venv-fleet")
+
+CACHE = Path(os.environ.get("LAB_DIR", "/var/tmp/classpulse-lab"))
+QEMU = "qemu-aarch64-static"
+PICTURES = 2
+_DEBIAN = (
+    "python3.11-minimal,libpython3.11-minimal,libpython3.11-stdlib,libc6,libgcc-s1,libstdc++6,zlib1g,libexpat1,libffi8,"
+    "libssl3,libbz2-1.0,liblzma5,libuuid1,libsqlite3-0"
+)
+_CONFIG = """
+state = "{folder}/state"
+[device]
+site = "greenfield"
+room = "room-101"
+device = "cam-1"
+[camera]
+source = "file:{folder}/class"
+realtime = false
+[mqtt]
+host = "127.0.0.1"
+port = 9
+tls = false
+[clock]
+wait_s = 0
+[publish]
+min_faces = 1
+"""
+
+
+@pytest.fixture(scope="module")
+def pi() -> list[str]:
+    """The command of Python 3.11 for aarch64 with the wheels of a release; the processor's name goes behind `-cpu`."""
+    absent = [tool for tool in (QEMU, "mmdebstrap") if shutil.which(tool) is None]
+    if absent:
+        pytest.skip(f"{', '.join(absent)} not installed (qemu-user-static, mmdebstrap)")
+    root = CACHE / "arm64-bookworm"
+    if not root.exists():
+        shutil.rmtree(CACHE / "arm64.new", ignore_errors=True)
+        CACHE.mkdir(parents=True, exist_ok=True)
+        # `extract` unpacks and runs nothing of the other processor
+        unpack = ("mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64", f"--include={_DEBIAN}")
+        call(*unpack, "bookworm", CACHE / "arm64.new", "http://deb.debian.org/debian")
+        _unpack_wheels(CACHE / "arm64.new")
+        (CACHE / "arm64.new").rename(root)
+    places = ("PYTHONHOME", f"{root}/usr"), ("PYTHONPATH", f"{PROJECT}:{root}/wheels"), ("OMP_NUM_THREADS", "1")
+    return [
+        QEMU,
+        "-L",
+        str(root),
+        *(part for name, value in places for part in ("-E", f"{name}={value}")),
+        f"{root}/usr/bin/python3.11",
+    ]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    """A few pictures of a class."""
+    folder = tmp_path_factory.mktemp("pictures")
+    call(PROJECT / ".venv/bin/python", "-m", "tests.fleet.pictures", folder, cwd=PROJECT)
+    for picture in sorted(folder.iterdir())[PICTURES:]:
+        picture.unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def here(pictures, tmp_path_factory) -> list[dict]:
+    """What the daemon counts on this machine."""
+    return frames([str(PROJECT / ".venv/bin/python")], pictures, tmp_path_factory.mktemp("here"))
+
+
+@pytest.mark.parametrize("processor", ["cortex-a72", "cortex-a53"])
+def test_a_pi_counts_what_this_machine_counts(pi, pictures, here, tmp_path, processor):
+    """The same faces; a winner may flip where the runtimes' int8 arithmetic rounds differently (design, section 5)."""
+    there = frames([pi[0], "-cpu", processor, *pi[1:]], pictures, tmp_path)
+
+    assert [frame["faces"] for frame in there] == [frame["faces"] for frame in here]
+    assert sum(frame["faces"] for frame in there) > 0
+    for mine, other in zip(here, there, strict=True):
+        flipped = sum(abs(mine["counts"][label] - other["counts"][label]) for label in mine["counts"])
+        moved = max(abs(mine["expected"][label] - other["expected"][label]) for label in mine["expected"])
+        assert flipped <= 2
+        assert moved <= 0.05 * mine["faces"]
+
+
+def frames(python: list[str], pictures: Path, folder: Path) -> list[dict]:
+    """Every frame that the daemon counts in `pictures`, run by `python`; there is no broker, the ledger has them."""
+    shutil.copytree(pictures, folder / "class")
+    (folder / "state").mkdir()
+    (folder / "edge.toml").write_text(_CONFIG.format(folder=folder))
+    command = [*python, "-m", "edge", "--config", str(folder / "edge.toml"), "run", "--ledger", str(folder / "ledger")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, cwd=PROJECT)
+    assert done.returncode == 0, done.stderr
+    lines = (folder / "ledger").read_text().splitlines()
+    return [frame for line in lines for frame in json.loads(line.split(" ", 1)[1])["frames"]]
+
+
+def _unpack_wheels(root: Path) -> None:
+    code = "import sys; from pathlib import Path; from release.wheelhouse import Platform, fetch; "
+    code += "fetch(Platform.from_name('edge-py311-aarch64'), Path('requirements/edge-py311.txt'), Path(sys.argv[1]))"
+    call(sys.executable, "-c", code, root / "wheels.tar", cwd=PROJECT)
+    (root / "wheels").mkdir()
+    call("tar", "-xf", root / "wheels.tar", "-C", root / "wheels")
+    for wheel in (root / "wheels").glob("*.whl"):
+        zipfile.ZipFile(wheel).extractall(root / "wheels")
+        wheel.unlink()
