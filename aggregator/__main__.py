@@ -4,32 +4,30 @@ import argparse
 import logging
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 
-from aggregator import accounts, daemon, watch
+from aggregator import daemon
 from aggregator.config import AggregatorConfig
 from aggregator.store_sqlite import StoreError
 from contract.config import ConfigError, load
 
 EX_OK, EX_IOERR, EX_CONFIG = 0, 74, 78
 """Exit codes: ended as asked; the store or a credential cannot be used; the configuration cannot (sysexits.h)."""
+COMMANDS = {
+    "watch": ("watch", "a live table of all rooms, in this terminal"),
+    "page": ("page", "the live page, in a process of its own"),
+    "user": ("accounts", "who may look at the page"),
+    "report": ("report", "one lesson as a page and as CSV"),
+    "export": ("export", "windows as Parquet"),
+}
+"""Command -> the module whose `configure` and `run` it is, and what it does. Only that module is imported: the daemon
+needs neither a web framework nor Parquet."""
 
 
 def main() -> int:
     """Run a command; its exit code."""
-    parser = argparse.ArgumentParser(prog="classpulse-aggregator", description=__doc__)
-    parser.add_argument("--config", type=Path, default=Path("/etc/classpulse/aggregator.toml"))
-    parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("run", help="the daemon").set_defaults(run=_run)
-    watching = commands.add_parser("watch", help="a live table of all rooms, in this terminal")
-    watch.configure(watching)
-    watching.set_defaults(run=watch.run)
-    commands.add_parser("page", help="the live page, in a process of its own").set_defaults(run=_page)
-    users = commands.add_parser("user", help="who may look at the page")
-    accounts.configure(users)
-    users.set_defaults(run=accounts.run)
-    arguments = parser.parse_args()
+    arguments = _arguments()
     logging.basicConfig(level=arguments.log_level, format="%(levelname)s %(name)s: %(message)s")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EX_OK))  # unwinds the `with` blocks
     try:
@@ -44,15 +42,28 @@ def main() -> int:
         return EX_OK
 
 
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="classpulse-aggregator", description=__doc__)
+    parser.add_argument("--config", type=Path, default=Path("/etc/classpulse/aggregator.toml"))
+    parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands.add_parser("run", help="the daemon").set_defaults(run=_run)
+    for name, (_, summary) in COMMANDS.items():
+        commands.add_parser(name, help=summary, add_help=False)
+    arguments, rest = parser.parse_known_args()
+    if arguments.command == "run":
+        return parser.parse_args()
+    module, summary = COMMANDS[arguments.command]
+    command = import_module(f"aggregator.{module}")
+    own = argparse.ArgumentParser(prog=f"classpulse-aggregator {arguments.command}", description=summary)
+    command.configure(own)
+    own.set_defaults(run=command.run)
+    return own.parse_args(rest, arguments)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     daemon.run(load(arguments.config, AggregatorConfig))
     return EX_OK
-
-
-def _page(arguments: argparse.Namespace) -> int:
-    from aggregator import page  # noqa: PLC0415 - the web framework is large, and nothing else needs it
-
-    return page.run(arguments)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ _STORE_S = 30.0
 """How long the store is waited for."""
 
 
+def configure(_parser: argparse.ArgumentParser) -> None:
+    """The command has no arguments of its own."""
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGTERM.
 
