@@ -77,7 +77,12 @@ class Lab:
         path.write_text(toml(top, mqtt=mqtt, store={"path": str(self.store)}))
         self._aggregator = self._start("aggregator", "aggregator", "--config", path, "run")
         if first:
-            until(lambda: "subscribed" in self.log("aggregator") or self.store.exists(), "the aggregator")
+            until(self._aggregator_is_up, "the aggregator")
+
+    def _aggregator_is_up(self) -> bool:
+        assert self._aggregator is not None
+        assert self._aggregator.poll() is None, self.log("aggregator")
+        return b"aggregator/state" in self.broker.log.read_bytes()
 
     def kill_daemon(self) -> None:
         """SIGKILL: what is in its memory is gone."""

@@ -1,0 +1,103 @@
+"""A disk that is full or damaged: what is in memory goes on, and the state says so."""
+
+import os
+import subprocess
+
+import pytest
+
+from contract.message import Health, State
+from tests.system.broker import until
+from tests.system.edge.lab import DEVICE
+
+pytestmark = [pytest.mark.system, pytest.mark.broker, pytest.mark.timeout(240)]
+
+
+def retained(port: int, kind: str) -> bytes:
+    """The device's retained message on a topic."""
+    command = ["mosquitto_sub", "-p", str(port), "-t", DEVICE.topic(kind), "-C", "1", "-W", "10"]
+    return subprocess.run(command, capture_output=True, check=True).stdout.rstrip(b"\n")
+
+
+def state(port: int) -> str:
+    """The device's state."""
+    return State.from_json(retained(port, "state")).state
+
+
+def health(port: int) -> Health:
+    """The device's health."""
+    return Health.from_json(retained(port, "health"))
+
+
+@pytest.fixture
+def small_disk(lab):
+    """A disk of 300 KB for the daemon's state folder."""
+    lab.state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "classpulse-test", lab.state], check=True)
+    yield lab.state
+    lab.close()
+    subprocess.run(["umount", "-l", lab.state], check=True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted, as root")
+def test_a_full_disk_is_a_degraded_state_and_loses_nothing(lab, mosquitto, small_disk):
+    """While the broker is away the disk fills up; the rest waits in memory, and all arrives in the end."""
+    filling = small_disk / "somebody-elses.log"
+    filling.write_bytes(b"x" * 150_000)
+    mosquitto.stop()
+    lab.start_daemon("rate=200")
+    until(lambda: "cannot be used" in lab.log("edge"), "the disk is full", within_s=60)
+    accepted = len(lab.accepted())
+    until(lambda: len(lab.accepted()) > accepted + 400, "the daemon goes on")
+    mosquitto.start()
+    until(lambda: state(mosquitto.port) == "degraded", "the state")
+    filling.unlink()
+    until(lambda: state(mosquitto.port) == "ready", "the state", within_s=60)
+    lab.pause_daemon()
+
+    print(lab.wait_until_stored(90))
+
+    assert health(mosquitto.port).outbox_dropped == {}
+
+
+@pytest.mark.parametrize("damage", ["truncated", "noise", "noise while it is in use"])
+def test_a_damaged_outbox_costs_what_was_in_it_and_nothing_else(lab, mosquitto, damage):
+    """The daemon starts, reports it, and what it accepts from then on is stored once."""
+    mosquitto.stop()
+    lab.start_daemon("rate=50")
+    until(lambda: len(lab.accepted()) > 150, "three seconds of frames")
+    if damage != "noise while it is in use":
+        lab.kill_daemon()
+    before = lab.accepted()[-1].accepted
+    path = lab.state / "outbox.sqlite"
+    for file in (path, path.with_name("outbox.sqlite-wal")):
+        size = file.stat().st_size
+        if damage == "truncated":
+            os.truncate(file, size // 2)
+        else:
+            with file.open("r+b") as opened:
+                opened.write(os.urandom(size))
+    if damage != "noise while it is in use":
+        lab.start_daemon("rate=50")
+    until(lambda: lab.accepted()[-1].accepted > before + 3, "the daemon goes on")
+    mosquitto.start()
+    until(lambda: state(mosquitto.port) == "ready", "the state")
+    lab.pause_daemon()
+
+    print(lab.wait_until_stored(90, allowed=lambda entry: entry.accepted <= before + 1))
+
+    reported = health(mosquitto.port).outbox_dropped.get("corrupt", 0)
+    assert reported or len(lab.stored()[0]) == len(lab.accepted())
+
+
+def test_an_orderly_end_keeps_everything(lab, mosquitto):
+    """SIGTERM while the broker is away: not even the youngest is missing, and the next start delivers."""
+    mosquitto.stop()
+    lab.start_daemon("rate=50")
+    until(lambda: len(lab.accepted()) > 50, "a second of frames")
+    lab.stop_daemon()
+    mosquitto.start()
+    lab.start_daemon("rate=50")
+    until(lambda: state(mosquitto.port) == "ready", "the state")
+    lab.pause_daemon()
+
+    lab.wait_until_stored(60)
