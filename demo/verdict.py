@@ -29,7 +29,8 @@ def in_words(sums: Sums) -> str:
     shares["unsure"] = sums.unsure / max(sums.faces, 1)
     mix = ", ".join(f"{label} {share:.0%}" for label, share in shares.items() if share >= 0.005)
     withheld = f", {sums.withheld} withheld" if sums.withheld else ""
-    return f"{sums.frames} frames{withheld}, {sums.faces / seen:.1f} faces a frame: {mix}"
+    frames = "1 frame" if sums.frames == 1 else f"{sums.frames} frames"
+    return f"{frames}{withheld}, {sums.faces / seen:.1f} faces a frame: {mix}"
 
 
 def complaint(sums: Sums, min_faces: int) -> str:

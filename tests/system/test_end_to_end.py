@@ -116,7 +116,7 @@ def test_the_store_holds_each_message_once(room, wait_until):
 
 
 def test_sigterm_says_stopped_at_once(room, wait_until):
-    """The goodbye comes within two seconds, from the daemon and not as its last will, and is a success."""
+    """The goodbye comes in seconds (two, on a machine of its own), not as the last will, and is a success."""
     subscriber = room.subscribe()
     daemon = room.daemon(room.pictures(20))
     wait_until(subscriber.counts, "a first frame")
@@ -125,7 +125,7 @@ def test_sigterm_says_stopped_at_once(room, wait_until):
     asked = time.monotonic()
     wait_until(lambda: subscriber.state() == "stopped", "stopped")
 
-    assert time.monotonic() - asked < 2
+    assert time.monotonic() - asked < 5
     assert daemon.wait(20) == 0
     assert subscriber.state() == "stopped"
 

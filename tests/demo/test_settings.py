@@ -1,0 +1,39 @@
+"""The demonstration's configurations are ones that the daemons accept."""
+
+from pathlib import Path
+
+from aggregator.config import AggregatorConfig
+from contract.config import load
+from demo import settings
+from demo.options import Options
+from edge.config import EdgeConfig
+
+OPTIONS = Options(broker="broker.lan:1884", min_faces=2)
+
+
+def test_the_daemon_accepts_its_configuration(tmp_path: Path):
+    """Names with quotes and backslashes reach the camera as they are; the options reach their keys."""
+    path = tmp_path / "edge.toml"
+    source = 'file:/tmp/the "best"\\class ä.mp4'
+
+    path.write_text(settings.edge(OPTIONS, "haar", source, tmp_path))
+
+    config = load(path, EdgeConfig)
+    assert (config.camera.source, config.camera.loop, config.detector.name) == (source, True, "haar")
+    assert (config.mqtt.host, config.mqtt.port, config.mqtt.tls) == ("broker.lan", 1884, False)
+    assert (config.publish.min_faces, config.state) == (2, tmp_path / "edge")
+
+
+def test_the_aggregator_accepts_its_configuration(tmp_path: Path):
+    """It listens to the same broker and site."""
+    path = tmp_path / "aggregator.toml"
+
+    path.write_text(settings.aggregator(OPTIONS))
+
+    config = load(path, AggregatorConfig)
+    assert (config.site, config.mqtt.host, config.mqtt.port) == (settings.DEVICE.site, "broker.lan", 1884)
+
+
+def test_without_a_word_the_daemons_own_min_faces_holds():
+    """The demonstration does not lower what protects a class."""
+    assert settings.min_faces(Options()) == 5
