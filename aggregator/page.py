@@ -13,14 +13,17 @@ import uvicorn
 from fastapi import FastAPI
 from nicegui import ui
 from starlette.requests import Request
+from starlette.responses import HTMLResponse
 
 from aggregator.config import AggregatorConfig, PageConfig
 from aggregator.daemon import cards_in
 from aggregator.orders import Orders
 from aggregator.page_feed import Feed
+from aggregator.page_frame import user_of
 from aggregator.page_gate import LOOPBACK, Gate
 from aggregator.page_overview import overview
 from aggregator.page_room import room_page
+from aggregator.report import ReportError, read, to_html
 from aggregator.store_sqlite import Store, StoreError
 from aggregator.users import Users, UsersError
 from contract.config import ConfigError, load
@@ -49,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         log.warning("no users: only this machine may look; `classpulse-aggregator user add` makes some")
     with _opened(config.store.path) as store, Orders(config.mqtt, config.credentials) as orders:
         feed = Feed(store, cards_in(config.models_dir), config.attention)
-        app = build(feed, orders)
+        app = build(config, feed, orders)
         log.info("the page is at %s", address(config.page))
         settings = uvicorn.Config(
             Gate(app, users, https=config.page.tls or config.page.https_proxy),
@@ -93,7 +96,7 @@ def address(config: PageConfig) -> str:
     return f"{'https' if config.tls else 'http'}://{host}:{config.port}/"
 
 
-def build(feed: Feed, orders: Orders) -> FastAPI:
+def build(config: AggregatorConfig, feed: Feed, orders: Orders) -> FastAPI:
     """The application; a process can have one only."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
@@ -110,6 +113,10 @@ def build(feed: Feed, orders: Orders) -> FastAPI:
             return
         room_page(feed, orders, where, request)
 
+    @app.get("/report/{site}/{room}")
+    def _report(request: Request, site: str, room: str, start: int, end: int) -> HTMLResponse:
+        return report_answer(config, request, site, room, (start, end))
+
     ui.run_with(
         app,
         dark=None,
@@ -120,6 +127,20 @@ def build(feed: Feed, orders: Orders) -> FastAPI:
         reconnect_timeout=10.0,
     )
     return app
+
+
+def report_answer(
+    config: AggregatorConfig, request: Request, site: str, room: str, span: tuple[int, int]
+) -> HTMLResponse:
+    """The report of a span, seconds since 1970; in a thread of its own, so that a long lesson holds up no page."""
+    user = user_of(request)
+    try:
+        where = Room(site, room)
+        if user is None or not user.may_see(where):
+            return HTMLResponse("You may not see this room.", 403)
+        return HTMLResponse(to_html(read(config, where, *span), None))
+    except (TopicError, ReportError, OverflowError):
+        return HTMLResponse("There is no such report.", 404)
 
 
 def _opened(path: Path) -> Store:

@@ -85,9 +85,15 @@ class _Facts:
                 with ui.element("div").classes("fact big" if caption == "faces" else "fact"):
                     ui.label(caption).classes("caption")
                     self._figures[caption] = ui.label().classes("figure")
+            self._report = ui.link("lesson report", new_tab=True).classes("plain")
 
     def show(self, view: RoomView) -> None:
         """Set the figures."""
+        summary = view.summary
+        self._report.set_visibility(summary.lesson_start is not None)
+        if summary.lesson_start:
+            span = f"start={summary.lesson_start.timestamp():.0f}&end={summary.t.timestamp():.0f}"
+            self._report.props(f'href="/report/{summary.room.site}/{summary.room.room}?{span}"')
         for caption, text in facts(view.summary, None).items():
             self._figures[caption].set_text(text)
 

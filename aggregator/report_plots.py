@@ -31,7 +31,13 @@ def shares_plot(lesson: Lesson, zone: tzinfo | None) -> str:
 def faces_plot(lesson: Lesson, zone: tzinfo | None) -> str:
     """The faces of every minute."""
     minutes = _every_minute(lesson.minutes)
-    chart = pygal.Line(style=_style(("#111111",)), show_legend=False, include_x_axis=True, **{**_COMMON, "height": 260})
+    chart = pygal.Line(
+        style=_style(("#111111",)),
+        show_legend=False,
+        include_x_axis=True,
+        stroke_style={"width": 3},
+        **{**_COMMON, "height": 260},
+    )
     _times(chart, minutes, zone)
     chart.add("faces", [round(minute.mix.faces, 1) if minute else None for _, minute in minutes])
     return _still(chart)
@@ -42,7 +48,9 @@ _COMMON = {
     "show_dots": False,
     "width": 1000,
     "height": 420,
-    "x_label_rotation": 0,
+    "truncate_label": -1,
+    "y_labels_major_count": 3,
+    "show_minor_y_labels": False,
     "show_minor_x_labels": False,
     "explicit_size": False,
 }

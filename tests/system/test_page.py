@@ -237,6 +237,32 @@ def test_pause_reaches_the_device_and_its_answer_the_page(stage, classroom, page
     page.get_by_role("button", name="pause cam1").wait_for()
 
 
+def test_the_lesson_report_is_a_click_away(stage, classroom, page):
+    """The link leads to the page that the command writes, of the lesson so far."""
+    enter(page, stage)
+
+    with page.expect_popup() as popup:
+        page.get_by_role("link", name="lesson report").click()
+
+    report = popup.value
+    report.get_by_text("Shares, minute by minute").wait_for()
+    keep(report, "report")
+
+
+def test_a_report_of_somebody_elses_room_is_refused(stage, classroom, page):
+    """As its page is; and nonsense is no report."""
+    log_in(page, stage, "ben")
+    page.get_by_text("No room that you may see").wait_for()
+
+    def status(path):
+        return page.request.get(stage.address + path).status
+
+    assert status("/report/north/r101?start=0&end=3600") == 403
+    assert status("/report/north/r202?start=0&end=999999999") == 404
+    assert status("/report/north/r202?start=3600&end=0") == 404
+    assert status("/report/north/%3Cb%3E?start=0&end=3600") in (403, 404)
+
+
 def test_a_room_of_somebody_else_is_refused(stage, classroom, page):
     """Ben's overview does not have anna's room, and its address shows nothing of it."""
     log_in(page, stage, "ben")
@@ -336,6 +362,7 @@ ROUTES = (
     "/room/north/%3Cscript%3E",
     "/_nicegui/anything.js",
     "/_nicegui_ws/socket.io/?EIO=4&transport=polling",
+    "/report/north/r101?start=0&end=60",
     "/docs",
     "/openapi.json",
     "/logout",
