@@ -1,0 +1,70 @@
+"""Health says what was measured since the last report, and nothing that the machine does not tell."""
+
+from datetime import UTC, datetime
+
+from contract.message import Health
+from edge.health import Backlog, Vitals, rss_bytes, temperature_c, throttled
+
+T0 = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
+EMPTY = Backlog(messages=0, bytes=0, oldest_s=0.0, dropped={}, first={"0000000b": 7})
+
+
+def vitals(now: float = 0.0) -> Vitals:
+    """Of a camera that has dropped three frames."""
+    return Vitals("0000000b", "stored", lambda: 3, now)
+
+
+def test_rates_and_latencies_are_of_the_time_since_the_last_report():
+    """A slow first minute does not colour the whole day."""
+    it = vitals()
+    for number in range(100):
+        it.frame(number / 10)
+        it.record("detect", 0.001 * number)
+    first = it.report(T0, 10.0, EMPTY, reconnects=0)
+    it.frame(19.0)
+
+    second = it.report(T0, 20.0, EMPTY, reconnects=1)
+
+    assert (first.rate_hz, first.frame_age_s, first.latency_ms) == (10.0, 0.1, {"detect": (50.0, 99.0)})
+    assert (second.rate_hz, second.frame_age_s, second.latency_ms) == (0.1, 1.0, {})
+    assert (second.dropped_frames, second.reconnects, second.uptime_s) == (3, 1, 20.0)
+
+
+def test_a_report_is_a_message():
+    """What is reported can be read on the other side."""
+    report = vitals().report(T0, 1.0, EMPTY, reconnects=0)
+
+    assert Health.from_json(report.to_json()) == report
+    assert report.frame_age_s is None
+
+
+def test_durations_are_bounded():
+    """A broken clock of reports must not fill the memory."""
+    it = vitals()
+    for _ in range(10_000):
+        it.record("detect", 1.0)
+
+    assert len(it._durations["detect"]) == 4096
+
+
+def test_temperature_and_throttling_are_read_where_a_pi_tells_them(tmp_path):
+    """sysfs: millidegrees, and hexadecimal flags without a prefix."""
+    thermal = tmp_path / "temp"
+    thermal.write_text("48312\n")
+    flags = tmp_path / "soc" / "soc:firmware" / "get_throttled"
+    flags.parent.mkdir(parents=True)
+    flags.write_text("50005\n")
+
+    assert temperature_c(thermal) == 48.312
+    assert throttled(tmp_path) == "0x50005"
+
+
+def test_a_machine_that_tells_neither_is_no_error(tmp_path):
+    """None, not a guess."""
+    assert temperature_c(tmp_path / "temp") is None
+    assert throttled(tmp_path) is None
+
+
+def test_memory_is_that_of_this_process():
+    """An interpreter with numpy takes more than 5 MB and less than 5 GB."""
+    assert 5e6 < rss_bytes() < 5e9
