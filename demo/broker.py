@@ -4,28 +4,17 @@
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
-import socket
 import sys
 
 from amqtt.broker import Broker
 
-HOST = "127.0.0.1"
+from demo.ports import HOST, free_port
+
 USUAL_PORT = 1883
 """Taken if it is free, so that a plain `mosquitto_sub -t 'classpulse/#'` finds the broker."""
 _PLUGINS: dict[str, dict[str, object]] = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
-
-
-def free_port() -> int:
-    """USUAL_PORT, or, if something listens there, a port of HOST that the kernel chooses."""
-    for port in (USUAL_PORT, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((HOST, port))
-            return int(probe.getsockname()[1])
-    raise OSError(f"no port of {HOST} is free")
 
 
 async def serve(port: int) -> None:
@@ -44,7 +33,7 @@ async def serve(port: int) -> None:
 def main() -> int:
     """Serve on a free port."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    asyncio.run(serve(free_port()))
+    asyncio.run(serve(free_port(USUAL_PORT)))
     return 0
 
 

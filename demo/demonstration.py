@@ -12,6 +12,7 @@ from contract.topics import aggregator_state
 from demo import settings, verdict
 from demo.options import Options
 from demo.parts import Parts
+from demo.ports import HOST, free_port
 from demo.settings import DEVICE, FOLDER, ROOT, STORE
 from demo.state import wait_until_ready
 
@@ -19,6 +20,7 @@ _READY_S = 60.0
 """A part may take this long to start, and a first frame to arrive: a small computer under load is slow."""
 _LINE_S = 5.0
 """Without a terminal for a live table there is one line this often."""
+_PAGE_PORT = 8080
 _PYTHON = sys.executable
 
 
@@ -42,11 +44,14 @@ def demonstrate(options: Options, parts: Parts) -> None:
     detector, why = settings.detector()
     print(f"broker    {options.broker}\n{why}", flush=True)
     print(f"camera    {options.camera or 'a drawn class of real faces'}", flush=True)
-    _start("aggregator", "aggregator", settings.aggregator(options), parts)
+    page_port = free_port(_PAGE_PORT)
+    _start("aggregator", "aggregator", settings.aggregator(options, page_port), parts)
     _start("edge daemon", "edge", settings.edge(options, detector, options.camera or f"file:{_class_video()}"), parts)
     wait_until_ready(options.host, options.port, aggregator_state(DEVICE.site), parts.check, _READY_S)
     wait_until_ready(options.host, options.port, DEVICE.topic("state"), parts.check, _READY_S)
     _wait_for_a_frame(parts)
+    parts.start("page", _PYTHON, "-m", "aggregator", "--config", FOLDER / "aggregator.toml", "page")
+    print(f"page      http://{HOST}:{page_port}/   (in some seconds)")
     print(f"watch     mosquitto_sub -h {options.host} -p {options.port} -v -t 'classpulse/#'   (or `make watch`)")
     print(f"counts    since {time.monotonic() - began:.1f} s after the start\n", flush=True)
     _show(options, parts)

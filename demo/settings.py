@@ -52,13 +52,14 @@ def edge(options: Options, detector_name: str, camera: str, folder: Path = FOLDE
     )
 
 
-def aggregator(options: Options) -> str:
-    """aggregator.toml."""
+def aggregator(options: Options, page_port: int) -> str:
+    """aggregator.toml; the page is for this machine only, as long as nobody makes a users file."""
     return toml(
         {"site": DEVICE.site, "models_dir": str(ROOT / "models"), "credentials": str(FOLDER)},
         mqtt={"host": options.host, "port": options.port, "tls": False, "client_id": "classpulse-demo"},
         store={"path": str(STORE)},
         summary={"every_s": 1.0},
+        page={"port": page_port, "users": str(FOLDER / "users.json")},
     )
 
 

@@ -28,10 +28,11 @@ def test_the_aggregator_accepts_its_configuration(tmp_path: Path):
     """It listens to the same broker and site."""
     path = tmp_path / "aggregator.toml"
 
-    path.write_text(settings.aggregator(OPTIONS))
+    path.write_text(settings.aggregator(OPTIONS, 8081))
 
     config = load(path, AggregatorConfig)
     assert (config.site, config.mqtt.host, config.mqtt.port) == (settings.DEVICE.site, "broker.lan", 1884)
+    assert (config.page.host, config.page.port) == ("127.0.0.1", 8081)
 
 
 def test_without_a_word_the_daemons_own_min_faces_holds():
