@@ -29,6 +29,8 @@ from contract.message import CountsMessage, FrameCounts, utc
 from contract.topics import Device, aggregator_state
 
 BATCH = 1000
+PAHO_BOUND = 30_000
+"""Messages that one client may have under way, by the size of their numbers."""
 
 
 def messages(number: int, devices: int, frames: int) -> list[tuple[Device, bytes]]:
@@ -151,9 +153,10 @@ def _publish(sent: list[tuple[Device, bytes]], port: int) -> None:
     client.max_inflight_messages_set(1000)
     client.connect("127.0.0.1", port)
     client.loop_start()
-    infos = [client.publish(device.topic("counts"), payload, qos=1) for device, payload in sent]
-    for info in infos:
-        info.wait_for_publish(60)
+    for start in range(0, len(sent), PAHO_BOUND):
+        part = sent[start : start + PAHO_BOUND]
+        for info in [client.publish(device.topic("counts"), payload, qos=1) for device, payload in part]:
+            info.wait_for_publish(60)
     client.loop_stop()
     client.disconnect()
 

@@ -147,25 +147,36 @@ def test_a_settled_message_is_confirmed_and_not_counted(store, device, item, mes
     assert happy(store, now) == 2
 
 
+BATCHES = st.lists(
+    st.tuples(
+        st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30)), max_size=12),
+        st.dictionaries(st.integers(0, 2), st.integers(0, 31), max_size=2),
+    ),
+    max_size=8,
+)
+"""Per batch: (boot, seq) of its messages, and what health says that the outbox begins with."""
+
+
 @settings(deadline=None)
-@given(st.lists(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30)), max_size=12), max_size=8))
+@given(BATCHES)
 def test_any_order_and_repetition_gives_the_truth(batches):
-    """Totals are those of the distinct names, and the mark is the last one before the first gap."""
-    device, names = Device("school", "r1", "cam"), set()
+    """Totals are those of the distinct names, and nothing that may still come lies at or below the mark."""
+    device, names, floors = Device("school", "r1", "cam"), set(), Counter()
     with TemporaryDirectory() as folder, Store(Path(folder) / "store.sqlite") as store:
-        for batch in batches:
-            arrivals = [arrival(device, f"0000000{boot}", seq) for boot, seq in batch]
-            store.commit(Batch(counts=arrivals))
-            names |= set(batch)
+        for messages, first in batches:
+            said = health(0.0, {f"0000000{boot}": seq for boot, seq in first.items()})
+            arrivals = [arrival(device, f"0000000{boot}", seq) for boot, seq in messages]
+            store.commit(Batch(counts=arrivals, healths={device: (said, 0.0)} if first else {}))
+            names |= set(messages)
+            floors |= Counter(first)
 
         windows = dict(store.windows("school", "r1", 0, 1000))
         marks = store.stored(device)
 
-    truth = Counter(seq // 10 * 10 for _, seq in names)
-    assert {key.start: sums.frames for key, sums in windows.items()} == truth
+    assert {key.start: sums.frames for key, sums in windows.items()} == Counter(seq // 10 * 10 for _, seq in names)
     for boot in range(3):
-        missing = next(seq for seq in range(32) if (boot, seq) not in names)
-        assert marks.get(f"0000000{boot}", -1) == missing - 1
+        awaited = next(seq for seq in range(floors[boot], 33) if (boot, seq) not in names)
+        assert marks.get(f"0000000{boot}", -1) == awaited - 1
 
 
 def arrival(device, boot, seq):
