@@ -162,6 +162,7 @@ def test_resume_starts_the_sensor_and_frames_come_again():
         sensor.step()
 
         assert number(next(iter(camera))) == 2
+        assert camera.dropped == 0
         assert sensor.calls == ["start", "stop", "start"]
     assert sensor.calls[-1] == "close"
 
