@@ -14,7 +14,7 @@ from secrets import token_hex
 from typing import Protocol
 
 from aggregator.alerts import Alerts
-from aggregator.batch import Batch, Complaint, Item, read
+from aggregator.batch import AHEAD_S, Batch, Complaint, Item, read
 from aggregator.config import AggregatorConfig
 from aggregator.live import Live
 from aggregator.source_mqtt import MqttSource
@@ -107,6 +107,7 @@ class Aggregator:
         self._live = live
         self._clock = clock
         self._twins = Twins()
+        self._clock_agrees = False
         self._state = word("ready")
         self._unsaid: dict[Device, None] = {}
         self._said: dict[Device, float] = {}
@@ -159,6 +160,10 @@ class Aggregator:
         self.tally.duplicates += committed.duplicates
         self._unsaid.update(dict.fromkeys(committed.devices))
         self._live.note(batch, committed.windows, self._clock())
+        # With a clock far ahead, retention would forget everything: a device has to agree with ours first.
+        self._clock_agrees |= any(
+            arrival.message.synced and abs(arrival.received - arrival.newest) < AHEAD_S for arrival in batch.counts
+        )
         for complaint in batch.complaints:
             self.tally.complaints[complaint.reason] += 1
             self._unlogged[complaint.reason] = self._unlogged.get(complaint.reason, (0,))[0] + 1, complaint
@@ -172,7 +177,7 @@ class Aggregator:
             self._tell_rooms()
         if self._unlogged and self._complain.due():
             self._log_complaints()
-        if self._expire.due():
+        if self._clock_agrees and self._expire.due():
             self._forget()
 
     def _alive(self) -> None:

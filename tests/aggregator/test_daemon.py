@@ -66,11 +66,11 @@ def config(tmp_path: Path) -> AggregatorConfig:
     return AggregatorConfig(site="school", mqtt=MqttConfig(host="-"), store=StoreConfig(path=tmp_path / "store.sqlite"))
 
 
-def run(config: AggregatorConfig, source: Script, failures: int = 0) -> Aggregator:
+def run(config: AggregatorConfig, source: Script, failures: int = 0, now: float = NOW) -> Aggregator:
     """Run until the script ends."""
     with SickStore(config.store.path) as store:
         store.failures = failures
-        aggregator = Aggregator(config, store, source, Live(0.2, {}, Alerts(config.attention, {})), clock=lambda: NOW)
+        aggregator = Aggregator(config, store, source, Live(0.2, {}, Alerts(config.attention, {})), clock=lambda: now)
         with pytest.raises(SystemExit):
             aggregator.run()
     return aggregator
@@ -153,3 +153,17 @@ def test_a_lasting_change_is_published_once_and_not_retained(config, device, ite
 
     told = [retain for topic, _, retain in source.published if topic == device.where.topic("events")]
     assert told == [False]
+
+
+def test_nothing_is_forgotten_before_a_device_agrees_with_the_clock(config, device, item, counted, message, now):
+    """A server whose battery died must not take all lessons for ten years old."""
+    later = now + 3650 * 86400
+    run(config, Script([item(device, message(0))], []))
+
+    run(config, Script([item(device, message(1), later)], []), now=later)
+    with Store(config.store.path) as store:
+        assert store.windows("school", "r1", 0, int(later))
+
+    run(config, Script([item(device, message(2, counted(later, 1)), later)], []), now=later)
+    with Store(config.store.path) as store:
+        assert [key.start for key, _ in store.windows("school", "r1", 0, int(later) + 10)] == [int(later)]
