@@ -52,11 +52,21 @@ def test_counts_of_both_rooms_are_stored(fleet):
     assert python["south"].startswith("Python 3.13")
 
 
-def test_an_edge_host_answers_ssh_and_nothing_else(fleet):
-    """Every TCP port of the room's host, tried from the network."""
-    scan = call("ip", "netns", "exec", SWITCH, sys.executable, "-c", SCAN, fleet.hosts["north"].address)
+@pytest.mark.parametrize(("host", "ports"), [("north", ["22"]), ("hub", ["22", "8883"])])
+def test_a_host_answers_ssh_and_what_it_is_for(fleet, host, ports):
+    """Every TCP port, tried from the network: a room's host has ssh only, the broker's has MQTT over TLS too."""
+    scan = call("ip", "netns", "exec", SWITCH, sys.executable, "-c", SCAN, fleet.hosts[host].address)
 
-    assert scan.stdout.split() == ["22"]
+    assert scan.stdout.split() == ports
+
+
+def test_the_page_is_served_on_the_brokers_machine(fleet):
+    """To this machine only, until there are users."""
+    fetch = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8080/').read().decode())"
+
+    page = wait_for("the page", lambda: fleet.hosts["hub"].run(f'python3 -c "{fetch}"', check=False))
+
+    assert "classpulse" in page
 
 
 def test_the_daemon_is_nobody_and_its_keys_are_not_for_others(fleet):
