@@ -8,6 +8,7 @@ import hashlib
 import io
 import logging
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -98,11 +99,14 @@ def load(path: Path, split: str) -> Faces:
         return _from_pictures(_folder_files(path, split), split, str(path))
     if not zipfile.is_zipfile(path):
         raise DatasetError(f"{path}: neither a folder, a zip nor a fer2013.csv")
-    with zipfile.ZipFile(path) as archive:
-        table = next((name for name in archive.namelist() if PurePosixPath(name).name == "fer2013.csv"), None)
-        if table is not None:
-            return _from_csv(archive.read(table), split, str(path))
-        return _from_pictures(_zip_files(archive, split), split, str(path))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            table = next((name for name in archive.namelist() if PurePosixPath(name).name == "fer2013.csv"), None)
+            if table is not None:
+                return _from_csv(archive.read(table), split, str(path))
+            return _from_pictures(_zip_files(archive, split), split, str(path))
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise DatasetError(f"{path}: damaged: {error}") from error
 
 
 def digest(faces: Faces) -> str:
@@ -166,16 +170,16 @@ def _folder_files(root: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
     if not folder.is_dir():
         raise SplitMissingError(f"{folder}: no such folder; expected one sub-folder per label in it")
     for file in sorted(folder.glob("*/*")):
-        if file.suffix.lower() in _PICTURES:
+        if _seen(file.parts[-2:]):
             yield file.parent.name, file.name, file.read_bytes()
 
 
 def _zip_files(archive: zipfile.ZipFile, split: str) -> Iterator[tuple[str, str, bytes]]:
-    pictures = [n for n in sorted(archive.namelist()) if PurePosixPath(n).suffix.lower() in _PICTURES]
-    parts = {name: PurePosixPath(name).parts for name in pictures}
-    chosen = [name for name in pictures if len(parts[name]) >= 3 and parts[name][-3] == split]
+    names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    parts = {name: PurePosixPath(name).parts for name in sorted(names) if _seen(PurePosixPath(name).parts)}
+    chosen = [name for name, own in parts.items() if len(own) >= 3 and own[-3] == split]
     if not chosen and split == "train":
-        plain = (name for name in pictures if len(parts[name]) >= 2 and parts[name][-2] in EMOTIONS)
+        plain = (name for name, own in parts.items() if len(own) >= 2 and own[-2] in EMOTIONS)
         chosen = [name for name in plain if not set(parts[name][:-2]) & _CSV_USAGE.keys()]
     if not chosen:
         raise SplitMissingError(f"{archive.filename}: no pictures in {split}/<label>/")
@@ -183,22 +187,35 @@ def _zip_files(archive: zipfile.ZipFile, split: str) -> Iterator[tuple[str, str,
         yield parts[name][-2], parts[name][-1], archive.read(name)
 
 
+def _seen(parts: tuple[str, ...]) -> bool:
+    """False of what desktops and notebooks leave beside pictures."""
+    return not any(part.startswith(".") or part == "__MACOSX" for part in parts)
+
+
 def _from_pictures(files: Iterator[tuple[str, str, bytes]], split: str, source: str) -> Faces:
-    images, labels, names, broken, resized = [], [], [], [], 0
+    images, labels, names = [], [], []
+    broken, others, resized = [], [], 0
     for label, name, data in files:
         if label not in EMOTIONS:
             raise DatasetError(f"{source}: {split}/{label} is none of the labels {', '.join(EMOTIONS)}")
+        if PurePosixPath(name).suffix.lower() not in _PICTURES:
+            others.append(f"{split}/{label}/{name}")
+            continue
         picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
         if picture is None or picture.dtype != np.uint8:
             broken.append(f"{split}/{label}/{name}")
             continue
-        if picture.shape != (INPUT_SIZE, INPUT_SIZE):
-            resized += 1
+        resized += picture.shape != (INPUT_SIZE, INPUT_SIZE)
         images.append(resize(grey(picture)))
         labels.append(EMOTIONS.index(label))
         names.append(name)
     if broken:
         raise DatasetError(f"{source}: {len(broken)} unreadable pictures: {', '.join(broken[:5])}")
+    if others:
+        log.warning(
+            "%s: %d files are none of %s and were left out: %s",
+            source, len(others), " ".join(sorted(_PICTURES)), ", ".join(others[:5]),
+        )  # fmt: skip
     if resized:
         log.warning(
             "%s: %d of %d pictures of %s were not 48x48 grey and were converted", source, resized, len(images), split

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,11 @@ from contract import card
 from contract.labels import EMOTIONS
 
 # ruff: noqa: PLC0415 - this file is collected where there is no TensorFlow, too
-pytestmark = [pytest.mark.train, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.train,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs TensorFlow: make test-train"),
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEVICE = ROOT / ".venv" / "bin" / "python"

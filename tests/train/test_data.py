@@ -95,6 +95,34 @@ def test_unreadable_pictures_are_counted_and_named(drawn):
         load(drawn, "train")
 
 
+def test_what_is_no_picture_is_left_out_and_said(tmp_path, drawn, caplog):
+    """A webp and a text are named; what desktops leave behind is not worth a word."""
+    for name in ("sad/photo.webp", "sad/notes.txt", "sad/.DS_Store", "__MACOSX/sad/._1.png"):
+        (drawn / name).parent.mkdir(parents=True, exist_ok=True)
+        (drawn / name).write_bytes(b"something")
+    packed = tmp_path / "a.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in sorted(path for path in drawn.rglob("*") if path.is_file()):
+            archive.write(file, str(file.relative_to(drawn)))
+
+    found = load(packed, "train")
+
+    assert len(found) == 7 * 24
+    assert "2 files" in caplog.text
+    assert "sad/notes.txt, train/sad/photo.webp" in caplog.text
+    assert "DS_Store" not in caplog.text
+
+
+def test_a_damaged_zip_is_refused(tmp_path, drawn):
+    """Bytes that changed in the middle of a picture are a damaged file, not a crash."""
+    data = bytearray(zipped(drawn, tmp_path / "a.zip").read_bytes())
+    data[400:420] = b"x" * 20
+    (tmp_path / "a.zip").write_bytes(data)
+
+    with pytest.raises(DatasetError, match=r"a\.zip: damaged"):
+        load(tmp_path / "a.zip", "train")
+
+
 def test_other_sizes_and_colours_are_converted_and_said(drawn, caplog):
     """A large colour picture becomes 48x48 grey, with one warning that counts them."""
     cv2.imwrite(str(drawn / "happy" / "large.png"), np.full((200, 160, 3), 90, np.uint8))

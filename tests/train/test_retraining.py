@@ -4,6 +4,7 @@ import json
 import os
 import re
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,11 @@ import pytest
 from contract import card
 from contract.labels import EMOTIONS
 
-pytestmark = [pytest.mark.train, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.train,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(find_spec("tensorflow") is None, reason="needs TensorFlow: make test-train"),
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 
