@@ -25,6 +25,7 @@ from edge.counts import Reading
 from edge.courier import About, Courier, Frames, Status, Surroundings
 from edge.detector import DetectorError
 from edge.dispatch import Dispatch, Post
+from edge.exits import EXIT_CAMERA, EXIT_CONFIG, EXIT_MODEL, EXIT_RUNNING
 from edge.farewell import partly_load, say_stopped
 from edge.frame import Frame
 from edge.health import Vitals
@@ -39,14 +40,6 @@ from edge.schedule import Schedule
 
 log = logging.getLogger(__name__)
 
-EXIT_MODEL = 65
-"""Model, card, detector or runtime cannot be used (sysexits' EX_DATAERR); systemd does not try again."""
-EXIT_CAMERA = 74
-"""The camera gives no frames (EX_IOERR); systemd tries again."""
-EXIT_RUNNING = 75
-"""Another process has the state folder (EX_TEMPFAIL); systemd tries again."""
-EXIT_CONFIG = 78
-"""The configuration cannot be used (EX_CONFIG); systemd does not try again."""
 REST_S = 0.5
 """How often a pause looks whether it is over."""
 _PATIENCE_S = 1.2
