@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 UNACKED_S = 0.8
 """Without PUBACK for this long a message goes to disk: with the daemon's tick and the disk's time, within a second."""
-AWAY_S = 0.4
-"""The same while the broker is away: a few frames share one write."""
 UNCONFIRMED_S = 15.0
 """Without confirmation for this long it goes to disk, PUBACK or not."""
 OVERHEAD_BYTES = 64
@@ -93,19 +91,18 @@ class Memory:
 
         Args:
             now: Monotonic seconds.
-            away: Whether the broker is away; then all go once the oldest has waited.
+            away: Whether the broker is away; then all go with the oldest, in one write.
             trusted: Whether a PUBACK counts for as long as UNCONFIRMED_S.
         """
-        patience_s = AWAY_S if away else UNACKED_S
         oldest = self.oldest()
-        if oldest is None or now - oldest.accepted_s < patience_s:
+        if oldest is None or now - oldest.accepted_s < UNACKED_S:
             return []
         if away:
             return list(self)
         due = []
         for message in self:
             age_s = now - message.accepted_s
-            if age_s < patience_s:
+            if age_s < UNACKED_S:
                 break
             if not (message.acked and trusted) or age_s >= UNCONFIRMED_S:
                 due.append(message)

@@ -77,6 +77,7 @@ class OutboxFile:
             return False
         self.rows += len(messages)
         self.bytes += sum(message.size for message in messages)
+        self._first[self._boot] = min(self._first.get(self._boot, _SEQ), *(message.name.seq for message in messages))
         return True
 
     def after(self, name_id: int, now: float) -> tuple[list[Message], int]:
@@ -113,9 +114,7 @@ class OutboxFile:
 
     def first(self, now: float) -> dict[str, int]:
         """Boot -> its lowest seq; what it was last while the file cannot be read, since too low a mark does no harm."""
-        rows = self._try(lambda db: db.execute(_FIRST).fetchall(), now)
-        if rows is not None:
-            self._first = {boot: seq for boot, seq in rows if seq is not None}
+        self._try(self._read_first, now)
         return dict(self._first)
 
     def oldest_t(self, now: float) -> float | None:
@@ -128,6 +127,9 @@ class OutboxFile:
         if self._db:
             self._db.close()
             self._db = None
+
+    def _read_first(self, db: sqlite3.Connection) -> None:
+        self._first = {boot: seq for boot, seq in db.execute(_FIRST).fetchall() if seq is not None}
 
     def _give_up(self, reason: str, which: str, parameters: tuple[float, ...], now: float) -> int:
         count = self._try(lambda db: self._forget(db, which, parameters), now) or 0
@@ -207,6 +209,7 @@ class OutboxFile:
             db.execute(_PRUNE)
             db.execute("INSERT OR IGNORE INTO boot (boot) VALUES (?)", (self._boot,))
         (self._boot_no,) = db.execute("SELECT no FROM boot WHERE boot = ?", (self._boot,)).fetchone()
+        self._read_first(db)
         known = self.rows
         self.rows, self.bytes = db.execute(
             "SELECT count(*), coalesce(sum(length(payload) + ?), 0) FROM message", (OVERHEAD_BYTES,)

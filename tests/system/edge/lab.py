@@ -133,6 +133,10 @@ class Lab:
             Entry(float(at), CountsMessage.from_json(payload)) for at, _, payload in (x.partition(b" ") for x in lines)
         ]
 
+    def lines(self) -> int:
+        """How many messages the ledger has."""
+        return self.ledger.read_bytes().count(b"\n") if self.ledger.exists() else 0
+
     def stored(self) -> tuple[set[tuple[str, int]], dict[Key, Sums]]:
         """(boot, seq) of what the store has counted, and its windows; as of one instant."""
         names: set[tuple[str, int]] = set()

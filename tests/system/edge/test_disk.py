@@ -65,17 +65,17 @@ def test_a_damaged_outbox_costs_what_was_in_it_and_nothing_else(lab, mosquitto, 
     mosquitto.stop()
     lab.start_daemon("rate=50")
     until(lambda: len(lab.accepted()) > 150, "three seconds of frames")
-    if damage != "noise while it is in use":
+    if damage == "truncated":
+        lab.stop_daemon()  # what was in the log of writes is in the file then
+    elif damage == "noise":
         lab.kill_daemon()
     before = lab.accepted()[-1].accepted
-    path = lab.state / "outbox.sqlite"
-    for file in (path, path.with_name("outbox.sqlite-wal")):
-        size = file.stat().st_size
+    for path in lab.state.glob("outbox.sqlite*"):
         if damage == "truncated":
-            os.truncate(file, size // 2)
-        else:
-            with file.open("r+b") as opened:
-                opened.write(os.urandom(size))
+            os.truncate(path, path.stat().st_size // 2)
+        elif not path.name.endswith("-shm"):
+            with path.open("r+b") as file:
+                file.write(os.urandom(path.stat().st_size))
     if damage != "noise while it is in use":
         lab.start_daemon("rate=50")
     until(lambda: lab.accepted()[-1].accepted > before + 3, "the daemon goes on")
@@ -86,7 +86,8 @@ def test_a_damaged_outbox_costs_what_was_in_it_and_nothing_else(lab, mosquitto, 
     print(lab.wait_until_stored(90, allowed=lambda entry: entry.accepted <= before + 1))
 
     reported = health(mosquitto.port).outbox_dropped.get("corrupt", 0)
-    assert reported or len(lab.stored()[0]) == len(lab.accepted())
+    missing = len(lab.accepted()) - len(lab.stored()[0])
+    assert (reported > 0) == (missing > 0)
 
 
 def test_an_orderly_end_keeps_everything(lab, mosquitto):

@@ -1,0 +1,64 @@
+"""Kills at random for as long as you like, and then the count: `python -m tests.soak --rounds 300` (`make soak`).
+
+It ends with exit status 0 only if everything that the outbox accepted is in the store exactly once, window by window,
+and if the daemon that was never killed for the last part grew neither in memory nor in open files.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+from tests.system.broker import Mosquitto
+from tests.system.edge.lab import Lab, kill_at_random
+
+
+def growth(lab: Lab, seconds: float, rate_hz: float) -> str:
+    """How one undisturbed daemon grows while it counts much faster than any camera; raises if it leaks files."""
+    daemon = psutil.Process(lab.start_daemon(f"rate={rate_hz}").pid)
+    time.sleep(seconds / 5)  # caches fill first
+    rss, files, frames = daemon.memory_info().rss, daemon.num_fds(), lab.lines()
+    time.sleep(seconds)
+    counted = lab.lines() - frames
+    grown = (daemon.memory_info().rss - rss) / 1e6
+    more_files = daemon.num_fds() - files
+    if more_files > 2:
+        raise SystemExit(f"{more_files} more open files")
+    return f"{counted} frames: RSS {rss / 1e6:.1f} MB, grew {grown:+.2f} MB ({grown / counted * 1e5:+.2f} per 100,000)"
+
+
+def main() -> int:
+    """Run it; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=300, help="kills of daemon, broker or aggregator")
+    parser.add_argument("--seed", type=int, default=None, help="of the choice of victims and moments")
+    parser.add_argument("--grow", type=float, default=120.0, help="seconds of the part without kills; 0: none")
+    parser.add_argument("--rate", type=float, default=400.0, help="frames per second of the part without kills")
+    arguments = parser.parse_args()
+    seed = time.time_ns() if arguments.seed is None else arguments.seed
+    print(f"{arguments.rounds} kills, seed {seed}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder), Mosquitto(Path(folder) / "broker").start())
+        try:
+            lab.start_aggregator()
+            lab.start_daemon()
+            kill_at_random(lab, arguments.rounds, random.Random(seed), lambda text: print(text, flush=True))  # noqa: S311 - a drill
+            lab.kill_daemon()
+            if arguments.grow:
+                print(growth(lab, arguments.grow, arguments.rate), flush=True)
+            else:
+                lab.start_daemon()
+            lab.pause_daemon()
+            print(lab.wait_until_stored(600), flush=True)
+        finally:
+            lab.close()
+            lab.broker.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
