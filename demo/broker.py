@@ -1,6 +1,7 @@
 """An MQTT 3.1.1 broker from a pip package, for demonstrations: loopback only, no passwords, nothing kept on disk.
 
-`python -m demo.broker` prints its address as one line on standard output and serves until SIGTERM.
+`python -m demo.broker` prints its address as one line on standard output and serves until SIGTERM. amqtt 0.12 gives a
+new client the retained messages of every client's subscriptions, so some come twice; nothing here minds.
 """
 
 import asyncio
