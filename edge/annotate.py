@@ -49,7 +49,7 @@ class Annotated:
     def line(self) -> str:
         """For people."""
         captions = [caption(face, self.unsure_below) or "not classified" for face in self.faces]
-        return f"{self.image}: {len(self.faces)} faces{': ' if captions else ''}{', '.join(captions)}"
+        return f"{self.image}: faces: {len(self.faces)}{', ' if captions else ''}{', '.join(captions)}"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

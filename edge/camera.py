@@ -10,8 +10,8 @@ from edge.frame import Frame
 
 STALL_S = 5.0
 """A running camera that gives nothing for this long has failed."""
-_STOP_S = 3.0
-"""A sensor's read ends within this; libcamera's own limit is 2 s."""
+_LEAVE_S = 1.0
+"""How long leaving waits for a read: the daemon has two seconds to end."""
 
 
 class CameraError(RuntimeError):
@@ -131,7 +131,7 @@ class NewestFrame:
 
     def __exit__(self, *exc: object) -> None:
         # a read that hangs in the driver must not hang the exit; freeing its device under it would crash
-        if self._halt(1.0):
+        if self._halt(_LEAVE_S):
             self._sensor.close()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -144,7 +144,7 @@ class NewestFrame:
         Raises:
             CameraError: If it cannot be stopped.
         """
-        if not self._halt(_STOP_S):
+        if not self._halt(self._stall_s):
             raise CameraError(f"{self._name}: does not stop")
         self._sensor.stop()
         self._slot = None

@@ -16,6 +16,7 @@ from edge.frame import Frame
 log = logging.getLogger(__name__)
 
 _WAIT_S = 2.0
+"""A sensor that gives nothing for so long has stalled, unless its frames are slower than that."""
 
 
 def open_picamera2() -> Any:
@@ -45,6 +46,7 @@ class PiSensor:
         self._size = (camera.width, camera.height)
         self._lores_size = lores_size(self._size, (detector.width, detector.height))
         self._duration_us = round(1e6 / camera.rate_hz)
+        self._wait_s = max(_WAIT_S, 2.5 / camera.rate_hz)
         self._picamera2 = picamera2
         self._camera: Any = None
 
@@ -69,20 +71,20 @@ class PiSensor:
             self._camera.close()
             self._camera = None
 
-    def read(self, stop: threading.Event) -> Frame | None:  # noqa: ARG002  it waits 2 s at most
+    def read(self, stop: threading.Event) -> Frame | None:  # noqa: ARG002  its wait has an end
         """The next frame.
 
         Raises:
-            CameraError: If there is none for 2 s.
+            CameraError: If there is none in time.
         """
         try:
             # capture_array() would block for ever when the sensor stalls
-            with self._camera.captured_request(wait=_WAIT_S) as request:
+            with self._camera.captured_request(wait=self._wait_s) as request:
                 captured_s = time.monotonic()
                 image = request.make_array("main")
                 lores = request.make_array("lores") if self._lores_size else None
         except TimeoutError:
-            raise CameraError(f"pi: no frame for {_WAIT_S:g} s; is the ribbon cable in place?") from None
+            raise CameraError(f"pi: no frame for {self._wait_s:g} s; is the ribbon cable in place?") from None
         return Frame(image, captured_s, None if lores is None else self._to_bgr(lores))
 
     def _configure(self) -> None:

@@ -26,6 +26,9 @@ def only_one(state: Path) -> Iterator[None]:
     # the file stays: removing it would let two processes lock two files of one name
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        if os.geteuid() == 0:  # an administrator's `check` must not lock the service out of its own folder
+            owner = state.stat()
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

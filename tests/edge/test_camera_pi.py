@@ -38,6 +38,7 @@ class Picamera2:
         self.calls: list[str] = []
         self.asked: dict[str, Any] = {}
         self.stalled = False
+        self.waited_s = 0.0
 
     def create_video_configuration(self, **asked: Any) -> dict[str, Any]:
         """Remember what was asked."""
@@ -67,6 +68,7 @@ class Picamera2:
     @contextmanager
     def captured_request(self, wait: float) -> Iterator[Request]:
         """One request, or picamera2's TimeoutError."""
+        self.waited_s = wait
         if self.stalled:
             raise TimeoutError
         yield Request()
@@ -127,6 +129,17 @@ def test_a_sensor_that_stalls_is_an_error():
     camera = NewestFrame(PiSensor(CAMERA, DetectorConfig(), lambda: stalled), "pi")
     with camera, pytest.raises(CameraError, match="pi: no frame for 2 s"):
         next(iter(camera))
+
+
+def test_a_slow_rate_is_no_stall():
+    """A frame every ten seconds is waited for longer than that."""
+    camera = Picamera2()
+    sensor = PiSensor(CameraConfig(source="pi", rate_hz=0.1), DetectorConfig(), lambda: camera)
+    sensor.start()
+
+    sensor.read(threading.Event())
+
+    assert camera.waited_s > 10
 
 
 def test_without_picamera2_the_error_says_what_to_install():

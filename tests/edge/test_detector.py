@@ -48,7 +48,8 @@ def test_boxes_are_in_pixels_of_the_frame_however_small_it_is_searched(yunet_fil
 def test_faces_are_looked_for_in_the_second_stream_where_there_is_one(yunet_file, astronaut):
     """With `lores`, boxes come from it, still in pixels of the full picture."""
     detector = open_detector(DetectorConfig(model=yunet_file))
-    small = cv2.resize(astronaut.image, (256, 256), interpolation=cv2.INTER_AREA)
+    padded = cv2.copyMakeBorder(astronaut.image, 0, 0, 0, 64, cv2.BORDER_CONSTANT)
+    small = cv2.resize(padded, (288, 256), interpolation=cv2.INTER_AREA)[:, :256]  # as rows of a camera are padded
 
     found = detector.detect(Frame(np.zeros_like(astronaut.image), 0.0, lores=small))
 

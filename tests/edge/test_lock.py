@@ -1,5 +1,6 @@
 """One process at a time at the camera."""
 
+import os
 import subprocess
 import sys
 
@@ -48,3 +49,15 @@ def test_a_killed_holder_leaves_nothing_behind(tmp_path):
 
     with only_one(tmp_path):
         pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_leaves_the_lock_to_the_folders_owner(tmp_path):
+    """An administrator who runs `check` first must not lock the service out."""
+    os.chown(tmp_path, 4711, 4712)
+
+    with only_one(tmp_path):
+        pass
+
+    owner = (tmp_path / "running.lock").stat()
+    assert (owner.st_uid, owner.st_gid) == (4711, 4712)
