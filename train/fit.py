@@ -89,7 +89,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder, zip or fer2013.csv, see docs/retraining.md")
     parser.add_argument("--out", type=Path, required=True, help="the run's folder")
     parser.add_argument("--architecture", choices=ARCHITECTURES, default="compact")
-    parser.add_argument("--epochs", type=int, default=Hyperparameters.epochs)
+    parser.add_argument("--epochs", type=int, default=Hyperparameters().epochs)
     parser.add_argument("--votes", type=Path, help="csv of FER+ votes, an auxiliary task")
     parser.add_argument("--soft", type=Path, help="a teacher's probabilities, written by `soften`")
     parser.add_argument("--initial", type=Path, help="a model.keras of the same architecture to begin with")
