@@ -40,6 +40,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--detector", type=Path, metavar="ONNX",
         help="YuNet's file: measures distant, blurred, dark, turned, hidden and detected faces too (some minutes)",
     )  # fmt: skip
+    parser.add_argument("--faces", type=int, help="with --detector: only so many faces, drawn by chance, not all")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -106,8 +107,8 @@ def _asked_for(
     if arguments.detector:
         log.info("measuring conditions with %s", python)
         found["conditions"] = device.conditions(
-            python, staged, arguments.data, measured.held_out, arguments.detector
-        )  # fmt: skip
+            python, staged, arguments.data, measured.held_out, arguments.detector, faces=arguments.faces
+        )
     return found
 
 

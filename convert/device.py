@@ -47,10 +47,10 @@ def golden(python: Path, model: Path) -> list[list[float]]:
     return rows
 
 
-def conditions(python: Path, model: Path, data: Path, split: str, detector: Path) -> Json:
-    """What `convert conditions --json`, run by `python`, prints."""
+def conditions(python: Path, model: Path, data: Path, split: str, detector: Path, *, faces: int | None) -> Json:
+    """What `convert conditions --json`, run by `python`, prints; of all faces or of so many."""
     given = ["conditions", str(model), "--data", str(data), "--split", split, "--detector", str(detector), "--json"]
-    report: Json = json.loads(_run(python, given))
+    report: Json = json.loads(_run(python, given + (["--faces", str(faces)] if faces else [])))
     return report
 
 

@@ -91,7 +91,7 @@ def _coverage(document: Json) -> str:
 
 def _conditions(found: Json) -> str:
     whole = next(iter(found["accuracy"].values()))
-    lines = ["| condition, one at a time, int8 | accuracy | points lost |", "|---|---|---|"]
+    lines = [f"| condition, one at a time, int8, {found['faces']} faces | accuracy | points lost |", "|---|---|---|"]
     lines += [f"| {name} | {share:.1%} | {100 * (whole - share):.1f} |" for name, share in found["accuracy"].items()]
     for row in found["detected"]:
         lost = 100 * (row["accuracy_own_crop"] - row["accuracy"])
