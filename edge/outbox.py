@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 MEMORY_BYTES = 8 * 2**20
 """The most that waits in memory while the file cannot be written: an hour of 5 frames/s."""
 _AGE_CHECK_S = 60.0
+_PIECE = 500
+"""Messages of one transaction."""
 
 
 class Outbox:
@@ -121,6 +123,7 @@ class Outbox:
 
     def close(self, now: float) -> None:
         """Put everything into the file and close it."""
+        self._file.tick(math.inf)
         self._delete_confirmed(now)
         self._save(list(self._memory), now)
         if len(self._memory):
@@ -169,10 +172,13 @@ class Outbox:
         self._replay_after, self._replaying, self._replay_again_s = 0, True, math.inf
 
     def _save(self, messages: list[Message], now: float) -> None:
-        if messages and self._file.save(messages, now):
-            self._memory.remove([message.name for message in messages])
+        for start in range(0, len(messages), _PIECE):  # a disk that is nearly full takes some of them
+            piece = messages[start : start + _PIECE]
+            if not self._file.save(piece, now):
+                return
+            self._memory.remove([message.name for message in piece])
             # what was never sent does not wait for the next pass
-            self._replaying |= any(message.sent_s is None for message in messages)
+            self._replaying |= any(message.sent_s is None for message in piece)
 
     def _delete_confirmed(self, now: float) -> None:
         if (self._marks or self._acked) and self._file.delete(self._marks, self._acked, now):

@@ -1,6 +1,7 @@
 """The outbox's file: messages on disk, oldest first. The only importer of sqlite3. No clock; touched by one thread.
 
-A file that fails (a full disk, a pulled card) is closed and tried again; one that is damaged is set aside.
+A full disk ends writing but not reading; a file that fails otherwise is closed; both are tried again. A damaged file
+is set aside.
 """
 
 import logging
@@ -40,6 +41,7 @@ _OF_BOOT = f"FROM message WHERE id BETWEEN no << {_BOOT_BITS} AND (no << {_BOOT_
 _FIRST = f"SELECT boot, (SELECT min(id) & {_SEQ} {_OF_BOOT}) FROM boot"  # noqa: S608 - constants
 _PRUNE = f"DELETE FROM boot WHERE NOT EXISTS (SELECT 1 {_OF_BOOT})"  # noqa: S608 - constants
 _OLDEST = "id IN (SELECT id FROM message ORDER BY id LIMIT ?)"
+_PROBE = "UPDATE boot SET boot = boot"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -52,7 +54,7 @@ class OutboxFile:
 
     def __init__(self, path: Path, boot: str, now: float) -> None:
         self.trouble = ""
-        """Why the file cannot be used now; "" if it can."""
+        """Why the file cannot be written now; "" if it can."""
         self.dropped: Counter[str] = Counter()
         """Reason -> messages given up: size, age, corrupt."""
         self.rows = 0
@@ -67,13 +69,17 @@ class OutboxFile:
 
     def tick(self, now: float) -> None:
         """Try a file that failed again, when it is time."""
-        if self._db is None and now >= self._retry_s:
+        if not self.trouble or now < self._retry_s:
+            return
+        if self._db is None:
             self._open(now)
+        elif self._try(lambda db: db.execute(_PROBE), now) is not None:
+            self._recover()
 
     def save(self, messages: list[Message], now: float) -> bool:
         """Whether all of them are on disk now, with what the drive promised."""
         rows = [((self._boot_no << _BOOT_BITS) + m.name.seq, m.t, zlib.crc32(m.payload), m.payload) for m in messages]
-        if self._try(lambda db: db.executemany(_SAVE, rows), now) is None:
+        if self.trouble or self._try(lambda db: db.executemany(_SAVE, rows), now) is None:
             return False
         self.rows += len(messages)
         self.bytes += sum(message.size for message in messages)
@@ -103,7 +109,7 @@ class OutboxFile:
                     self._forget(db, "id BETWEEN ? AND ?", (base + low, base + high))
             return True
 
-        return self._db is not None and (self.rows == 0 or self._try(act, now) is not None)
+        return not self.trouble and (self.rows == 0 or self._try(act, now) is not None)
 
     def bound(self, max_bytes: int, oldest_t: float | None, now: float) -> None:
         """Give up the oldest messages until `max_bytes` are left, and those with frames before `oldest_t`."""
@@ -132,6 +138,8 @@ class OutboxFile:
         self._first = {boot: seq for boot, seq in db.execute(_FIRST).fetchall() if seq is not None}
 
     def _give_up(self, reason: str, which: str, parameters: tuple[float, ...], now: float) -> int:
+        if self.trouble:
+            return 0
         count = self._try(lambda db: self._forget(db, which, parameters), now) or 0
         if count:
             log.warning("%d of the oldest messages given up: %s", count, reason)
@@ -157,15 +165,21 @@ class OutboxFile:
             return None
 
     def _fail(self, error: sqlite3.DatabaseError, now: float) -> None:
-        self.close()
-        damaged = isinstance(error, _DamagedError) or error.sqlite_errorcode & 0xFF in _DAMAGED
-        if damaged and self._set_aside(str(error)):
+        code = sqlite3.SQLITE_CORRUPT if isinstance(error, _DamagedError) else error.sqlite_errorcode & 0xFF
+        if code != sqlite3.SQLITE_FULL:
+            self.close()
+        if code in _DAMAGED and self._set_aside(str(error)):
             self._open(now)
             return
         if not self.trouble:
-            log.error("%s cannot be used: %s; messages stay in memory", self._path, error)
+            log.error("%s: %s; messages stay in memory", self._path, error)
         self.trouble = str(error)
         self._retry_s = now + RETRY_S
+
+    def _recover(self) -> None:
+        if self.trouble:
+            log.info("%s can be written again", self._path)
+        self.trouble = ""
 
     def _set_aside(self, reason: str) -> bool:
         aside = self._path.with_suffix(".damaged")
@@ -189,9 +203,7 @@ class OutboxFile:
         except sqlite3.DatabaseError as error:
             self._fail(error, now)
             return
-        if self.trouble:
-            log.info("%s can be used again", self._path)
-        self.trouble = ""
+        self._recover()
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         db.execute("PRAGMA journal_mode = WAL")
