@@ -12,6 +12,13 @@ from demo.settings import ROOT
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _environment_is_ready():
+    """`make run` would otherwise rebuild the environment that these tests run in."""
+    if subprocess.run(["make", "-q", ".venv/.ready"], cwd=ROOT, check=False).returncode:
+        pytest.fail("the environment is older than its pins: `make setup` first")
+
+
 def make_run(**variables: str | int) -> "subprocess.CompletedProcess[str]":
     """`make run NAME=VALUE …` in the clone, to its end."""
     named = [f"{name}={value}" for name, value in variables.items()]
@@ -40,6 +47,7 @@ def test_a_class_of_real_faces_is_counted_and_everything_ends():
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "faces a frame" in ended.stdout
     assert "mosquitto_sub" in ended.stdout
+    assert "http://127.0.0.1:" in ended.stdout
     assert not running()
 
 
