@@ -95,10 +95,11 @@ def to_frame(found: np.ndarray, size: tuple[int, int], frame: Frame) -> list[Box
     """Boxes in pixels of `frame.image` from (n, 4) rows x, y, width, height in a picture of `size` (width, height).
 
     A face cut by the border keeps its whole box, because the crop's centre and side follow from it. What is no face
-    is left out: a centre outside the picture, no extent, or twice the picture's height.
+    is left out: no finite numbers, a centre outside the picture, no extent, or twice the picture's height.
     """
     height, width = frame.image.shape[:2]
     boxes = []
+    found = found[np.isfinite(found).all(axis=1)]
     for x, y, across, down in found * np.tile(np.array([width, height]) / size, 2):
         inside = 0 <= x + across / 2 < width and 0 <= y + down / 2 < height
         if inside and across >= 1 and 1 <= down <= 2 * height:

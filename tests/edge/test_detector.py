@@ -94,6 +94,7 @@ def test_a_larger_picture_is_shrunk_until_both_sides_fit(size, wanted):
     assert fit(Frame(picture, 0.0), 960, 540).shape[1::-1] == wanted
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
     "row",
     [
@@ -104,6 +105,7 @@ def test_a_larger_picture_is_shrunk_until_both_sides_fit(size, wanted):
         pytest.param((10, 10, 40, 0), id="no height"),
         pytest.param((10, -300, 400, 700), id="far higher than the picture"),
         pytest.param((np.nan, 10, 40, 40), id="no number"),
+        pytest.param((-np.inf, 10, np.inf, 40), id="infinite"),
     ],
 )
 def test_what_cannot_be_a_face_is_left_out(row):
