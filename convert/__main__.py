@@ -36,7 +36,12 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     # only the command asked for is imported: verify and conditions run where there is no TensorFlow
-    command = importlib.import_module(f"convert.{name or 'conversion'}")
+    try:
+        command = importlib.import_module(f"convert.{name or 'conversion'}")
+    except ModuleNotFoundError as error:
+        where = "`make .venv-train/.ready` makes an environment with it"
+        print(f"{parser.prog}: {error.name} is not installed here: {where}", file=sys.stderr)
+        return 1
     command.configure(parser)
     arguments = parser.parse_args(given)
     try:

@@ -32,7 +32,12 @@ def main() -> int:
     parser.add_argument("command", choices=COMMANDS)
     command = parser.parse_args(sys.argv[1:2]).command
     # keras takes seconds to import: help and a mistyped command need not wait for it
-    module = importlib.import_module(f"train.{command}")
+    try:
+        module = importlib.import_module(f"train.{command}")
+    except ModuleNotFoundError as error:
+        where = "`make .venv-train/.ready` makes an environment with it"
+        print(f"classpulse-train: {error.name} is not installed here: {where}", file=sys.stderr)
+        return 1
     own = argparse.ArgumentParser(prog=f"classpulse-train {command}")
     module.configure(own)
     try:
