@@ -1,4 +1,4 @@
-"""Messages from an MQTT broker in batches, acknowledged when they are in the store. The only importer of paho here.
+"""Messages from an MQTT broker in batches, acknowledged when they are in the store.
 
 One thread: the caller's. The network is served while the next batch is waited for, so callbacks touch nothing foreign.
 """
@@ -158,7 +158,7 @@ class MqttSource:
         )
         client.will_set(*self._will, qos=1, retain=True)
         client.max_queued_messages_set(_MOST_UNSENT)
-        client.max_inflight_messages_set(100)
+        client.max_inflight_messages_set(0)  # the last word must not wait for hundreds of acknowledgements
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = _on_subscribe
