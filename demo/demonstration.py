@@ -41,23 +41,28 @@ def demonstrate(options: Options, parts: Parts) -> None:
     if not options.broker:
         options = replace(options, broker=_start_broker(parts))
     (FOLDER / "broker").write_text(options.broker)
-    detector, why = settings.detector()
-    print(f"broker    {options.broker}\n{why}", flush=True)
+    detector, words = settings.detector()
+    print(f"broker    {options.broker}\n{words}", flush=True)
     print(f"camera    {options.camera or 'a drawn class of real faces'}", flush=True)
     page_port = free_port(_PAGE_PORT)
     _start("aggregator", "aggregator", settings.aggregator(options, page_port), parts)
     _start("edge daemon", "edge", settings.edge(options, detector, options.camera or f"file:{_class_video()}"), parts)
-    wait_until_ready(options.host, options.port, aggregator_state(DEVICE.site), parts.check, _READY_S)
-    wait_until_ready(options.host, options.port, DEVICE.topic("state"), parts.check, _READY_S)
+    for topic in (aggregator_state(DEVICE.site), DEVICE.topic("state")):
+        wait_until_ready(options.host, options.port, topic, parts.check, _READY_S)
     _wait_for_a_frame(parts)
     parts.start("page", _PYTHON, "-m", "aggregator", "--config", FOLDER / "aggregator.toml", "page")
     print(f"page      http://{HOST}:{page_port}/   (in some seconds)")
     print(f"watch     mosquitto_sub -h {options.host} -p {options.port} -v -t 'classpulse/#'   (or `make watch`)")
-    print(f"counts    since {time.monotonic() - began:.1f} s after the start\n", flush=True)
+    end = f"for {options.seconds:.0f} s" if options.seconds else "until Ctrl-C"
+    print(f"counts    since {time.monotonic() - began:.1f} s after the start, {end}\n", flush=True)
     _show(options, parts)
+    _judge(options, parts)
+
+
+def _judge(options: Options, parts: Parts) -> None:
     sums = verdict.arrived(STORE, DEVICE)
-    if why := verdict.complaint(sums, settings.min_faces(options)):
-        raise NothingArrivedError(why + parts.logs())
+    if reason := verdict.complaint(sums, settings.min_faces(options)):
+        raise NothingArrivedError(reason + parts.logs())
     print(f"\narrived   {verdict.in_words(sums)}")
 
 
@@ -89,6 +94,8 @@ def _class_video() -> Path:
     if not path.exists():
         from demo.scene import video  # noqa: PLC0415 - OpenCV takes half a second to import; later starts need it not
 
+        for older in FOLDER.glob("class-*.mp4"):
+            older.unlink()
         print("drawing the class (once, some seconds)", flush=True)
         video(path)
     return path

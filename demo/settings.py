@@ -26,6 +26,7 @@ def detector() -> tuple[str, str]:
     """`yunet` or `haar`, and a line for people that says why."""
     failed = FOLDER / "yunet-not-had"
     if not YUNET.exists() and ("CLASSPULSE_MODEL_MIRROR" in os.environ or not failed.exists()) and not _download():
+        FOLDER.mkdir(parents=True, exist_ok=True)
         failed.touch()
     if YUNET.exists():
         return "yunet", "detector  YuNet"
