@@ -1,4 +1,4 @@
-"""classpulse-train: fit a network on labelled faces, evaluate one, or let one teach another.
+"""classpulse-train: fit a network on labelled faces, evaluate one, let one teach another, or average some.
 
 classpulse-train fit --data PATH --out runs/mine           train; the same command goes on after an interruption
 classpulse-train evaluate runs/mine/model.keras --data PATH --out runs/mine/evaluation
@@ -15,7 +15,7 @@ from contract.config import ConfigError
 from train.data import DatasetError
 from train.origin import ModelError, TrainingError
 
-COMMANDS = ("fit", "evaluate", "soften")
+COMMANDS = ("fit", "evaluate", "soften", "average")
 EXPECTED = (ConfigError, DatasetError, ModelError, OSError, TrainingError)
 """What a user can act on; everything else is a fault of ours and ends with a traceback."""
 

@@ -15,6 +15,7 @@ import pytest
 
 from contract.labels import EMOTIONS
 
+# ruff: noqa: PLC0415 - this file is collected where there is no TensorFlow, too
 pytestmark = [
     pytest.mark.train,
     pytest.mark.timeout(900),
@@ -245,3 +246,23 @@ def test_a_run_can_begin_with_anothers_weights(run, faces, tmp_path):
     assert same.returncode == 0, same.stderr
     assert other.returncode == 1
     assert "not of the architecture compact" in other.stderr
+
+
+def test_models_of_one_architecture_are_averaged(run, faces, tmp_path):
+    """The mean of a model and itself is that model; another architecture is refused by name."""
+    import keras
+
+    from train.model import build, classifier, with_heads
+
+    classifier(with_heads(build("compact"))).save(tmp_path / "compact.keras")
+
+    given = ("--data", faces, "--out", tmp_path / "mean.keras")
+    same = train("average", run / "model.keras", run / "model.keras", *given)
+    other = train("average", run / "model.keras", tmp_path / "compact.keras", "--data", faces, "--out", tmp_path / "x")
+
+    before, after = (keras.models.load_model(path) for path in (run / "model.keras", tmp_path / "mean.keras"))
+    assert same.returncode == 0, same.stderr
+    for old, new in zip(before.get_weights(), after.get_weights(), strict=True):
+        assert new == pytest.approx(old, abs=1e-6)
+    assert other.returncode == 1
+    assert "compact.keras: is compact, of other weights than plain" in other.stderr
