@@ -41,6 +41,21 @@ class Batch:
     def add(self, reading: Reading) -> None:
         """Hand over what is complete with this reading."""
         self._waiting.append(reading)
+        self._stamp()
+
+    def settle(self) -> None:
+        """Hand over everything but what still waits for the clock, as in a pause."""
+        self._stamp()
+        self._hand_over()
+
+    def flush(self) -> None:
+        """Hand over everything, as at the end."""
+        while self._waiting:
+            reading = self._waiting.popleft()
+            self._gather(reading, self._clock.stamp_now_or_never(reading.captured_s))
+        self._hand_over()
+
+    def _stamp(self) -> None:
         while self._waiting:
             captured_s = self._waiting[0].captured_s
             stamp = self._clock.stamp(captured_s)
@@ -49,13 +64,6 @@ class Batch:
             if stamp is None:
                 return
             self._gather(self._waiting.popleft(), stamp)
-
-    def flush(self) -> None:
-        """Hand over everything, as before a pause and at the end."""
-        while self._waiting:
-            reading = self._waiting.popleft()
-            self._gather(reading, self._clock.stamp_now_or_never(reading.captured_s))
-        self._hand_over()
 
     def _gather(self, reading: Reading, stamp: Stamp) -> None:
         if stamp.synced != self._synced:

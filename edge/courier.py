@@ -178,7 +178,8 @@ class Courier:
             case Up():
                 self._come_up(now)
             case Down(_, reason):
-                self._go_down(reason, now)
+                if self._opened_s is not None:  # paho tells of a refusal twice
+                    self._go_down(reason, now)
             case Acked():
                 self._acknowledge(event, now)
             case Heard(_, kind, payload):

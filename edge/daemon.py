@@ -170,7 +170,7 @@ class _Room:
         return self._pause.reason
 
     def _say(self, state: str, reason: str) -> None:
-        self._batch.flush()
+        self._batch.settle()
         self._dispatch.post(Status(state, reason))
         notify(f"{'' if self._ready else 'READY=1'}\nSTATUS={state} {reason}".strip())
         self._ready = True
@@ -182,6 +182,7 @@ class _Room:
 
     def _rest(self) -> None:
         time.sleep(REST_S)
+        self._batch.settle()
         self._dispatch.check()
         self._tell_watchdog((self._dispatch.beats, -1))
 

@@ -94,6 +94,21 @@ def test_no_message_mixes_synchronised_frames_with_others():
     assert world.offered == [(3, False), (2, True)]
 
 
+def test_a_pause_hands_over_what_is_stamped_and_lets_the_rest_wait_for_the_clock():
+    """A pause is no reason to give up on synchronised frames."""
+    world = World()
+    world.synchronized = False
+    world.read(2)
+    world.batch.settle()
+    waiting = world.batch.waiting
+    world.synchronized = True
+
+    world.batch.settle()
+
+    assert waiting == 2
+    assert world.offered == [(1, True), (1, True)]
+
+
 def test_an_end_keeps_nothing_back():
     """What still waits for the clock goes out as unsynced."""
     world = World()

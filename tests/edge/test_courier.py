@@ -172,6 +172,15 @@ def test_a_connection_without_pubacks_is_given_up_and_everything_sent_again(desk
     assert desk.payloads().count(desk.ledger[0]) == 2
 
 
+def test_an_end_that_is_told_twice_is_one_end(desk, caplog):
+    """A refusal is followed by a disconnect; neither the log nor the waiting doubles."""
+    desk.courier.tick(0.0)
+
+    desk.take(Down(1, "refused: Not authorized"), Down(1, "connection lost"))
+
+    assert caplog.text.count("next attempt") == 1
+
+
 def test_an_attempt_without_an_answer_is_given_up(desk):
     """A broker that accepts the connection and says nothing."""
     desk.courier.tick(0.0)
@@ -188,11 +197,13 @@ def test_what_an_old_connection_still_tells_is_not_heard(desk):
     desk.pass_s(3)
     desk.connect()
     desk.frame()
-    desk.take(Down(1, "old news"), Acked(1, 1), Acked(1, 2), Acked(1, 3))
 
+    desk.take(Down(1, "old news"), Acked(1, 1), Acked(1, 2), Acked(1, 3))
+    drops = desk.link.log.count("drop")
     desk.pass_s(SILENT_S + 1)
 
-    assert desk.link.log.count("drop") == 2  # the second for want of a PUBACK
+    assert drops == 1
+    assert desk.link.log.count("drop") == 2  # for want of a PUBACK
 
 
 def test_stored_ends_the_waiting(desk):
