@@ -106,6 +106,18 @@ class PageConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """`[metrics]`: figures for Prometheus; there is no password, so let nobody but Prometheus reach them."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """0: none; 9464 is usual."""
+
+    def __post_init__(self) -> None:
+        in_range("port", self.port, 0, 65535)
+
+
+@dataclass(frozen=True, slots=True)
 class AggregatorConfig:
     """The whole file."""
 
@@ -116,6 +128,7 @@ class AggregatorConfig:
     summary: SummaryConfig = field(default_factory=SummaryConfig)
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     page: PageConfig = field(default_factory=PageConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
     models_dir: Path = Path("models")
     """Model cards are looked for here, by the hash that messages carry."""
     credentials: Path = field(default_factory=lambda: Path(os.environ.get("CREDENTIALS_DIRECTORY", "/etc/classpulse")))

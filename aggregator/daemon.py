@@ -5,9 +5,7 @@ It drops, counts and logs what it cannot read, and stays up; only a store that c
 
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
@@ -17,6 +15,7 @@ from aggregator.alerts import Alerts
 from aggregator.batch import AHEAD_S, Batch, Complaint, Item, read
 from aggregator.config import AggregatorConfig
 from aggregator.live import Live
+from aggregator.metrics import Tally, serve
 from aggregator.source_mqtt import MqttSource
 from aggregator.store_sqlite import Committed, Store, StoreUnavailableError
 from aggregator.summary import LONGEST_S
@@ -58,19 +57,6 @@ class Source(Protocol):
     @property
     def connected(self) -> bool:
         """Whether what is published can arrive."""
-
-
-@dataclass(slots=True)
-class Tally:
-    """What has happened since the start, for metrics."""
-
-    messages: int = 0
-    """Counted."""
-    duplicates: int = 0
-    batches: int = 0
-    complaints: Counter[str] = field(default_factory=Counter)
-    """By reason; of these only `ahead` was not dropped."""
-    store_failures: int = 0
 
 
 class Pace:
@@ -264,4 +250,6 @@ def run(config: AggregatorConfig) -> None:
     lost = aggregator_state(config.site), word("lost").to_json()
     live = Live(config.summary.every_s, cards, Alerts(config.attention, cards))
     with Store(config.store.path) as store, MqttSource(config.mqtt, config.credentials, lost) as source:
-        Aggregator(config, store, source, live).run()
+        aggregator = Aggregator(config, store, source, live)
+        serve(config, aggregator.tally)
+        aggregator.run()

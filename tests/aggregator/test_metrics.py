@@ -1,0 +1,85 @@
+"""Figures for Prometheus."""
+
+import urllib.request
+from collections import Counter
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from aggregator import metrics
+from aggregator.batch import Batch
+from aggregator.config import AggregatorConfig, MetricsConfig, MqttConfig, StoreConfig
+from aggregator.metrics import Tally
+from contract.message import Health, State, utc
+from tests.system.broker import free_port
+
+NOW = 1_795_000_000.0
+
+
+@pytest.fixture
+def fleet(store, device):
+    """A store with one device that said everything that it can say."""
+    health = Health(
+        t=utc(NOW),
+        boot="9f3a2c41",
+        uptime_s=60.0,
+        rate_hz=4.5,
+        frame_age_s=None,
+        latency_ms={"detect": (50.0, 80.0)},
+        dropped_frames=3,
+        outbox_messages=2,
+        outbox_bytes=600,
+        outbox_oldest_s=1.5,
+        outbox_dropped={"age": 7},
+        outbox_first={"9f3a2c41": 0},
+        confirm="stored",
+        reconnects=1,
+        temperature_c=51.5,
+        throttled="0x50000",
+        rss_bytes=10**8,
+    )
+    state = State(state="paused", reason="", version="1.2", model="3f9c1a77", min_faces=5, boot="9f3a2c41")
+    store.commit(Batch(states={device: (state, NOW - 30)}, healths={device: (health, NOW - 20)}))
+    return store
+
+
+def samples(text):
+    """(name, labels without who) -> value."""
+    who = {"site": "school", "room": "r1", "device": "cam"}
+    found = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            rest = {key: value for key, value in sample.labels.items() if who.get(key) != value}
+            found[sample.name, tuple(sorted(rest.values()))] = sample.value
+    return found
+
+
+def test_the_fleet_and_the_daemon_are_told(fleet):
+    """Every field of health under its unit, the state as a one, silence by the aggregator's clock."""
+    tally = Tally(messages=10, duplicates=2, batches=4, complaints=Counter(json=1))
+
+    told = samples(generate_latest(metrics.registry(tally, fleet.states, lambda: NOW)).decode())
+
+    assert told["classpulse_messages_total", ("counted",)] == 10
+    assert told["classpulse_messages_total", ("json",)] == 1
+    assert told["classpulse_device_frames_per_second", ()] == 4.5
+    assert told["classpulse_device_latency_seconds", ("0.99", "detect")] == 0.08
+    assert told["classpulse_device_outbox_dropped_total", ("age",)] == 7
+    assert told["classpulse_device_state", ("paused",)] == 1
+    assert told["classpulse_device_state", ("lost",)] == 0
+    assert told["classpulse_device_silent_seconds", ()] == 20
+    assert told["classpulse_device_throttled", ()] == 0x50000
+    assert ("classpulse_device_frame_age_seconds", ()) not in told
+
+
+def test_metrics_are_served_only_where_the_configuration_has_a_port(tmp_path, fleet):
+    """And by a thread, from the store's file."""
+    mqtt, store = MqttConfig(host="127.0.0.1"), StoreConfig(path=tmp_path / "store.sqlite")
+    port = free_port()
+
+    metrics.serve(AggregatorConfig(site="school", mqtt=mqtt, store=store), Tally())
+    metrics.serve(AggregatorConfig(site="school", mqtt=mqtt, store=store, metrics=MetricsConfig(port=port)), Tally())
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert 'device="cam"' in answer.read().decode()
