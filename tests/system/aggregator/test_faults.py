@@ -24,7 +24,7 @@ def test_kill_9_of_the_aggregator_under_load(aggregator, sender, wait_until):
         time.sleep(DICE.uniform(0.0, 0.6))
         aggregator.end(signal.SIGKILL)
         aggregator.start()
-    wait_until(sender.confirmed, "confirmation without sending again")
+    wait_until(sender.confirmed, "confirmation without sending again", within_s=90)
 
     assert aggregator.windows() == sender.truth
 
@@ -45,7 +45,7 @@ def test_kill_9_of_the_broker_under_load(mosquitto, aggregator, sender, until_co
 def test_what_comes_while_the_aggregator_is_away_waits_in_the_broker(mosquitto, aggregator, sender, wait_until):
     """The session is persistent: nobody has to send anything again."""
     sender.accept()
-    wait_until(sender.confirmed, "the first message's confirmation")
+    wait_until(sender.confirmed, "the first message's confirmation", within_s=90)
     aggregator.end(signal.SIGTERM)
 
     for _ in range(500):
@@ -53,7 +53,7 @@ def test_what_comes_while_the_aggregator_is_away_waits_in_the_broker(mosquitto, 
     wait_until(lambda: not sender.client.want_write(), "everything at the broker")
     aggregator.start()
 
-    wait_until(sender.confirmed, "confirmation without sending again")
+    wait_until(sender.confirmed, "confirmation without sending again", within_s=90)
     assert aggregator.windows() == sender.truth
 
 
@@ -64,7 +64,7 @@ def test_duplicates_and_disorder_change_nothing(aggregator, sender, wait_until, 
     for payload in payloads:
         sender.send(payload)
 
-    wait_until(sender.confirmed, "confirmation of everything")
+    wait_until(sender.confirmed, "confirmation of everything", within_s=90)
     assert aggregator.windows() == sender.truth
 
 
@@ -80,7 +80,7 @@ def test_a_full_disk_stops_the_acknowledgements_until_there_is_room(  # noqa: PL
     aggregator.wait(mosquitto)
     try:
         sender.accept()
-        wait_until(sender.confirmed, "confirmation while there is room")
+        wait_until(sender.confirmed, "confirmation while there is room", within_s=90)
         ballast = disk / "ballast"
         fill(ballast)
 
@@ -123,7 +123,7 @@ def test_broken_payloads_are_dropped_and_logged_by_reason(aggregator, sender, wa
 
     reasons = ("empty", "json", "encoding", "huge", "schema", "counts", "topic")
     wait_until(lambda: all(f" x {reason}," in aggregator.said() for reason in reasons), f"all of {reasons} in the log")
-    wait_until(sender.confirmed, "confirmation, the settled message's included")
+    wait_until(sender.confirmed, "confirmation, the settled message's included", within_s=90)
     assert aggregator.process.poll() is None
     assert (
         sum(sums.frames for sums in aggregator.windows().values())
@@ -142,7 +142,7 @@ def test_clocks_ten_years_off_lose_nothing_that_can_be_kept(aggregator, sender, 
     )
     sender.send(late.to_json())
 
-    wait_until(sender.confirmed, "confirmation")
+    wait_until(sender.confirmed, "confirmation", within_s=90)
     wait_until(lambda: "x ahead," in aggregator.said() and "x too_old," in aggregator.said(), "both warnings")
     assert aggregator.windows() == sender.truth
 
@@ -169,7 +169,7 @@ def test_two_devices_with_one_id_are_both_counted_and_noticed(
 def test_a_frozen_broker_is_left_and_found_again(mosquitto, aggregator, sender, wait_until, until_confirmed):
     """A broker that keeps the connection open and says nothing is noticed within the keep-alive."""
     sender.accept()
-    wait_until(sender.confirmed, "the first confirmation")
+    wait_until(sender.confirmed, "the first confirmation", within_s=90)
     mosquitto.sigstop()
     wait_until(lambda: "lost the broker" in aggregator.said(), "the loss in the log", within_s=30)
     mosquitto.sigcont()
