@@ -5,6 +5,7 @@ astronaut Eileen Collins); the room around them is drawn. Nothing is downloaded.
 """
 
 import math
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,16 +80,18 @@ def astronaut() -> Portrait:
     return Portrait(cv2.cvtColor(picture()[34:204, 138:308], cv2.COLOR_RGB2BGR), 0.65)
 
 
-def dataset(folder: Path, label: str, count: int, face: float = 0.95) -> list[Portrait]:
-    """The first `count` faces of one label from a folder in FER2013's Kaggle layout, `<folder>/<label>/*.png`.
+def dataset(folder: Path | zipfile.Path, label: str, count: int, face: float = 0.95) -> list[Portrait]:
+    """The first `count` faces of one label in a folder of FER2013's Kaggle layout, `<folder>/<label>/*.png`.
 
     Raises:
         FileNotFoundError: If there are fewer.
     """
-    files = sorted((folder / label).glob("*.png"))[:count]
+    inside = (folder / label).iterdir() if (folder / label).is_dir() else ()
+    files = sorted((file for file in inside if file.name.endswith(".png")), key=lambda file: file.name)[:count]
     if len(files) < count:
         raise FileNotFoundError(f"{folder / label} has {len(files)} pictures, not {count}")
-    return [Portrait(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE), face, label) for file in files]
+    pixels = (np.frombuffer(file.read_bytes(), np.uint8) for file in files)
+    return [Portrait(cv2.imdecode(each, cv2.IMREAD_GRAYSCALE), face, label) for each in pixels]
 
 
 def draw(picture: np.ndarray, placed: Placed) -> None:

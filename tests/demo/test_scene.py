@@ -14,8 +14,8 @@ from edge.frame import Box, Frame
 
 @pytest.fixture(scope="module")
 def pictures() -> list[np.ndarray]:
-    """One picture of every second of the moving scene."""
-    return list(scene.moving(rate_hz=1.0))
+    """One picture of every other second of the moving scene."""
+    return list(scene.moving(rate_hz=0.5))
 
 
 def found(picture: np.ndarray) -> list[Box]:
@@ -92,3 +92,5 @@ def test_dataset_faces_carry_their_label(tmp_path: Path):
     assert [(face.label, int(face.pixels[0, 0])) for face in faces] == [("happy", 0), ("happy", 1)]
     with pytest.raises(FileNotFoundError, match="happy has 3 pictures, not 4"):
         scene.dataset(tmp_path, "happy", 4)
+    with pytest.raises(FileNotFoundError, match="sad has 0 pictures"):
+        scene.dataset(tmp_path, "sad", 1)

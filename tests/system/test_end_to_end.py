@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -198,8 +199,9 @@ def test_a_broker_of_an_unknown_authority_gets_nothing(make_mosquitto, room_at, 
 def test_faces_of_a_known_label_keep_it_on_the_way(room, wait_until, label):
     """Faces of a dataset, drawn into pictures and found there again, are mostly read as what they are."""
     if not (data := os.environ.get("CLASSPULSE_TEST_DATA")):
-        pytest.skip("CLASSPULSE_TEST_DATA names no folder in FER2013's layout")
-    faces = scene.dataset(Path(data, "test"), label, 60)
+        pytest.skip("CLASSPULSE_TEST_DATA names no folder or zip in FER2013's layout")
+    folder = zipfile.Path(data) if Path(data).is_file() else Path(data)
+    faces = scene.dataset(folder / "test", label, 60)
     source, subscriber = room.save([faces[first : first + 10] for first in range(0, 60, 10)]), room.subscribe()
 
     room.daemon(source, camera=ONCE, publish={"min_faces": 1})
