@@ -62,7 +62,7 @@ class Live:
         """The summaries that it is time to publish, the longest overdue first; those not taken stay due."""
         for room in sorted({*self._rows, *self._states}, key=lambda room: self._told.get(room, 0.0)):
             span = self._every_s * (1 if room in self._changed else _QUIET)
-            if now - self._told.get(room, 0.0) >= span:
+            if not 0 <= now - self._told.get(room, float("-inf")) < span:  # a clock may be set back
                 self._told[room] = now
                 self._changed.discard(room)
                 yield self.summary(room, now)
@@ -91,7 +91,7 @@ class Live:
         """The lesson's windows, added up by device and model; at most _LESSON_S old."""
         made, lesson = self._lessons.get(room, (float("-inf"), []))
         rows = self._rows[room]
-        if now - made >= _LESSON_S or len(rows) < _LONG:
+        if not 0 <= now - made < _LESSON_S or len(rows) < _LONG:
             for key in [key for key in rows if key.start < now - LONGEST_S]:
                 del rows[key]
             self._grown[room] = whole = lesson_of(rows.items(), now)

@@ -178,7 +178,7 @@ class Store:
             self._note(device, "state", state.to_json(), at)
         for device, (health, at) in batch.healths.items():
             self._note(device, "health", health.to_json(), at)
-            for boot, floor in health.outbox_first.items():
+            for boot, floor in list(health.outbox_first.items())[:_MOST_BOOTS]:
                 self._boot(device, boot, floor, at)
 
     def _note(self, device: Device, word: str, payload: bytes, at: float) -> None:

@@ -46,6 +46,15 @@ def test_a_changed_room_is_due_soon_and_a_quiet_one_later(live, note, message, n
     assert list(live.due(now + 19))
 
 
+def test_a_clock_that_is_set_back_silences_no_room(live, note, message, counted, now):
+    """Summaries go on, whatever the server's clock does."""
+    note(message(0))
+    list(live.due(now))
+    note(message(1, counted(now - 3600, 0, 0, 0, 1)), at=now - 3600)
+
+    assert list(live.due(now - 3600))
+
+
 def test_the_newest_frame_is_that_of_a_believable_clock(live, note, message, counted, device, now):
     """A clock ten years ahead, or not set, does not make a room look fresh for ten years."""
     note(message(0, counted(now, 1)))
