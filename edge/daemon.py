@@ -131,7 +131,7 @@ class _Room:
 
     def run(self, camera: Camera, read: Callable[[Frame], Reading]) -> int:
         """Count until the camera ends; the exit status."""
-        reason, status, drain_s = "told to stop", 0, 0.0
+        reason, status, drain_s = "a fault of the program", 0, 0.0
         try:
             work(
                 camera,
@@ -146,6 +146,9 @@ class _Room:
         except CameraError as error:
             log.critical("%s", error)
             reason, status = str(error), EXIT_CAMERA
+        except SystemExit:
+            reason = "told to stop"
+            raise
         finally:
             notify("STOPPING=1")
             self._batch.flush()
