@@ -26,7 +26,7 @@ _PACKAGES = (
 )
 _ON_THE_MIRROR = ("mosquitto", "mosquitto-clients", "systemd-timesyncd")
 """What the roles install; it lies in the package cache, as on a school's mirror."""
-_MIRROR = os.environ.get("LAB_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+MIRROR = os.environ.get("LAB_DEBIAN_MIRROR", "http://deb.debian.org/debian")
 _REBOOTED = 133
 """systemd-nspawn's exit status when the host wants to boot again."""
 # Without bpf() inside, IPAddressDeny and DeviceAllow of a unit silently do nothing.
@@ -83,9 +83,7 @@ def root_of(suite: str, cache: Path) -> Path:
         new = cache / f"{suite}.new"
         shutil.rmtree(new, ignore_errors=True)
         cache.mkdir(parents=True, exist_ok=True)
-        call(
-            "mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", suite, new, _MIRROR, timeout_s=1200
-        )
+        call("mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", suite, new, MIRROR, timeout_s=1200)
         shutil.copy("/etc/resolv.conf", new / "etc/resolv.conf")
         call("chroot", new, "apt-get", "update", "-qq")
         fetch = ("apt-get", "install", "-qq", "--yes", "--download-only", "--no-install-recommends")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.fleet.fleet import PROJECT
-from tests.fleet.lab import call
+from tests.fleet.lab import MIRROR, call
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
 pytest.importorskip("cryptography", reason="the fleet's tools are in .venv-fleet")
@@ -58,7 +58,7 @@ def pi() -> list[str]:
         CACHE.mkdir(parents=True, exist_ok=True)
         # `extract` unpacks and runs nothing of the other processor
         unpack = ("mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64", f"--include={_DEBIAN}")
-        call(*unpack, "bookworm", CACHE / "arm64.new", "http://deb.debian.org/debian")
+        call(*unpack, "bookworm", CACHE / "arm64.new", MIRROR)
         _unpack_wheels(CACHE / "arm64.new")
         (CACHE / "arm64.new").rename(root)
     places = ("PYTHONHOME", f"{root}/usr"), ("PYTHONPATH", f"{PROJECT}:{root}/wheels"), ("OMP_NUM_THREADS", "1")
