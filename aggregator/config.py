@@ -118,6 +118,14 @@ class MetricsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class HomeAssistantConfig:
+    """`[home_assistant]`: rooms as devices of Home Assistant; the broker must let us write below `prefix`."""
+
+    enabled: bool = False
+    prefix: str = "homeassistant"
+
+
+@dataclass(frozen=True, slots=True)
 class AggregatorConfig:
     """The whole file."""
 
@@ -129,6 +137,7 @@ class AggregatorConfig:
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     page: PageConfig = field(default_factory=PageConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    home_assistant: HomeAssistantConfig = field(default_factory=HomeAssistantConfig)
     models_dir: Path = Path("models")
     """Model cards are looked for here, by the hash that messages carry."""
     credentials: Path = field(default_factory=lambda: Path(os.environ.get("CREDENTIALS_DIRECTORY", "/etc/classpulse")))

@@ -14,6 +14,7 @@ from typing import Protocol
 from aggregator.alerts import Alerts
 from aggregator.batch import AHEAD_S, Batch, Complaint, Item, read
 from aggregator.config import AggregatorConfig
+from aggregator.home_assistant import discovery
 from aggregator.live import Live
 from aggregator.metrics import Tally, serve
 from aggregator.source_mqtt import MqttSource
@@ -24,7 +25,7 @@ from contract.card import ModelCard, ModelCardError
 from contract.card import read as read_card
 from contract.message import State, stored_to_json
 from contract.notify import notify
-from contract.topics import Device, aggregator_state
+from contract.topics import Device, Room, aggregator_state
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ class Aggregator:
         self._unlogged: dict[str, tuple[int, Complaint]] = {}
         self._watchdog, self._expire = Pace(_WATCHDOG_S), Pace(_EXPIRE_S)
         self._complain, self._tell = Pace(_COMPLAIN_S), Pace(_TELL_S)
+        self._introduced: set[Room] = set()
         self.tally = Tally()
         source.on_connected = self._say_state
 
@@ -182,6 +184,7 @@ class Aggregator:
         deadline = time.monotonic() + _TELL_S / 2
         for summary in self._live.due(self._clock()):
             self._source.publish(summary.room.topic("summary"), summary.to_json(), retain=True)
+            self._introduce(summary.room)
             if time.monotonic() > deadline:
                 return
         for found in self._live.events(self._clock()):
@@ -189,6 +192,13 @@ class Aggregator:
                 self._source.publish(room.topic("events"), event.to_json(room), retain=False)
             if time.monotonic() > deadline:
                 return
+
+    def _introduce(self, room: Room) -> None:
+        """Tell Home Assistant of a room once, where it is asked for."""
+        config = self._config.home_assistant
+        if config.enabled and room not in self._introduced:
+            self._introduced.add(room)
+            self._source.publish(*discovery(room, config.prefix), retain=True)
 
     def _log_complaints(self) -> None:
         for reason, (number, last) in self._unlogged.items():

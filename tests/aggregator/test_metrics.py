@@ -1,7 +1,10 @@
 """Figures for Prometheus."""
 
+import json
+import re
 import urllib.request
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
@@ -83,3 +86,22 @@ def test_metrics_are_served_only_where_the_configuration_has_a_port(tmp_path, fl
 
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         assert 'device="cam"' in answer.read().decode()
+
+
+DASHBOARD = Path(__file__).parents[2] / "grafana" / "dashboards" / "classpulse.json"
+
+
+def test_the_dashboard_shows_only_metrics_that_exist(fleet):
+    """A renamed metric would leave an empty panel that nobody notices."""
+    families = text_string_to_metric_families(
+        generate_latest(metrics.registry(Tally(complaints=Counter(json=1)), fleet.states, lambda: NOW)).decode()
+    )
+    known = {sample.name for family in families for sample in family.samples}
+    dashboard = json.loads(DASHBOARD.read_text())
+
+    asked = {
+        name for panel in dashboard["panels"] for name in re.findall(r"classpulse_\w+", panel["targets"][0]["expr"])
+    }
+    assert len(asked) >= 10
+    assert asked <= known
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
