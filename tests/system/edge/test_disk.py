@@ -32,13 +32,14 @@ def health(port: int) -> Health:
 def small_disk(lab):
     """A disk of 300 KB for the daemon's state folder."""
     lab.state.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "classpulse-test", lab.state], check=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=300k", "classpulse-test", lab.state]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small disk is mounted, as root")
     yield lab.state
     lab.close()
     subprocess.run(["umount", "-l", lab.state], check=True)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="a small disk is mounted, as root")
 def test_a_full_disk_is_a_degraded_state_and_loses_nothing(lab, mosquitto, small_disk):
     """While the broker is away the disk fills up; the rest waits in memory, and all arrives in the end."""
     filling = small_disk / "somebody-elses.log"
