@@ -201,6 +201,7 @@ class OutboxFile:
             self._db = sqlite3.connect(self._path, timeout=1.0)
             self._prepare(self._db)
         except sqlite3.DatabaseError as error:
+            self.close()
             self._fail(error, now)
             return
         self._recover()

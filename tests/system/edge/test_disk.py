@@ -1,5 +1,6 @@
 """A disk that is full or damaged: what is in memory goes on, and the state says so."""
 
+import contextlib
 import os
 import subprocess
 
@@ -57,6 +58,22 @@ def test_a_full_disk_is_a_degraded_state_and_loses_nothing(lab, mosquitto, small
 
     print(lab.wait_until_stored(90))
 
+    assert health(mosquitto.port).outbox_dropped == {}
+
+
+def test_a_disk_that_is_full_from_the_start_is_no_reason_not_to_count(lab, mosquitto, small_disk):
+    """Everything goes through memory, and the pause holds without its file."""
+    filling = small_disk / "somebody-elses.log"
+    with contextlib.suppress(OSError):
+        filling.write_bytes(b"x" * 400_000)
+    lab.start_daemon("rate=50")
+    until(lambda: state(mosquitto.port) == "degraded", "the state")
+    until(lambda: len(lab.accepted()) > 150, "three seconds of frames")
+    lab.pause_daemon()
+    lab.wait_until_stored(90)
+    filling.unlink()
+
+    until(lambda: "can be written again" in lab.log("edge"), "the disk")
     assert health(mosquitto.port).outbox_dropped == {}
 
 
