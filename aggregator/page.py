@@ -22,7 +22,7 @@ from aggregator.page_feed import Feed
 from aggregator.page_frame import user_of
 from aggregator.page_gate import LOOPBACK, Gate
 from aggregator.page_overview import overview
-from aggregator.page_room import room_page
+from aggregator.page_room import Drawings, room_page
 from aggregator.report import ReportError, read, to_html
 from aggregator.store_sqlite import Store, StoreError
 from aggregator.users import Users, UsersError
@@ -98,6 +98,7 @@ def address(config: PageConfig) -> str:
 
 def build(config: AggregatorConfig, feed: Feed, orders: Orders) -> FastAPI:
     """The application; a process can have one only."""
+    drawings = Drawings()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @ui.page("/", title="classpulse")
@@ -111,7 +112,7 @@ def build(config: AggregatorConfig, feed: Feed, orders: Orders) -> FastAPI:
         except TopicError:
             ui.label("There is no such room.")
             return
-        room_page(feed, orders, where, request)
+        room_page(feed, orders, drawings, where, request)
 
     @app.get("/report/{site}/{room}")
     def _report(request: Request, site: str, room: str, start: int, end: int) -> HTMLResponse:

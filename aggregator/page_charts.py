@@ -3,7 +3,7 @@
 Colours are set here per label; text and lines take theirs from the style sheet, so that dark and light need no redraw.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aggregator.mix import Mix
@@ -27,7 +27,7 @@ _INK, _FAINT = "#123456", "#654321"
 """Stand-ins that the style sheet replaces by the theme's colours."""
 
 
-def mix_options(mix: Mix | None, trend: dict[str, float] | None) -> dict[str, Any]:
+def mix_options(mix: Mix | None, trend: Mapping[str, float] | None) -> dict[str, Any]:
     """The current mix: a bar per label, the estimate's interval as a line, raw counts as a diamond."""
     labels = list(PALETTE)
     shares = (mix and mix.shares) or {}

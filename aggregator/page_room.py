@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 from nicegui import ui
 from starlette.requests import Request
@@ -15,11 +15,29 @@ from aggregator.page_words import device_standing, event_text, facts, standing
 from aggregator.users import User
 from contract.topics import Device, Room
 
+Drawing = tuple[dict[str, Any], dict[str, Any]]
 _CAPTIONS = ("faces", "unsure", "withheld", "lesson since", "faces in lesson")
 _MOST_EVENTS = 6
 
 
-def room_page(feed: Feed, orders: Orders, room: Room, request: Request) -> None:
+class Drawings:
+    """The charts of every room as they last were, drawn once for all pages that show them."""
+
+    def __init__(self) -> None:
+        self._last: dict[Room, tuple[RoomView, Drawing]] = {}
+
+    def of(self, view: RoomView) -> Drawing:
+        """Options of mix and timeline."""
+        room = view.summary.room
+        known = self._last.get(room)
+        if known is None or known[0] is not view:
+            mix = mix_options(view.summary.recent, view.summary.trend)
+            known = view, (mix, timeline_options(view.timeline))
+            self._last[room] = known
+        return known[1]
+
+
+def room_page(feed: Feed, orders: Orders, drawings: Drawings, room: Room, request: Request) -> None:
     """Build the page, or refuse."""
     user = user_of(request)
     if user is None or not user.may_see(room):
@@ -33,7 +51,13 @@ def room_page(feed: Feed, orders: Orders, room: Room, request: Request) -> None:
     frame(request, f"{room.site} / {room.room}", back=True)
     how = ui.label().classes("standing top").props("role=status")
     with ui.element("main").classes("room"):
-        panels: list[_Panel] = [_Mix(), _Facts(), _Cameras(orders, room, request), _Timeline(), _Events()]
+        panels: list[_Panel] = [
+            _Mix(drawings),
+            _Facts(),
+            _Cameras(orders, room, request),
+            _Timeline(drawings),
+            _Events(),
+        ]
 
     def update(_user: User) -> None:
         view = feed.view(room, time.time())
@@ -56,7 +80,8 @@ class _Panel(Protocol):
 class _Mix:
     """The current mix with its interval."""
 
-    def __init__(self) -> None:
+    def __init__(self, drawings: Drawings) -> None:
+        self._drawings = drawings
         with ui.element("section").classes("panel mix-panel"):
             _heading("The last minute")
             self._chart = ui.echart(mix_options(None, None), renderer="svg").classes("mix-chart")
@@ -65,7 +90,7 @@ class _Mix:
     def show(self, view: RoomView) -> None:
         """Draw, if anything changed."""
         mix = view.summary.recent
-        _redraw(self._chart, mix_options(mix, dict(view.summary.trend or {})))
+        _redraw(self._chart, self._drawings.of(view)[0])
         if mix and mix.estimate:
             hint = "Bar: estimate. Line: where the true share lies 9 times in 10. Diamond: raw counts."
         elif mix and mix.counts:
@@ -142,7 +167,8 @@ class _Cameras:
 class _Timeline:
     """The last ten minutes."""
 
-    def __init__(self) -> None:
+    def __init__(self, drawings: Drawings) -> None:
+        self._drawings = drawings
         with ui.element("section").classes("panel timeline-panel"):
             _heading("The last ten minutes, and faces")
             self._chart = ui.echart(timeline_options(()), renderer="svg").classes("timeline-chart")
@@ -153,7 +179,7 @@ class _Timeline:
 
     def show(self, view: RoomView) -> None:
         """Draw, if anything changed."""
-        _redraw(self._chart, timeline_options(view.timeline))
+        _redraw(self._chart, self._drawings.of(view)[1])
 
 
 class _Events:

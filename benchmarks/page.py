@@ -21,7 +21,7 @@ from playwright.sync_api import Page, sync_playwright
 from tests.system.broker import Mosquitto, free_port, until
 from tests.system.instructor import Classroom, Stage, frame
 
-_AT_ONCE = 10
+_AT_ONCE = 4
 ROOM = "/room/north/r101"
 _CLIENT = re.compile(r"""['"]client_id['"]: ?['"]([0-9a-f-]+)['"]""")
 
@@ -63,10 +63,12 @@ async def visit(address: str, received: list[int]) -> socketio.AsyncClient:
         "tab_id": str(uuid.uuid4()),
         "next_message_id": "0",
     }
-    client = socketio.AsyncClient(reconnection=False)
+    client = socketio.AsyncClient(reconnection=False, request_timeout=60)
     client.on("update", lambda _: received.append(1))
     text = "&".join(f"{key}={value}" for key, value in {**query, "implicit_handshake": "true"}.items())
-    await client.connect(f"{address}?{text}", transports=["websocket"], socketio_path="/_nicegui_ws/socket.io")
+    await client.connect(
+        f"{address}?{text}", transports=["websocket"], socketio_path="/_nicegui_ws/socket.io", wait_timeout=60
+    )
     return client
 
 
