@@ -26,7 +26,8 @@ _PACKAGES = (
 )
 _ON_THE_MIRROR = ("mosquitto", "mosquitto-clients", "systemd-timesyncd")
 """What the roles install; it lies in the package cache, as on a school's mirror."""
-MIRROR = os.environ.get("LAB_DEBIAN_MIRROR", "http://deb.debian.org/debian")
+MIRROR = tuple(filter(None, [os.environ.get("LAB_DEBIAN_MIRROR")]))
+"""Behind mmdebstrap's other arguments; without one it takes Debian's own."""
 _REBOOTED = 133
 """systemd-nspawn's exit status when the host wants to boot again."""
 # Without bpf() inside, IPAddressDeny and DeviceAllow of a unit silently do nothing.
@@ -83,7 +84,9 @@ def root_of(suite: str, cache: Path) -> Path:
         new = cache / f"{suite}.new"
         shutil.rmtree(new, ignore_errors=True)
         cache.mkdir(parents=True, exist_ok=True)
-        call("mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", suite, new, MIRROR, timeout_s=1200)
+        call(
+            "mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", suite, new, *MIRROR, timeout_s=1200
+        )
         shutil.copy("/etc/resolv.conf", new / "etc/resolv.conf")
         call("chroot", new, "apt-get", "update", "-qq")
         fetch = ("apt-get", "install", "-qq", "--yes", "--download-only", "--no-install-recommends")
@@ -126,9 +129,9 @@ class Host:
 
     def install(self, base: Path) -> None:
         """A fresh disk: an overlay over `base`, with the controller's key."""
-        for part in ("upper", "work", "root"):
+        for part in ("upper", "scratch", "root"):
             (self.folder / part).mkdir(parents=True)
-        layers = f"lowerdir={base},upperdir={self.folder}/upper,workdir={self.folder}/work"
+        layers = f"lowerdir={base},upperdir={self.folder}/upper,workdir={self.folder}/scratch"
         call("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
         (self.root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
         authorized = self.root / "root/.ssh/authorized_keys"

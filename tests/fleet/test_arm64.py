@@ -58,7 +58,7 @@ def pi() -> list[str]:
         CACHE.mkdir(parents=True, exist_ok=True)
         # `extract` unpacks and runs nothing of the other processor
         unpack = ("mmdebstrap", "--quiet", "--variant=extract", "--architectures=arm64", f"--include={_DEBIAN}")
-        call(*unpack, "bookworm", CACHE / "arm64.new", MIRROR)
+        call(*unpack, "bookworm", CACHE / "arm64.new", *MIRROR)
         _unpack_wheels(CACHE / "arm64.new")
         (CACHE / "arm64.new").rename(root)
     places = ("PYTHONHOME", f"{root}/usr"), ("PYTHONPATH", f"{PROJECT}:{root}/wheels"), ("OMP_NUM_THREADS", "1")

@@ -12,7 +12,7 @@ import pytest
 from tests.fleet.fleet import PROJECT, SITE, Fleet, next_release, resign
 from tests.fleet.lab import SWITCH, call, wait_for
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1800)]
 EDGE = "classpulse-edge"
 
 SCAN = """
@@ -78,6 +78,18 @@ def test_the_daemon_is_nobody_and_its_keys_are_not_for_others(fleet):
         "root 700",
         "root 600",
     ]
+
+
+def test_start_and_memory_of_the_service_are_told(fleet):
+    """Printed, not asserted: the process's start to READY=1, and its resident memory."""
+    for name in ("north", "south"):
+        host = fleet.hosts[name]
+        shown = host.run(f"systemctl show -p ExecMainStartTimestampMonotonic -p ActiveEnterTimestampMonotonic {EDGE}")
+        times = dict(line.split("=") for line in shown.split())
+        start_s = (int(times["ActiveEnterTimestampMonotonic"]) - int(times["ExecMainStartTimestampMonotonic"])) / 1e6
+        memory = host.run(f"grep VmRSS /proc/{host.main_pid(EDGE)}/status").split()[1]
+
+        print(f"\n{name}: start to ready {start_s:.1f} s, {int(memory) / 1024:.0f} MiB resident")
 
 
 class TestRefusals:
