@@ -5,10 +5,12 @@ import signal
 import socket
 import subprocess
 import time
+from datetime import UTC, datetime
 
 import pytest
 
 from contract.message import State
+from edge.schedule import DAYS
 from tests.system.broker import until
 from tests.system.edge.lab import DEVICE
 from tests.system.edge.test_disk import retained
@@ -182,6 +184,16 @@ def test_a_pause_ordered_while_the_device_was_away_reaches_it(lab, mosquitto):
     lab.start_daemon("rate=20")
 
     until(lambda: state(mosquitto.port) == ("paused", "ordered by MQTT"), "the pause")
+
+
+def test_outside_lesson_hours_nothing_is_counted_and_the_state_says_why(lab, mosquitto):
+    """A lesson in three days: the daemon runs, the camera does not."""
+    day = DAYS[(datetime.now(UTC).weekday() + 3) % 7]
+    lab.start_daemon("rate=20", schedule={"time_zone": "UTC", "lessons": [f"{day} 08:00-09:00"]})
+
+    until(lambda: state(mosquitto.port) == ("paused", "outside lesson hours"), "the state")
+    time.sleep(1)
+    assert lab.lines() == 0
 
 
 def test_its_own_last_will_is_contradicted(lab, mosquitto):
