@@ -1,6 +1,6 @@
 """How much of a core the aggregator needs per message: alone, and from a real mosquitto to committed rows.
 
-    python -m benchmarks.aggregator [--messages 20000] [--devices 50] [--frames 1]
+    OPENBLAS_NUM_THREADS=1 python -m benchmarks.aggregator [--messages 20000] [--devices 50] [--frames 1] [--rooms 100]
 
 Ratios of one run are worth more than numbers of two: other work on the machine changes all of them.
 """
@@ -21,9 +21,13 @@ from tempfile import TemporaryDirectory
 
 import paho.mqtt.client as paho
 
-from aggregator.batch import Item, read
+from aggregator.alerts import Alerts
+from aggregator.batch import Batch, Item, read
+from aggregator.config import AttentionConfig, SummaryConfig
+from aggregator.daemon import cards_in
+from aggregator.live import Live
 from aggregator.store_sqlite import Store
-from aggregator.window import fold
+from aggregator.window import WINDOW_S, Key, Sums, fold
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts, utc
 from contract.topics import Device, aggregator_state
@@ -72,6 +76,39 @@ def alone(sent: list[tuple[Device, bytes]], folder: Path) -> dict[str, float]:
         "commit (fold, dedup, upsert, fsync)": commit_us,
         "commit of duplicates": again_us,
         "read + commit": read_us + commit_us,
+    }
+
+
+def summaries(rooms: int, lesson_s: int = 2700, span_s: int = 20) -> dict[str, float]:
+    """CPU of the live part: every room in the middle of a lesson, with a frame every second."""
+    cards = cards_in(Path("models"))
+    model = next(iter(cards), "3f9c1a77")
+    live = Live(SummaryConfig().every_s, cards, Alerts(AttentionConfig(), cards))
+    now, dice = time.time(), random.Random(7)
+
+    def key(room: int, at: float) -> Key:
+        return Key("school", f"room-{room}", "cam", model, int(at) // WINDOW_S * WINDOW_S)
+
+    def sums(frames: int) -> Sums:
+        counts = tuple(frames * dice.randrange(7) for _ in EMOTIONS)
+        return Sums(frames, 0, sum(counts), 0, counts, tuple(97 * count for count in counts))
+
+    past = {key(room, now - ago): sums(10) for room in range(rooms) for ago in range(0, lesson_s, WINDOW_S)}
+    live.restore(past, {}, now)
+    _, first_us = _timed(lambda: list(live.due(now)), 1)
+    _, caught_up_us = _timed(lambda: list(live.events(now)), 1)
+
+    def lesson_goes_on() -> None:
+        for second in range(1, span_s + 1):
+            live.note(Batch(), {key(room, now + second): sums(1) for room in range(rooms)}, now + second)
+            list(live.due(now + second))
+            list(live.events(now + second))
+
+    _, on_us = _timed(lesson_goes_on, span_s)
+    return {
+        f"summaries of {rooms} rooms after a restart, s": first_us / 1e6,
+        "then their lessons' events so far, s": caught_up_us / 1e6,
+        f"share of a core for {rooms} rooms from then on": on_us / 1e6,
     }
 
 
@@ -205,6 +242,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=20_000)
     parser.add_argument("--devices", type=int, default=50)
     parser.add_argument("--frames", type=int, default=1, help="per message")
+    parser.add_argument("--rooms", type=int, default=100, help="for the summaries")
     arguments = parser.parse_args()
     sent = messages(arguments.messages, arguments.devices, arguments.frames)
     print(
@@ -219,6 +257,9 @@ def main() -> None:
         print("\nCPU us/message, without a broker")
         for name, value in steps.items():
             print(f"  {name:45} {value:8.1f}   {value / steps['from_json']:5.2f} x from_json")
+        print("\nsummaries and events, CPU")
+        for name, value in summaries(arguments.rooms).items():
+            print(f"  {name:50} {value:10.2f}")
         print("\nfrom mosquitto to committed rows")
         for name, value in from_broker(sent, Path(folder)).items():
             print(f"  {name:50} {value:10,.1f}")
