@@ -87,7 +87,8 @@ async def crowd(address: str, classroom: Classroom, process: psutil.Process, pag
     used = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - started)
     updates = len(received) / pages / span_s
     memory = process.memory_info().rss / 2**20
-    print(f"{pages} open pages: {used:.0%} of a core, {updates:.1f} updates/s each, {memory:.0f} MiB")
+    alive = sum(visitor.connected for visitor in visitors)
+    print(f"{alive} of {pages} open pages: {used:.0%} of a core, {updates:.1f} updates/s each, {memory:.0f} MiB")
     for visitor in visitors:
         await visitor.disconnect()
 
