@@ -11,11 +11,12 @@ BROKER ?=
 MIN_FACES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run watch test check models train evaluate convert verify bench release deploy clean \
+.PHONY: help setup run watch test check models train evaluate convert verify bench bench-model bench-page bench-estimate \
+        release deploy clean \
         test-system test-train test-fleet test-cluster soak
 
 help: ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 # Each environment is rebuilt when its pins change. The stamp is written last, so a broken install is tried again.
 .venv/.ready: requirements/dev-py311.txt pyproject.toml
@@ -56,8 +57,25 @@ watch: .venv/.ready ## every message of the running demonstration, or of BROKER=
 models: ## download YuNet's file; CLASSPULSE_MODEL_MIRROR names a folder or URL to take it from
 	@$(PYTHON) models/download.py
 
-bench: .venv/.ready ## measure the daemon's stages, memory and start on this machine
+# Single-threaded linear algebra: the figures are per core.
+bench: export OPENBLAS_NUM_THREADS = 1
+bench: .venv/.ready ## measure daemon, outbox, aggregator and attention on this machine (mosquitto must be installed)
 	.venv/bin/python -m benchmarks.daemon
+	.venv/bin/python -m benchmarks.outbox
+	.venv/bin/python -m benchmarks.aggregator
+	.venv/bin/python -m benchmarks.attention
+
+bench-model: .venv/.ready .venv-train/.ready ## ms per face in int8 and float
+	.venv/bin/python -m benchmarks.model --python .venv/bin/python
+
+bench-page: .venv/.ready ## measure the live page in a real Chromium, with 200 open pages
+	.venv/bin/python -m benchmarks.page
+
+bench-estimate: .venv/.ready ## how far the estimated mix is from the true one, on DATA's labelled faces
+	.venv/bin/python -m benchmarks.estimate --data $(DATA)
+
+soak: .venv/.ready ## hundreds of kills of daemon, broker and aggregator, and a day's frames in minutes
+	.venv/bin/python -m tests.soak
 
 check: .venv/.ready ## format, lint, types, layers
 	.venv/bin/ruff format --check .
