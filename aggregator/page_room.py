@@ -117,7 +117,8 @@ class _Facts:
         summary = view.summary
         self._report.set_visibility(summary.lesson_start is not None)
         if summary.lesson_start:
-            span = f"start={summary.lesson_start.timestamp():.0f}&end={summary.t.timestamp():.0f}"
+            end = (summary.t.timestamp() // 60 + 1) * 60  # a link that changed every second would go to every page
+            span = f"start={summary.lesson_start.timestamp():.0f}&end={end:.0f}"
             self._report.props(f'href="/report/{summary.room.site}/{summary.room.room}?{span}"')
         for caption, text in facts(view.summary, None).items():
             self._figures[caption].set_text(text)

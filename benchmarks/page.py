@@ -21,7 +21,6 @@ from playwright.sync_api import Page, sync_playwright
 from tests.system.broker import Mosquitto, free_port, until
 from tests.system.instructor import Classroom, Stage, frame
 
-_AT_ONCE = 4
 ROOM = "/room/north/r101"
 _CLIENT = re.compile(r"""['"]client_id['"]: ?['"]([0-9a-f-]+)['"]""")
 
@@ -75,14 +74,13 @@ async def visit(address: str, received: list[int]) -> socketio.AsyncClient:
 async def crowd(address: str, classroom: Classroom, process: psutil.Process, pages: int, span_s: float) -> None:
     """Open pages, publish five frames a second, and print what the page's process used."""
     received: list[int] = []
-    visitors = []
-    for _ in range(0, pages, _AT_ONCE):
-        visitors += await asyncio.gather(*(visit(address, received) for _ in range(_AT_ONCE)))
+    visitors = [await visit(address, received) for _ in range(pages)]
     await asyncio.sleep(5)
     received.clear()
     before, started = sum(process.cpu_times()[:2]), time.monotonic()
     while time.monotonic() - started < span_s:
-        await asyncio.to_thread(classroom.count, frame(time.time()))
+        people = 20 + int(time.time()) % 10  # so that every second has news for every page
+        await asyncio.to_thread(classroom.count, frame(time.time(), people=people))
         await asyncio.sleep(0.2)
     used = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - started)
     updates = len(received) / pages / span_s
