@@ -77,7 +77,8 @@ def test_logging_out_closes_them_again(visitor):
 
     visitor.post("/logout")
 
-    assert visitor.get("/", cookies={COOKIE: token}).status_code == 401
+    visitor.cookies.set(COOKIE, token)
+    assert visitor.get("/").status_code == 401
 
 
 def test_a_logout_needs_a_post(visitor):
