@@ -51,7 +51,9 @@ def day(folder: Path, rate_hz: float, *, away: bool, ticks: int) -> tuple[float,
             outbox.confirm({BOOT: frames - 1})
         outbox.tick(now, away=away)
     simulated_s = ticks * TICK_S
-    return (time.process_time() - cpu) / simulated_s, (written() - before) * DAY_S / simulated_s
+    result = (time.process_time() - cpu) / simulated_s, (written() - before) * DAY_S / simulated_s
+    outbox.close(simulated_s)
+    return result
 
 
 def enqueue(folder: Path, count: int) -> tuple[float, float]:
@@ -63,6 +65,7 @@ def enqueue(folder: Path, count: int) -> tuple[float, float]:
     accepted = time.perf_counter()
     outbox.tick(1.0, away=True)
     saved = time.perf_counter()
+    outbox.close(2.0)
     return count / (accepted - begin), count / (saved - begin)
 
 
