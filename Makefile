@@ -13,7 +13,7 @@ MIN_FACES ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup run watch test check models train evaluate convert verify bench bench-model bench-page bench-estimate \
         release deploy clean \
-        test-system test-train test-fleet test-cluster soak
+        test-system test-train test-runtimes test-fleet test-cluster soak
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -39,6 +39,12 @@ help: ## this list
 	@echo "setting up .venv-fleet with ansible (once, a minute)"
 	@$(PYTHON) -m venv --clear .venv-fleet
 	@.venv-fleet/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fleet-py311.txt
+	@touch $@
+
+.venv-litert/.ready: requirements/edge-litert-py311.txt
+	@echo "setting up .venv-litert (once), the device's other runtime"
+	@$(PYTHON) -m venv --clear .venv-litert
+	@.venv-litert/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/edge-litert-py311.txt
 	@touch $@
 
 setup: .venv/.ready ## make .venv
@@ -92,6 +98,9 @@ test-system: .venv/.ready ## real mosquitto, processes and faults (Debian's mosq
 test-train: .venv-train/.ready .venv/.ready ## train, evaluate and convert on tiny data, with TensorFlow
 	.venv-train/bin/python -m pytest -m train tests/train tests/convert
 
+test-runtimes: .venv/.ready .venv-litert/.ready ## the shipped model in tflite-runtime and in ai-edge-litert; CLASSPULSE_TEST_DATA= faces
+	CLASSPULSE_LITERT_PYTHON=.venv-litert/bin/python .venv/bin/pytest tests/convert/test_shipped_model.py
+
 # The recipe of the shipped model. An interrupted run goes on where it stopped.
 VOTES ?=
 SOFT ?=
@@ -101,8 +110,10 @@ train: .venv-train/.ready ## train on DATA (folder, zip or fer2013.csv) into RUN
 evaluate: .venv-train/.ready ## measure RUN's best model on DATA's test split
 	.venv-train/bin/python -m train evaluate $(RUN)/model.keras --data $(DATA) --out $(RUN)/evaluation
 
-convert: .venv-train/.ready .venv/.ready ## RUN's best model to int8 with its card, verified, into models/
-	.venv-train/bin/python -m convert $(RUN)/model.keras --data $(DATA) --out models
+convert: .venv-train/.ready .venv/.ready .venv-litert/.ready models ## RUN's best model to int8 with its card, verified, into models/
+	.venv-train/bin/python -m convert $(RUN)/model.keras --data $(DATA) --out models $(if $(VOTES),--votes $(VOTES)) \
+		--device-python .venv/bin/python --device-python .venv-litert/bin/python --detector models/yunet_n_640_640.onnx
+	.venv/bin/python -m convert report models/emotion_int8.json --into models/README.md
 
 verify: .venv/.ready ## the shipped model's figures again, on DATA's test split, by the device's code
 	.venv/bin/python -m convert verify models/emotion_int8.tflite --data $(DATA)
@@ -123,4 +134,4 @@ test-fleet: .venv-fleet/.ready .venv/.ready models ## real systemd hosts, as roo
 	.venv-fleet/bin/python -m pytest tests/fleet
 
 clean: ## remove environments and build outputs; never data, runs or models
-	rm -rf .venv .venv-train .venv-fleet build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-train .venv-litert .venv-fleet build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

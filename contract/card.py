@@ -65,6 +65,8 @@ def read(path: Path) -> ModelCard:
         raise ModelCardError(f"{path}: missing key {error.args[0]}") from error
     except (ValueError, TypeError) as error:
         raise ModelCardError(f"{path}: {error}") from error
+    if not 0 <= card.unsure_below <= 1:
+        raise ModelCardError(f"{path}: unsure_below = {card.unsure_below}, not a probability")
     ours = (list(EMOTIONS), [1, INPUT_SIZE, INPUT_SIZE, 1], PREPROCESSING_VERSION)
     for key, found, wanted in zip(("labels", "input.shape", "preprocessing"), stated, ours, strict=True):
         if found != wanted:

@@ -64,6 +64,8 @@ def test_a_missing_key_is_named(model, key):
         ({"input": {"shape": [1, 64, 64, 1]}}, r"input\.shape = \[1, 64, 64, 1\]"),
         ({"preprocessing": 2}, "preprocessing = 2"),
         ({"unsure_below": "often"}, "often"),
+        ({"unsure_below": 48}, "unsure_below = 48.0"),
+        ({"unsure_below": float("nan")}, "unsure_below = nan"),
         ({"confusion": {"soft": EYE[:6], "hard": EYE}}, "7 x 7"),
         ({"confusion": {"soft": EYE, "hard": [["x"] * 7] * 7}}, "x"),
         ({"confusion": 3}, "int"),
