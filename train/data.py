@@ -115,6 +115,11 @@ def digest(faces: Faces) -> str:
     return hashlib.sha256(b"".join(sorted(hashlib.sha256(face).digest() for face in each))).hexdigest()
 
 
+def pictures(faces: Faces) -> list[str]:
+    """What names each picture whatever its file is called: 16 hex digits of the SHA-256 of its pixels."""
+    return [hashlib.sha256(image).hexdigest()[:16] for image in faces.images]
+
+
 def split_validation(faces: Faces) -> tuple[Faces, Faces]:
     """Training and validation faces of a training split.
 

@@ -16,7 +16,7 @@ from contract.config import build as build_config
 from contract.config import in_range, one_of
 from train.augment import Augmentation
 from train.batches import Batches, Targets, targets
-from train.data import FER_PLUS, Faces, digest, load, require_enough, split_validation, votes
+from train.data import FER_PLUS, Faces, digest, load, pictures, require_enough, split_validation, votes
 from train.keeper import Keeper
 from train.model import ARCHITECTURES, build, load_classifier, with_heads
 from train.origin import TrainingError, claim
@@ -201,13 +201,14 @@ def _targets(settings: Hyperparameters, faces: Faces, votes_file: Path | None, s
 def _soft(path: Path, faces: Faces) -> np.ndarray:
     try:
         with np.load(path) as stored:
-            by_name = dict(zip(stored["names"].tolist(), stored["probabilities"], strict=True))
+            by_picture = dict(zip(stored["pictures"].tolist(), stored["probabilities"], strict=True))
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise TrainingError(f"{path}: no soft labels: {error}") from error
-    missing = [name for name in faces.names if name not in by_name]
+    wanted = pictures(faces)
+    missing = [name for name, picture in zip(faces.names, wanted, strict=True) if picture not in by_picture]
     if missing:
         raise TrainingError(f"{path}: no soft labels of {len(missing)} faces, {missing[0]} among them")
-    return np.stack([by_name[name] for name in faces.names]).astype(np.float32)
+    return np.stack([by_picture[picture] for picture in wanted]).astype(np.float32)
 
 
 def _resumed(out: Path, settings: Hyperparameters, epochs: int, *, with_votes: bool) -> keras.Model | None:

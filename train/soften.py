@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data import DatasetError, Faces, load, split_validation
+from train.data import load, pictures, split_validation
 from train.keeper import replace
 from train.model import load_classifier
 
@@ -19,14 +19,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.description = "Write the soft labels that `fit --soft` takes: the mean over models and mirrored faces."
     parser.add_argument("model", type=Path, nargs="+", help="model.keras of a run; several are averaged")
     parser.add_argument("--data", type=Path, required=True, help="folder, zip or fer2013.csv")
-    parser.add_argument("--out", type=Path, required=True, help=".npz to write: names and float16 probabilities")
+    parser.add_argument(
+        "--out", type=Path, required=True, help=".npz to write: hashes of the pictures and float16 probabilities"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read every training face by every model; the validation faces are left out."""
     models = [load_classifier(path) for path in arguments.model]
     faces, _ = split_validation(load(arguments.data, "train"))
-    require_names(faces, arguments.data)
     total = np.zeros((len(faces), 7))
     for path, model in zip(arguments.model, models, strict=True):
         log.info("%s: %d faces, twice", path, len(faces))
@@ -35,21 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
             total += model.predict(images[..., None].astype(np.float32), batch_size=128, verbose=verbose)
     mean = (total / (2 * len(models))).astype(np.float16)
     # numpy appends .npz to a name that lacks it, but not to an open file
-    replace(arguments.out, lambda fresh: _write(fresh, faces.names, mean))
+    replace(arguments.out, lambda fresh: _write(fresh, pictures(faces), mean))
     right = float((mean.argmax(axis=1) == faces.labels).mean())
     print(f"{arguments.out}: {len(faces)} faces; the teacher agrees with {right:.1%} of their labels")
     return 0
 
 
-def require_names(faces: Faces, source: Path) -> None:
-    """DatasetError if two faces share a name, since soft labels are found by it."""
-    names, counts = np.unique(faces.names, return_counts=True)
-    if counts.max() > 1:
-        raise DatasetError(
-            f"{source}: {names[counts.argmax()]} is there {counts.max()} times: soft labels need own names"
-        )
-
-
-def _write(path: Path, names: tuple[str, ...], probabilities: np.ndarray) -> None:
+def _write(path: Path, named: list[str], probabilities: np.ndarray) -> None:
     with path.open("wb") as file:
-        np.savez_compressed(file, names=names, probabilities=probabilities)
+        np.savez_compressed(file, pictures=named, probabilities=probabilities)

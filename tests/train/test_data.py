@@ -1,6 +1,7 @@
 """Reading labelled faces, and refusing what cannot be learned from."""
 
 import zipfile
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,6 +15,7 @@ from train.data import (
     SplitMissingError,
     digest,
     load,
+    pictures,
     require_enough,
     split_validation,
     votes,
@@ -224,3 +226,13 @@ def test_a_votes_file_of_another_kind_is_refused(tmp_path, content):
 
     with pytest.raises(DatasetError, match=r"votes\.csv"):
         votes(tmp_path / "votes.csv", ("a.png",))
+
+
+def test_a_picture_is_known_by_its_pixels():
+    """FER2013 has two files of one name under two labels: names do not tell pictures apart."""
+    dark, bright = np.zeros((48, 48)), np.full((48, 48), 200)
+    found = faces_of([dark, bright, dark], [0, 1, 2])
+
+    first, second, third = pictures(replace(found, names=("same.png", "same.png", "other.png")))
+
+    assert first == third != second

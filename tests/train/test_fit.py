@@ -227,7 +227,7 @@ def test_a_student_learns_from_soft_labels(run, faces, tmp_path):
 
     with np.load(tmp_path / "soft.npz") as stored:
         assert stored["probabilities"].dtype == np.float16
-        assert stored["probabilities"].sum(axis=1) == pytest.approx(np.ones(len(stored["names"])), abs=0.01)
+        assert stored["probabilities"].sum(axis=1) == pytest.approx(np.ones(len(stored["pictures"])), abs=0.01)
     fitted = train(
         "fit", "--data", faces, "--out", tmp_path / "run", "--epochs", 1, "--soft", tmp_path / "soft.npz", *QUICK
     )
