@@ -112,6 +112,8 @@ class Aggregator:
             {device: spoken.state for device, spoken in self._store.states().items() if spoken.state},
             self._clock(),
         )
+        # a kill between commit and `stored` leaves devices that would wait for the word until they send again
+        self._unsaid.update(dict.fromkeys(self._store.devices()))
         notify("READY=1")
         try:
             for items, acknowledge in self._source.batches():

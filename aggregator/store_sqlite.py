@@ -134,6 +134,10 @@ class Store:
         rows = self._rows("SELECT site, room, device, state, state_at, health, health_at FROM devices")
         return {Device(*row[:3]): _spoken(*row[3:]) for row in rows}
 
+    def devices(self) -> list[Device]:
+        """Those of which messages are known; what `stored` could tell something."""
+        return [Device(*row) for row in self._rows("SELECT DISTINCT site, room, device FROM boots")]
+
     def expire(self, now: float, retention_days: int) -> int:
         """Forget windows and devices after `retention_days`, messages' names after the horizon; the windows forgotten.
 

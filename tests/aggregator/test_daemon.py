@@ -112,6 +112,17 @@ def test_a_device_is_told_at_most_every_five_seconds(config, device, item, messa
     assert sum(topic == device.topic("stored") for topic, _, _ in source.published) == 1
 
 
+def test_a_restart_says_what_is_stored(config, device, item, message):
+    """A kill after the commit and before `stored` must not leave a device waiting."""
+    run(config, Script([item(device, message(0))]))
+    source = Script([])
+
+    run(config, source)
+
+    (told,) = [payload for topic, payload, _ in source.published if topic == device.topic("stored")]
+    assert stored_from_json(told) == {"9f3a2c41": 0}
+
+
 def test_what_is_dropped_is_counted_by_reason_and_acknowledged(config, device):
     """A poison message must not come back for ever."""
     source = Script([Item(device.topic("counts"), b"{", 0.0), Item("?", b"", 0.0)])
