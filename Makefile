@@ -13,7 +13,7 @@ MIN_FACES ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup run watch test check models train evaluate convert verify bench bench-model bench-page bench-estimate \
         release deploy clean \
-        test-system test-train test-runtimes test-fleet test-cluster soak
+        test-system test-train test-runtimes test-deployment test-fleet test-cluster soak
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -128,6 +128,10 @@ INVENTORY ?=
 deploy: .venv-fleet/.ready ## install INVENTORY's release on its hosts, over ssh (copy ansible/inventory/example.yml)
 	@test -n "$(INVENTORY)" || { echo "make: INVENTORY=FILE is needed; ansible/inventory/example.yml is one" >&2; exit 1; }
 	ANSIBLE_CONFIG=ansible/ansible.cfg .venv-fleet/bin/ansible-playbook -i $(INVENTORY) ansible/site.yml
+
+test-deployment: .venv-fleet/.ready .venv/.ready ## units, playbooks, certificates and releases, without hosts
+	PATH="$(CURDIR)/.venv-fleet/bin:$$PATH" .venv-fleet/bin/ansible-lint --offline -q -c ansible/.ansible-lint ansible
+	.venv-fleet/bin/python -m pytest tests/fleet/test_units.py tests/fleet/test_pki.py tests/fleet/test_release.py
 
 test-fleet: .venv-fleet/.ready .venv/.ready models ## real systemd hosts, as root; elsewhere it says what it skips
 	PATH="$(CURDIR)/.venv-fleet/bin:$$PATH" .venv-fleet/bin/ansible-lint --offline -q -c ansible/.ansible-lint ansible
