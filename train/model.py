@@ -1,6 +1,8 @@
 """Network architectures: (48, 48, 1) raw grey pixels in, logits out. Normalisation is the first layer."""
 
+import logging
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -10,6 +12,8 @@ from keras import layers
 from contract.card import INPUT_SIZE
 from contract.labels import EMOTIONS
 from train.origin import ModelError
+
+log = logging.getLogger(__name__)
 
 ARCHITECTURES = ("compact", "plain", "resnet50")
 
@@ -127,18 +131,19 @@ def _plain(pixels):
 
 
 def _resnet50(pixels):
-    """Transfer baseline: ResNet50 on the face in three equal channels.
+    """Transfer baseline: ResNet50 on the face in three equal channels, from ImageNet's weights where they can be had.
 
     Source: He et al. 2015, arXiv:1512.03385; weights: keras.applications.
     """
+    shape = (2 * INPUT_SIZE, 2 * INPUT_SIZE, 3)
+    resnet50 = partial(keras.applications.ResNet50, include_top=False, pooling="avg", input_shape=shape)
     x = layers.Concatenate()([pixels] * 3)
     x = layers.UpSampling2D(2, interpolation="bilinear")(x)
     # caffe-style preprocessing of the ImageNet weights: subtract the mean, keep 0-255
     x = layers.Rescaling(1.0, offset=-114.8)(x)
     try:
-        backbone = keras.applications.ResNet50(
-            include_top=False, weights="imagenet", pooling="avg", input_shape=(96, 96, 3)
-        )
-    except Exception as error:  # keras raises plain Exception when the download fails
-        raise ModelError(f"the ImageNet weights of ResNet50 cannot be had: {error}") from error
+        backbone = resnet50(weights="imagenet")
+    except Exception as error:  # noqa: BLE001 - what keras raises when a download fails
+        log.warning("ResNet50 begins with random weights, for ImageNet's cannot be had: %s", error)
+        backbone = resnet50(weights=None)
     return backbone(x)
