@@ -13,7 +13,7 @@ MIN_FACES ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup run watch test check models train evaluate convert verify bench bench-model bench-page bench-estimate \
         release deploy clean \
-        test-system test-train test-runtimes test-deployment test-fleet test-cluster soak
+        test-system test-train test-runtimes test-deployment test-fleet fuzz soak
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -80,6 +80,14 @@ bench-page: .venv/.ready ## measure the live page in a real Chromium, with 200 o
 bench-estimate: .venv/.ready ## how far the estimated mix is from the true one, on DATA's labelled faces
 	.venv/bin/python -m benchmarks.estimate --data $(DATA)
 
+.venv-fuzz/.ready: requirements/fuzz-py311.txt
+	@$(PYTHON) -m venv --clear .venv-fuzz
+	@.venv-fuzz/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz-py311.txt
+	@touch $@
+
+fuzz: .venv-fuzz/.ready ## a minute's search, guided by coverage, for bytes that break the reading of messages
+	.venv-fuzz/bin/python tests/fuzz_from_json.py 60
+
 soak: .venv/.ready ## hundreds of kills of daemon, broker and aggregator, and a day's frames in minutes
 	.venv/bin/python -m tests.soak
 
@@ -138,4 +146,4 @@ test-fleet: .venv-fleet/.ready .venv/.ready models ## real systemd hosts, as roo
 	.venv-fleet/bin/python -m pytest tests/fleet
 
 clean: ## remove environments and build outputs; never data, runs or models
-	rm -rf .venv .venv-train .venv-litert .venv-fleet build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-train .venv-litert .venv-fleet .venv-fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -22,4 +22,5 @@ pin aggregator 3.11 aggregator
 pin aggregator 3.13 aggregator
 pin train 3.11 train
 pin dev 3.11 edge aggregator demo dev
+pin fuzz 3.11 fuzz
 pin fleet 3.11 fleet

@@ -1,6 +1,6 @@
 """A coverage-guided search for bytes that break the reading of messages: `python tests/fuzz_from_json.py 60` (seconds).
 
-Needs atheris (pip install "atheris>=3,<4"), which is why pytest does not collect it. What it asserts:
+`make fuzz` gives it atheris; pytest does not collect it. What it asserts:
 only MessageError is ever raised, what was read can be written and read again, and the aggregator stays up.
 """
 
