@@ -57,7 +57,7 @@ class Hyperparameters:
     soft_share: float = 0.7
     """Weight of a teacher's probabilities against the labels, where a file of them is given."""
     bfloat16: bool = False
-    """Convolutions in bfloat16, weights in float32: 1.1-1.3 times as fast on processors with AVX512-BF16, TensorFlow only."""
+    """Convolutions in bfloat16, weights in float32; 1.1-1.3 times as fast with AVX512-BF16. TensorFlow only."""
     seed: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
 
@@ -170,7 +170,7 @@ def _faces(settings: Hyperparameters, sources: Sources, out: Path) -> tuple[Face
 
 
 def _choose_precision(*, bfloat16: bool) -> None:
-    """TensorFlow's own rewrite beats Keras' mixed_bfloat16 policy, which converts between layers and gains nothing here."""
+    """By TensorFlow's own rewrite: Keras' mixed_bfloat16 policy converts between layers and gains nothing here."""
     if keras.backend.backend() == "tensorflow":
         from tensorflow import config  # noqa: PLC0415 - not there with the other backends
 
