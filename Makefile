@@ -12,6 +12,7 @@ MIN_FACES ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run watch test check models train evaluate convert verify bench bench-model bench-page bench-estimate \
+        bench-cluster test-cluster \
         release deploy clean \
         test-system test-train test-runtimes test-deployment test-fleet fuzz soak
 
@@ -80,6 +81,9 @@ bench-page: .venv/.ready ## measure the live page in a real Chromium, with 200 o
 bench-estimate: .venv/.ready ## how far the estimated mix is from the true one, on DATA's labelled faces
 	.venv/bin/python -m benchmarks.estimate --data $(DATA)
 
+bench-cluster: .venv/.ready ## CPU per message of RabbitMQ, worker and PostgreSQL (Debian's servers must be installed)
+	.venv/bin/python -m benchmarks.cluster
+
 .venv-fuzz/.ready: requirements/fuzz-py311.txt
 	@$(PYTHON) -m venv --clear .venv-fuzz
 	@.venv-fuzz/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz-py311.txt
@@ -102,6 +106,9 @@ test: .venv/.ready ## fast tests: no broker, network, camera or TensorFlow
 
 test-system: .venv/.ready ## real mosquitto, processes and faults (Debian's mosquitto must be installed)
 	.venv/bin/pytest -m "system" tests/system
+
+test-cluster: .venv/.ready ## three RabbitMQ nodes, PostgreSQL and two workers, killed and frozen (Debian's servers must be installed)
+	.venv/bin/pytest -m cluster tests/cluster
 
 test-train: .venv-train/.ready .venv/.ready ## train, evaluate and convert on tiny data, with TensorFlow
 	.venv-train/bin/python -m pytest -m train tests/train tests/convert

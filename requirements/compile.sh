@@ -20,7 +20,9 @@ pin edge 3.13 edge
 pin edge-litert 3.11 edge-litert
 pin aggregator 3.11 aggregator
 pin aggregator 3.13 aggregator
+pin aggregator-cluster 3.11 aggregator cluster
+pin aggregator-cluster 3.13 aggregator cluster
 pin train 3.11 train
-pin dev 3.11 edge aggregator demo dev
+pin dev 3.11 edge aggregator cluster demo dev
 pin fuzz 3.11 fuzz
 pin fleet 3.11 fleet
