@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aggregator import daemon
 from aggregator.config import AggregatorConfig
-from aggregator.store_sqlite import StoreError
+from aggregator.store import StoreError
 from contract.config import ConfigError, load
 
 EX_OK, EX_IOERR, EX_CONFIG = 0, 74, 78

@@ -1,6 +1,7 @@
 """The aggregator's settings: each declared once, with default and unit. Secrets are files in `credentials`."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,6 +33,59 @@ class MqttConfig:
         in_range("port", self.port, 1, 65535)
         in_range("keepalive_s", self.keepalive_s, 5, 3600)
         in_range("batch", self.batch, 1, 10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class AmqpConfig:
+    """`[amqp]`: devices' messages come from a RabbitMQ cluster, not from `[mqtt]`; together with `[postgresql]`."""
+
+    hosts: tuple[str, ...]
+    """Nodes, each `host:port`; any of them will do."""
+    tls: bool = True
+    """With ca.crt, and aggregator.crt and aggregator.key if present, from `credentials`."""
+    username: str = "classpulse-aggregator"
+    """Its password is `credentials`/amqp-password."""
+    virtual_host: str = "/"
+    heartbeat_s: int = 15
+    """A node that is silent for twice as long is left for another."""
+    queues: int = 8
+    """Quorum queues that share the devices; at least two for each worker keep all of them busy."""
+    batch: int = 1000
+    """Messages of one transaction at most."""
+    prefetch: int = 500
+    """Messages of one queue that a worker holds unacknowledged at most."""
+
+    def __post_init__(self) -> None:
+        if not self.hosts:
+            raise ValueError("hosts is empty")
+        for host in self.hosts:
+            if not re.fullmatch(r"[^\s/]+:\d{1,5}", host):
+                raise ValueError(f"hosts has {host!r}, which is no host:port")
+        if not self.username:
+            raise ValueError("username is empty")
+        in_range("heartbeat_s", self.heartbeat_s, 2, 600)
+        in_range("queues", self.queues, 1, 64)
+        in_range("batch", self.batch, 1, 10_000)
+        in_range("prefetch", self.prefetch, 1, 10_000)
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresqlConfig:
+    """`[postgresql]`: the store is this database, not `[store]`'s file; together with `[amqp]`."""
+
+    host: str
+    """A name, several with commas between (the one that can be written is used), or the folder of a socket."""
+    port: int = 5432
+    database: str = "classpulse"
+    user: str = "classpulse"
+    """Its password is `credentials`/postgresql-password, if that is there."""
+    tls: bool = True
+    """The server's certificate must be of ca.crt in `credentials` and bear `host`; a socket needs none."""
+
+    def __post_init__(self) -> None:
+        if not self.host:
+            raise ValueError("host is empty")
+        in_range("port", self.port, 1, 65535)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +186,8 @@ class AggregatorConfig:
     site: str
     """The site whose `aggregator/state` topic tells of this process."""
     mqtt: MqttConfig
+    amqp: AmqpConfig | None = None
+    postgresql: PostgresqlConfig | None = None
     store: StoreConfig = field(default_factory=StoreConfig)
     summary: SummaryConfig = field(default_factory=SummaryConfig)
     attention: AttentionConfig = field(default_factory=AttentionConfig)
@@ -141,7 +197,13 @@ class AggregatorConfig:
     models_dir: Path = Path("models")
     """Model cards are looked for here, by the hash that messages carry."""
     credentials: Path = field(default_factory=lambda: Path(os.environ.get("CREDENTIALS_DIRECTORY", "/etc/classpulse")))
-    """Folder of ca.crt, aggregator.crt, aggregator.key, mqtt-password; systemd's credentials by default."""
+    """Folder of ca.crt, aggregator.crt, aggregator.key and the files *-password; systemd's credentials by default."""
 
     def __post_init__(self) -> None:
         check_id("site", self.site)
+        if (self.amqp is None) != (self.postgresql is None):
+            raise ValueError(
+                "[amqp] and [postgresql] belong together: with one of them, messages would be lost or doubled"
+            )
+        if self.amqp is not None and self.home_assistant.enabled:
+            raise ValueError("[home_assistant] needs retained messages, which a RabbitMQ cluster does not keep")

@@ -18,7 +18,7 @@ from aggregator.home_assistant import discovery
 from aggregator.live import Live
 from aggregator.metrics import Tally, serve
 from aggregator.source_mqtt import MqttSource
-from aggregator.store_sqlite import Committed, Store, StoreUnavailableError
+from aggregator.store import Committed, Store, StoreUnavailableError, open_store
 from aggregator.summary import LONGEST_S
 from aggregator.twins import Twins
 from contract.card import ModelCard, ModelCardError
@@ -261,7 +261,7 @@ def run(config: AggregatorConfig) -> None:
     cards: Mapping[str, ModelCard] = cards_in(config.models_dir)
     lost = aggregator_state(config.site), word("lost").to_json()
     live = Live(config.summary.every_s, cards, Alerts(config.attention, cards))
-    with Store(config.store.path) as store, MqttSource(config.mqtt, config.credentials, lost) as source:
+    with open_store(config) as store, MqttSource(config.mqtt, config.credentials, lost) as source:
         aggregator = Aggregator(config, store, source, live)
         serve(config, aggregator.tally)
         aggregator.run()

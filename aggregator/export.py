@@ -11,7 +11,7 @@ from pyarrow import parquet
 from aggregator.config import AggregatorConfig
 from aggregator.mix import Row
 from aggregator.report import EX_USAGE, ReportError, room_of, time_of
-from aggregator.store_sqlite import Store
+from aggregator.store import Store, open_store
 from contract.config import load
 from contract.labels import EMOTIONS
 from contract.topics import Room
@@ -52,8 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
     except ReportError as error:
         print(f"classpulse-aggregator: {error}", file=sys.stderr)
         return EX_USAGE
-    path = load(arguments.config, AggregatorConfig).store.path
-    with Store(path, writable=False) as store, parquet.ParquetWriter(arguments.out, SCHEMA, compression="zstd") as file:
+    config = load(arguments.config, AggregatorConfig)
+    with (
+        open_store(config, writable=False) as store,
+        parquet.ParquetWriter(arguments.out, SCHEMA, compression="zstd") as file,
+    ):
         rooms = [only] if only else sorted({device.where for device in store.states()})
         written = sum(_write(file, rows) for room in rooms for rows in _days(store, room, start, end))
     print(f"{arguments.out}: {written} windows of {len(rooms)} rooms")

@@ -14,7 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from aggregator.config import AggregatorConfig
-from aggregator.store_sqlite import Spoken, Store
+from aggregator.store import Spoken, open_store
 from contract.message import STATES, Health
 from contract.topics import Device
 
@@ -169,7 +169,7 @@ def serve(config: AggregatorConfig, tally: Tally) -> None:
         return
 
     def read() -> Mapping[Device, Spoken]:
-        with Store(config.store.path, writable=False) as store:
+        with open_store(config, writable=False) as store:
             return store.states()
 
     start_http_server(config.metrics.port, config.metrics.host, registry(tally, read, time.time))

@@ -7,7 +7,6 @@ costs no message.
 import argparse
 import logging
 import time
-from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
@@ -24,7 +23,7 @@ from aggregator.page_gate import LOOPBACK, Gate
 from aggregator.page_overview import overview
 from aggregator.page_room import Drawings, room_page
 from aggregator.report import ReportError, read, to_html
-from aggregator.store_sqlite import Store, StoreError
+from aggregator.store import Store, StoreError, open_store
 from aggregator.users import Users, UsersError
 from contract.config import ConfigError, load
 from contract.topics import Room, TopicError
@@ -50,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     users = open_users(config.page)
     if users is None:
         log.warning("no users: only this machine may look; `classpulse-aggregator user add` makes some")
-    with _opened(config.store.path) as store, Orders(config.mqtt, config.credentials) as orders:
+    with _opened(config) as store, Orders(config.mqtt, config.credentials) as orders:
         feed = Feed(store, cards_in(config.models_dir), config.attention)
         app = build(config, feed, orders)
         log.info("the page is at %s", address(config.page))
@@ -144,12 +143,12 @@ def report_answer(
         return HTMLResponse("There is no such report.", 404)
 
 
-def _opened(path: Path) -> Store:
+def _opened(config: AggregatorConfig) -> Store:
     """The store, for reading; a daemon that starts at the same time may still have to make it."""
     deadline = time.monotonic() + _STORE_S
     while True:
         try:
-            return Store(path, writable=False)
+            return open_store(config, writable=False)
         except StoreError:
             if time.monotonic() > deadline:
                 raise

@@ -7,7 +7,7 @@ from aggregator.attention import Event, Point, events
 from aggregator.config import AttentionConfig
 from aggregator.live import condensed
 from aggregator.mix import Row, mix_of
-from aggregator.store_sqlite import Spoken, Store
+from aggregator.store import Spoken, Store
 from aggregator.summary import LONGEST_S, Summary, lesson_of, recent_of, summarize
 from aggregator.window import WINDOW_S
 from contract.card import ModelCard

@@ -15,7 +15,7 @@ from aggregator.mix import Mix
 from aggregator.page_charts import PALETTE
 from aggregator.page_words import clock, event_text
 from aggregator.report_plots import faces_plot, shares_plot
-from aggregator.store_sqlite import Store
+from aggregator.store import open_store
 from contract.config import load
 from contract.labels import EMOTIONS
 from contract.payload import instant, utc
@@ -68,7 +68,7 @@ def read(config: AggregatorConfig, room: Room, start: int, end: int) -> Lesson:
     """
     if not 0 < end - start <= LONGEST_S:
         raise ReportError(f"a report is of a day at most, not of {(end - start) / 3600:.1f} hours")
-    with Store(config.store.path, writable=False) as store:
+    with open_store(config, writable=False) as store:
         rows = store.windows(room.site, room.room, start, end)
     return lesson(room, start, end, rows, cards_in(config.models_dir), config.attention)
 

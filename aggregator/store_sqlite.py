@@ -4,18 +4,18 @@ One transaction per batch. One thread writes; other connections may read at the 
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from aggregator import ranges
 from aggregator import schema_sqlite as sql
 from aggregator.batch import Arrival, Batch
+from aggregator.store import Committed, Spoken, StoreError, StoreUnavailableError
 from aggregator.window import Key, Sums, add, fold
 from contract.labels import EMOTIONS
-from contract.message import HORIZON_S, Health, MessageError, State
+from contract.message import HORIZON_S
 from contract.topics import Device
 
 _DAY_S = 86400
@@ -31,41 +31,7 @@ _PASSING = (
 )
 
 
-class StoreError(Exception):
-    """A store that cannot be used; the text names the file and what is wrong."""
-
-
-class StoreUnavailableError(StoreError):
-    """It cannot be written now and nothing was: a full disk, a lock. The same batch may be committed later."""
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """What a batch came to."""
-
-    fresh: int
-    """Messages counted."""
-    duplicates: int
-    """Messages that the store already held."""
-    devices: frozenset[Device]
-    """Those whose `stored` may have changed."""
-    windows: Mapping[Key, Sums]
-    """What was added to the windows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """What a device last said; None where it never did."""
-
-    state: State | None
-    state_at: float
-    """When it came, seconds since 1970, by the aggregator's clock; 0 with None."""
-    health: Health | None
-    health_at: float
-    """The same."""
-
-
-class Store:
+class SqliteStore:
     """The store in `path`; close it with `with`."""
 
     def __init__(self, path: Path, *, writable: bool = True) -> None:
@@ -132,7 +98,7 @@ class Store:
     def states(self) -> dict[Device, Spoken]:
         """What every device last said."""
         rows = self._rows("SELECT site, room, device, state, state_at, health, health_at FROM devices")
-        return {Device(*row[:3]): _spoken(*row[3:]) for row in rows}
+        return {Device(*row[:3]): Spoken.of(*row[3:]) for row in rows}
 
     def devices(self) -> list[Device]:
         """Those of which messages are known; what `stored` could tell something."""
@@ -245,21 +211,3 @@ def _window(row: tuple) -> tuple[Key, Sums]:
     frames, withheld, faces, unsure, *labels = numbers
     counts, expected = labels[: len(EMOTIONS)], labels[len(EMOTIONS) :]
     return key, Sums(frames, withheld, faces, unsure, tuple(counts), tuple(expected))
-
-
-def _spoken(state: str | None, state_at: float, health: str | None, health_at: float) -> Spoken:
-    return Spoken(_state(state), state_at, _health(health), health_at)
-
-
-def _state(text: str | None) -> State | None:
-    try:
-        return State.from_json(text.encode()) if text else None
-    except MessageError:  # written by another version of this code
-        return None
-
-
-def _health(text: str | None) -> Health | None:
-    try:
-        return Health.from_json(text.encode()) if text else None
-    except MessageError:  # as above
-        return None

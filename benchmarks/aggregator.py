@@ -26,7 +26,7 @@ from aggregator.batch import Batch, Item, read
 from aggregator.config import AttentionConfig, SummaryConfig
 from aggregator.daemon import cards_in
 from aggregator.live import Live
-from aggregator.store_sqlite import Store
+from aggregator.store_sqlite import SqliteStore
 from aggregator.window import WINDOW_S, Key, Sums, fold
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts, utc
@@ -66,7 +66,7 @@ def alone(sent: list[tuple[Device, bytes]], folder: Path) -> dict[str, float]:
     _, fold_us = _timed(
         lambda: [fold(each.device, each.message) for batch in parsed for each in batch.counts], len(items)
     )
-    with Store(folder / "alone.sqlite") as store:
+    with SqliteStore(folder / "alone.sqlite") as store:
         _, commit_us = _timed(lambda: [store.commit(batch) for batch in parsed], len(items))
         _, again_us = _timed(lambda: [store.commit(batch) for batch in parsed], len(items))
     return {

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from aggregator.store_sqlite import Store, StoreError
+from aggregator.store import StoreError
+from aggregator.store_sqlite import SqliteStore
 from aggregator.window import NOTHING, Sums
 from contract.labels import EMOTIONS
 from contract.topics import Device
@@ -13,7 +14,7 @@ _EVER = (0, 2**40)
 def arrived(path: Path, device: Device) -> Sums:
     """The sum over all windows of the device's room; nothing if there is no store yet."""
     try:
-        with Store(path, writable=False) as store:
+        with SqliteStore(path, writable=False) as store:
             windows = store.windows(device.site, device.room, *_EVER, unsynced=True)
     except StoreError:
         return NOTHING

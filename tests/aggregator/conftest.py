@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aggregator.batch import Item, read
-from aggregator.store_sqlite import Store
+from aggregator.store_sqlite import SqliteStore
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, Frame, FrameCounts, utc
 from contract.topics import Device
@@ -66,13 +66,13 @@ def device() -> Device:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
     """A new store."""
-    with Store(tmp_path / "store.sqlite") as opened:
+    with SqliteStore(tmp_path / "store.sqlite") as opened:
         yield opened
 
 
 @pytest.fixture
-def keep(store: Store, device: Device) -> Callable[..., object]:
+def keep(store: SqliteStore, device: Device) -> Callable[..., object]:
     """`keep(message, …)`: commit these messages of `device` as one batch."""
     return lambda *sent, received=NOW: store.commit(read([_item(device, each, received) for each in sent]))

@@ -9,7 +9,8 @@ from aggregator.batch import Item
 from aggregator.config import AggregatorConfig, MqttConfig, StoreConfig
 from aggregator.daemon import Aggregator, cards_in
 from aggregator.live import Live
-from aggregator.store_sqlite import Store, StoreUnavailableError
+from aggregator.store import StoreUnavailableError
+from aggregator.store_sqlite import SqliteStore
 from aggregator.summary import Summary
 from contract.message import State, stored_from_json
 
@@ -47,7 +48,7 @@ class Script:
         return [State.from_json(payload) for topic, payload, _ in self.published if topic.endswith("aggregator/state")]
 
 
-class SickStore(Store):
+class SickStore(SqliteStore):
     """A store whose disk is full for the first `failures` commits."""
 
     failures = 0
@@ -172,9 +173,9 @@ def test_nothing_is_forgotten_before_a_device_agrees_with_the_clock(config, devi
     run(config, Script([item(device, message(0))], []))
 
     run(config, Script([item(device, message(1), later)], []), now=later)
-    with Store(config.store.path) as store:
+    with SqliteStore(config.store.path) as store:
         assert store.windows("school", "r1", 0, int(later))
 
     run(config, Script([item(device, message(2, counted(later, 1)), later)], []), now=later)
-    with Store(config.store.path) as store:
+    with SqliteStore(config.store.path) as store:
         assert [key.start for key, _ in store.windows("school", "r1", 0, int(later) + 10)] == [int(later)]

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregator.batch import Batch, arrived, read
-from aggregator.store_sqlite import Store, StoreError
+from aggregator.store import StoreError
+from aggregator.store_sqlite import SqliteStore
 from aggregator.window import Key
 from contract.message import HORIZON_S, CountsMessage, Health, State, Withheld, utc
 from contract.topics import Device
@@ -162,7 +163,7 @@ BATCHES = st.lists(
 def test_any_order_and_repetition_gives_the_truth(batches):
     """Totals are those of the distinct names, and nothing that may still come lies at or below the mark."""
     device, names, floors = Device("school", "r1", "cam"), set(), Counter()
-    with TemporaryDirectory() as folder, Store(Path(folder) / "store.sqlite") as store:
+    with TemporaryDirectory() as folder, SqliteStore(Path(folder) / "store.sqlite") as store:
         for messages, first in batches:
             said = health(0.0, {f"0000000{boot}": seq for boot, seq in first.items()})
             arrivals = [arrival(device, f"0000000{boot}", seq) for boot, seq in messages]
@@ -230,12 +231,12 @@ def test_names_are_kept_for_a_horizon(store, keep, message, device, now):
 def test_a_store_of_a_newer_version_is_refused(tmp_path):
     """An older aggregator must not touch tables that it does not understand."""
     path = tmp_path / "store.sqlite"
-    Store(path).__exit__()
+    SqliteStore(path).__exit__()
     with sqlite3.connect(path) as db:
         db.execute("PRAGMA user_version = 99")
 
     with pytest.raises(StoreError, match=r"store\.sqlite: a store of version 99.*only up to 1"):
-        Store(path)
+        SqliteStore(path)
 
 
 @pytest.mark.parametrize("content", [b"Dear diary, " * 1000, None], ids=["text", "another SQLite file"])
@@ -250,14 +251,14 @@ def test_a_file_that_is_no_store_is_refused_and_left_alone(tmp_path, content):
     before = path.read_bytes()
 
     with pytest.raises(StoreError, match=r"store\.sqlite: "):
-        Store(path)
+        SqliteStore(path)
     assert path.read_bytes() == before
 
 
 def test_a_reader_makes_no_store(tmp_path):
     """A report for a path that is wrong is an error, not an empty lesson."""
     with pytest.raises(StoreError, match="missing"):
-        Store(tmp_path / "missing.sqlite", writable=False)
+        SqliteStore(tmp_path / "missing.sqlite", writable=False)
 
     assert not list(tmp_path.iterdir())
 
@@ -266,7 +267,7 @@ def test_a_reader_sees_what_is_committed_while_the_writer_runs(store, keep, mess
     """Reports are made while the aggregator runs."""
     keep(message(0))
 
-    with Store(tmp_path / "store.sqlite", writable=False) as reader:
+    with SqliteStore(tmp_path / "store.sqlite", writable=False) as reader:
         assert happy(reader, now) == 1
         keep(message(1))
         assert happy(reader, now) == 2
@@ -277,12 +278,12 @@ def test_a_commit_survives_kill_9(tmp_path, now):
     script = """
 import sys
 from aggregator.batch import Batch, arrived
-from aggregator.store_sqlite import Store
+from aggregator.store_sqlite import SqliteStore
 from contract.message import CountsMessage, Withheld, utc
 from contract.topics import Device
 from pathlib import Path
 device, seq = Device("school", "r1", "cam"), 0
-store = Store(Path(sys.argv[1]))
+store = SqliteStore(Path(sys.argv[1]))
 while True:
     names = range(seq, seq + 10)
     frames = (Withheld(t=utc(0)),)
@@ -297,7 +298,7 @@ while True:
         os.kill(writer.pid, signal.SIGKILL)
         told = [told, *(int(line) for line in writer.stdout)][-1]
 
-    with Store(path) as store:
+    with SqliteStore(path) as store:
         ((_, sums),) = store.windows("school", "r1", 0, 10)
         mark = store.stored(Device("school", "r1", "cam"))[BOOT]
     assert sums.frames == mark + 1

@@ -12,7 +12,8 @@ import cv2
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from aggregator.store_sqlite import Store, StoreError
+from aggregator.store import StoreError
+from aggregator.store_sqlite import SqliteStore
 from aggregator.window import NOTHING, Sums
 from contract.message import CountsMessage, Frame, State
 from contract.topics import Device, aggregator_state
@@ -157,7 +158,7 @@ class Classroom:
     def stored(self) -> Sums:
         """What the aggregator's store adds up to; nothing before it is there."""
         try:
-            with Store(self._store, writable=False) as store:
+            with SqliteStore(self._store, writable=False) as store:
                 windows = store.windows(DEVICE.site, DEVICE.room, 0, 2**40)
         except StoreError:
             return NOTHING

@@ -13,7 +13,7 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 
-from aggregator.store_sqlite import Store
+from aggregator.store_sqlite import SqliteStore
 from aggregator.window import Key, Sums, add, fold
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts, State, stored_from_json, utc
@@ -74,7 +74,7 @@ class Aggregator:
         """What it has committed for the room."""
         if not self.store.exists():
             return {}
-        with Store(self.store, writable=False) as store:
+        with SqliteStore(self.store, writable=False) as store:
             return dict(store.windows("school", "r1", 0, 2**40, unsynced=True))
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from aggregator.store_sqlite import Store
+from aggregator.store_sqlite import SqliteStore
 
 pytestmark = [pytest.mark.system, pytest.mark.broker]
 
@@ -58,7 +58,7 @@ def test_a_wrong_configuration_stops_the_start(mosquitto, line, code, text, make
 def test_a_newer_store_stops_the_start(mosquitto, make_aggregator):
     """Exit 74, the file named and left as it is."""
     aggregator = make_aggregator(mosquitto)
-    with Store(aggregator.store):
+    with SqliteStore(aggregator.store):
         pass
     with sqlite3.connect(aggregator.store) as db:
         db.execute("PRAGMA user_version = 2")

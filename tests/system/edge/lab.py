@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aggregator.store_sqlite import Store
+from aggregator.store_sqlite import SqliteStore
 from aggregator.window import Key, Sums, add, fold
 from contract.message import CountsMessage
 from contract.topics import Device
@@ -140,7 +140,10 @@ class Lab:
     def stored(self) -> tuple[set[tuple[str, int]], dict[Key, Sums]]:
         """(boot, seq) of what the store has counted, and its windows; as of one instant."""
         names: set[tuple[str, int]] = set()
-        with sqlite3.connect(f"file:{self.store}?mode=ro", uri=True) as db, Store(self.store, writable=False) as store:
+        with (
+            sqlite3.connect(f"file:{self.store}?mode=ro", uri=True) as db,
+            SqliteStore(self.store, writable=False) as store,
+        ):
             rows = db.execute("SELECT boot, low, high FROM ranges JOIN boots ON id = boot_id").fetchall()
             windows = dict(store.windows(DEVICE.site, DEVICE.room, 0, 2**40, unsynced=True))
         for boot, low, high in rows:
