@@ -39,6 +39,7 @@ class RoomView:
 
     summary: Summary
     timeline: tuple[Moment, ...]
+    """Of windows that have ended, so that it changes once in WINDOW_S: it is most of what a page is sent."""
     events: tuple[Event, ...]
     """Of the lesson, newest first."""
 
@@ -89,7 +90,8 @@ class Feed:
             now=utc(now),
             cards=self._cards,
         )
-        return RoomView(summary, self._timeline(room, rows), found)
+        closed = [row for row in rows if row[0].start + WINDOW_S <= now]
+        return RoomView(summary, tuple(self._moments(room, closed)), found)
 
     def _lesson(self, room: Room, now: float) -> tuple[list[Row], tuple[Event, ...]]:
         made, lesson, found = self._lessons.get(room, (float("-inf"), [], ()))
@@ -107,9 +109,6 @@ class Feed:
             if moment.shares
         ]
         return tuple(reversed(events(points, self._attention)))
-
-    def _timeline(self, room: Room, rows: list[Row]) -> tuple[Moment, ...]:
-        return tuple(self._moments(room, rows))
 
     def _moments(self, room: Room, rows: list[Row]) -> list[Moment]:
         """The mix of every window; what has not changed since the last call is not worked out again."""

@@ -2,9 +2,11 @@
 
 import asyncio
 import time
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from nicegui import ui
+from orjson import Fragment, dumps
 from starlette.requests import Request
 
 from aggregator.orders import Orders
@@ -15,26 +17,40 @@ from aggregator.page_words import device_standing, event_text, facts, standing
 from aggregator.users import User
 from contract.topics import Device, Room
 
-Drawing = tuple[dict[str, Any], dict[str, Any]]
 _CAPTIONS = ("faces", "unsure", "withheld", "lesson since", "faces in lesson")
 _MOST_EVENTS = 6
 
 
 class Drawings:
-    """The charts of every room as they last were, drawn once for all pages that show them."""
+    """The charts of every room, written once for all pages that show them.
+
+    As JSON, not as objects: of those the web framework would watch every number, and look through all of them again for
+    every page at every update.
+    """
 
     def __init__(self) -> None:
-        self._last: dict[Room, tuple[RoomView, Drawing]] = {}
+        self._mixes: dict[Room, tuple[RoomView, bytes, Fragment]] = {}
+        self._timelines: dict[Room, tuple[RoomView, bytes, Fragment]] = {}
 
-    def of(self, view: RoomView) -> Drawing:
-        """Options of mix and timeline."""
-        room = view.summary.room
-        known = self._last.get(room)
-        if known is None or known[0] is not view:
-            mix = mix_options(view.summary.recent, view.summary.trend)
-            known = view, (mix, timeline_options(view.timeline))
-            self._last[room] = known
-        return known[1]
+    def mix(self, view: RoomView) -> Fragment:
+        """Options of the chart of the last minute; the same object as long as nothing changes."""
+        return _drawn(self._mixes, view, lambda: mix_options(view.summary.recent, view.summary.trend))
+
+    def timeline(self, view: RoomView) -> Fragment:
+        """The same of the last ten minutes."""
+        return _drawn(self._timelines, view, lambda: timeline_options(view.timeline))
+
+
+def _drawn(
+    last: dict[Room, tuple[RoomView, bytes, Fragment]], view: RoomView, options: Callable[[], dict[str, object]]
+) -> Fragment:
+    room = view.summary.room
+    known = last.get(room)
+    if known is None or known[0] is not view:
+        text = dumps(options())
+        known = view, text, known[2] if known and known[1] == text else Fragment(text)
+        last[room] = known
+    return known[2]
 
 
 def room_page(feed: Feed, orders: Orders, drawings: Drawings, room: Room, request: Request) -> None:
@@ -84,13 +100,13 @@ class _Mix:
         self._drawings = drawings
         with ui.element("section").classes("panel mix-panel"):
             _heading("The last minute")
-            self._chart = ui.echart(mix_options(None, None), renderer="svg").classes("mix-chart")
+            self._chart = ui.echart({}, renderer="svg").classes("mix-chart")
             self._hint = ui.label().classes("hint")
 
     def show(self, view: RoomView) -> None:
         """Draw, if anything changed."""
         mix = view.summary.recent
-        _redraw(self._chart, self._drawings.of(view)[0])
+        _redraw(self._chart, self._drawings.mix(view))
         if mix and mix.estimate:
             hint = "Bar: estimate. Line: where the true share lies 9 times in 10. Diamond: raw counts."
         elif mix and mix.counts:
@@ -172,7 +188,7 @@ class _Timeline:
         self._drawings = drawings
         with ui.element("section").classes("panel timeline-panel"):
             _heading("The last ten minutes, and faces")
-            self._chart = ui.echart(timeline_options(()), renderer="svg").classes("timeline-chart")
+            self._chart = ui.echart({}, renderer="svg").classes("timeline-chart")
             with ui.element("div").classes("legend caption"):
                 for label, colour in PALETTE.items():
                     with ui.element("span").style(f"--swatch: {colour}"):
@@ -180,7 +196,7 @@ class _Timeline:
 
     def show(self, view: RoomView) -> None:
         """Draw, if anything changed."""
-        _redraw(self._chart, self._drawings.of(view)[1])
+        _redraw(self._chart, self._drawings.timeline(view))
 
 
 class _Events:
@@ -207,8 +223,6 @@ def _heading(text: str) -> None:
     ui.label(text).props("role=heading aria-level=2").classes("caption")
 
 
-def _redraw(chart: ui.echart, options: dict) -> None:
-    if chart.options != options:
-        chart.options.clear()
-        chart.options.update(options)
-        chart.update()
+def _redraw(chart: ui.echart, options: Fragment) -> None:
+    if chart.props["options"] is not options:
+        chart.props["options"] = options

@@ -1,7 +1,9 @@
 """What the page shows and says, without a browser."""
 
+import json
 from datetime import UTC, datetime
 
+import orjson
 import pytest
 
 from aggregator.attention import Event
@@ -10,6 +12,7 @@ from aggregator.config import AttentionConfig, PageConfig
 from aggregator.page import address, open_users
 from aggregator.page_charts import PALETTE, mix_options, timeline_options
 from aggregator.page_feed import Feed
+from aggregator.page_room import Drawings
 from aggregator.page_words import device_standing, event_text, facts, span, standing
 from aggregator.users import Users
 from contract.config import ConfigError
@@ -54,7 +57,30 @@ def test_a_view_is_read_once_for_all_pages_and_then_again(feed, keep, message, c
     keep(message(99, counted(NOW, 30)))
 
     assert feed.view(ROOM, NOW + 0.5) is first
-    assert feed.view(ROOM, NOW + 2).timeline[-1].faces != first.timeline[-1].faces
+    assert feed.view(ROOM, NOW + 2).summary.recent.faces != first.summary.recent.faces
+
+
+def test_the_timeline_has_windows_that_have_ended(feed, keep, message, counted):
+    """A half-filled window would be a point that jumps, and most of what a page is sent would change every second."""
+    before = feed.view(ROOM, NOW - 0.5).timeline
+    keep(message(99, counted(NOW, 30)))
+
+    assert feed.view(ROOM, NOW + 9.5).timeline == feed.view(ROOM, NOW + 0.5).timeline != before
+    assert feed.view(ROOM, NOW + 11).timeline[-1].faces == pytest.approx(30)
+
+
+def test_a_chart_is_written_once_for_all_pages_and_sent_when_it_changed(feed, keep, message, counted):
+    """The same object tells a page that there is nothing to send."""
+    drawings = Drawings()
+    first, same = feed.view(ROOM, NOW + 0.5), feed.view(ROOM, NOW + 2)
+    mix, timeline = drawings.mix(first), drawings.timeline(first)
+
+    assert (drawings.mix(same), drawings.timeline(same)) == (mix, timeline)
+    assert json.loads(orjson.dumps(mix)) == mix_options(first.summary.recent, first.summary.trend)
+    keep(message(99, counted(NOW, 30)))
+    news = feed.view(ROOM, NOW + 4)
+    assert drawings.mix(news) is not mix
+    assert drawings.timeline(news) is timeline
 
 
 def test_a_clock_set_back_does_not_freeze_the_page(feed):
@@ -145,7 +171,7 @@ def test_the_timeline_breaks_where_windows_are_missing(feed, keep, message, coun
     """A gap is a gap, not a slope."""
     keep(message(100, counted(NOW + 200, 0, 0, 0, 5)))
 
-    options = timeline_options(feed.view(ROOM, NOW + 205).timeline)
+    options = timeline_options(feed.view(ROOM, NOW + 215).timeline)
 
     happy = next(series for series in options["series"] if series["name"] == "happy")
     assert [at for at, value in happy["data"] if value is None]
