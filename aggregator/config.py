@@ -150,13 +150,22 @@ class PageConfig:
         default_factory=lambda: Path(os.environ.get("STATE_DIRECTORY", "var/aggregator")) / "users.json"
     )
     """Made by `classpulse-aggregator user add`; once it is there nobody sees anything without it."""
-    tls: bool = False
-    """With page.crt and page.key from `credentials`; otherwise put a proxy that speaks HTTPS in front."""
+    certificate: Path | None = None
+    """With `key`, a PEM file with its chain: the page speaks HTTPS."""
+    key: Path | None = None
+    """Without a passphrase; readable for the page's user alone."""
     https_proxy: bool = False
-    """Such a proxy is in front: cookies travel by HTTPS only."""
+    """A proxy that speaks HTTPS is in front: cookies travel by HTTPS only."""
 
     def __post_init__(self) -> None:
         in_range("port", self.port, 1, 65535)
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("certificate and key belong together: one of them is missing")
+
+    @property
+    def https(self) -> bool:
+        """Whether browsers come by HTTPS."""
+        return self.certificate is not None or self.https_proxy
 
 
 @dataclass(frozen=True, slots=True)

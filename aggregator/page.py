@@ -6,7 +6,9 @@ costs no message.
 
 import argparse
 import logging
+import ssl
 import time
+from collections.abc import Iterator
 
 import uvicorn
 from fastapi import FastAPI
@@ -23,7 +25,7 @@ from aggregator.page_gate import LOOPBACK, Gate
 from aggregator.page_overview import overview
 from aggregator.page_room import Drawings, room_page
 from aggregator.report import ReportError, read, to_html
-from aggregator.store import Store, StoreError, open_store
+from aggregator.store import Store, StoreUnavailableError, open_store
 from aggregator.users import Users, UsersError
 from contract.config import ConfigError, load
 from contract.topics import Room, TopicError
@@ -31,7 +33,7 @@ from contract.topics import Room, TopicError
 log = logging.getLogger(__name__)
 
 _STORE_S = 30.0
-"""How long the store is waited for."""
+"""How long a store that is not there yet is waited for."""
 
 
 def configure(_parser: argparse.ArgumentParser) -> None:
@@ -47,25 +49,27 @@ def run(arguments: argparse.Namespace) -> int:
     """
     config = load(arguments.config, AggregatorConfig)
     users = open_users(config.page)
-    if users is None:
-        log.warning("no users: only this machine may look; `classpulse-aggregator user add` makes some")
+    check_certificate(config.page)
+    for warning in warnings(config.page):
+        log.warning("%s", warning)
     with _opened(config) as store, Orders(config.mqtt, config.credentials) as orders:
-        feed = Feed(store, cards_in(config.models_dir), config.attention)
-        app = build(config, feed, orders)
+        app = build(config, Feed(store, cards_in(config.models_dir), config.attention), orders)
         log.info("the page is at %s", address(config.page))
-        settings = uvicorn.Config(
-            Gate(app, users, https=config.page.tls or config.page.https_proxy),
-            host=config.page.host,
-            port=config.page.port,
-            log_level="warning",
-            server_header=False,
-            timeout_graceful_shutdown=2,
-        )
-        if config.page.tls:
-            settings.ssl_certfile = str(config.credentials / "page.crt")
-            settings.ssl_keyfile = str(config.credentials / "page.key")
-        uvicorn.Server(settings).run()
+        uvicorn.Server(_settings(config.page, Gate(app, users, https=config.page.https))).run()
     return 0
+
+
+def _settings(config: PageConfig, app: Gate) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=config.host,
+        port=config.port,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        ssl_certfile=config.certificate,
+        ssl_keyfile=config.key,
+    )
 
 
 def open_users(config: PageConfig) -> Users | None:
@@ -89,10 +93,32 @@ def open_users(config: PageConfig) -> Users | None:
     return None
 
 
+def warnings(config: PageConfig) -> Iterator[str]:
+    """What the operator should know of how the page is served."""
+    if not config.users.exists():
+        yield "no users: only this machine may look; `classpulse-aggregator user add` makes some"
+    if config.host not in LOOPBACK and not config.https:
+        yield (
+            f"page.host = {config.host!r} without HTTPS: passwords and cookies can be read on the way; set "
+            "page.certificate and page.key, or page.https_proxy behind a proxy that speaks HTTPS"
+        )
+
+
+def check_certificate(config: PageConfig) -> None:
+    """Raise ConfigError if certificate and key, where there are any, cannot be used."""
+    if config.certificate is None:
+        return
+    try:
+        # a key with a passphrase would otherwise ask for it at a terminal that no service has
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.certificate, config.key, password="")
+    except OSError as error:
+        raise ConfigError(f"page.certificate = {config.certificate}, page.key = {config.key}: {error}") from error
+
+
 def address(config: PageConfig) -> str:
     """Where a browser on this machine finds the page."""
     host = f"[{config.host}]" if ":" in config.host else config.host
-    return f"{'https' if config.tls else 'http'}://{host}:{config.port}/"
+    return f"{'https' if config.certificate else 'http'}://{host}:{config.port}/"
 
 
 def build(config: AggregatorConfig, feed: Feed, orders: Orders) -> FastAPI:
@@ -144,12 +170,16 @@ def report_answer(
 
 
 def _opened(config: AggregatorConfig) -> Store:
-    """The store, for reading; a daemon that starts at the same time may still have to make it."""
+    """The store, for reading; a daemon that starts at the same time may still have to make it.
+
+    Raises:
+        StoreError: At once if it is of a newer version or none of ours; if it is missing, after _STORE_S.
+    """
     deadline = time.monotonic() + _STORE_S
     while True:
         try:
             return open_store(config, writable=False)
-        except StoreError:
+        except StoreUnavailableError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)

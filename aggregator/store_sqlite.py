@@ -161,11 +161,13 @@ class SqliteStore:
 
     def _check(self, *, writable: bool) -> None:
         """Make the tables in a new file; refuse a file that this code does not understand."""
+        empty = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         application = self._db.execute("PRAGMA application_id").fetchone()[0]
-        empty = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
         if writable and empty:
             self._db.executescript(sql.CREATE)
+        elif empty:
+            raise StoreUnavailableError(f"{self._path}: an empty file; the daemon may be about to make the tables")
         elif application != sql.APPLICATION:
             raise StoreError(f"{self._path}: a SQLite file, but no store of classpulse")
         elif version > sql.VERSION:

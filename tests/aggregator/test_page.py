@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import orjson
 import pytest
@@ -215,6 +216,8 @@ def test_a_users_file_is_heeded_on_this_machine_too(tmp_path):
 
 
 def test_the_address_is_what_a_browser_takes():
-    """Brackets around IPv6, https with TLS."""
+    """Brackets around IPv6, https with a certificate."""
+    served = PageConfig(host="::1", port=1, certificate=Path("page.crt"), key=Path("page.key"))
+
     assert address(PageConfig()) == "http://127.0.0.1:8080/"
-    assert address(PageConfig(host="::1", port=1, tls=True)) == "https://[::1]:1/"
+    assert address(served) == "https://[::1]:1/"
