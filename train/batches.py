@@ -17,6 +17,8 @@ class Targets:
     """(n, 7) float32, probabilities of the labels."""
     votes: np.ndarray | None
     """(n, 10) float32 FER+ votes, rows of zeros where there are none; None without the auxiliary task."""
+    shown: np.ndarray
+    """(n,) how often each face is shown in an epoch, 1 on average; see `showings`."""
 
 
 def targets(labels: np.ndarray, smoothing: float, soft: np.ndarray | None, soft_share: float) -> np.ndarray:
@@ -30,6 +32,19 @@ def targets(labels: np.ndarray, smoothing: float, soft: np.ndarray | None, soft_
     """
     hard = np.eye(len(EMOTIONS), dtype=np.float32)[labels] * (1 - smoothing) + smoothing / len(EMOTIONS)
     return hard if soft is None else ((1 - soft_share) * hard + soft_share * soft).astype(np.float32)
+
+
+def showings(labels: np.ndarray, balance: float) -> np.ndarray:
+    """(n,) how often each face is shown in an epoch, 1 on average: faces of rare labels more often.
+
+    Args:
+        labels: (n,) indices into EMOTIONS.
+        balance: A label's faces are shown its number of faces to the power of minus this often: 0 leaves the data as
+            they are, 1 shows all labels alike.
+    """
+    rarity = np.maximum(np.bincount(labels, minlength=len(EMOTIONS)), 1).astype(float)[labels] ** -balance
+    shown: np.ndarray = rarity / rarity.mean()
+    return shown
 
 
 class Batches(keras.utils.PyDataset):
@@ -64,4 +79,10 @@ class Batches(keras.utils.PyDataset):
         self._order = self._shuffled()
 
     def _shuffled(self) -> np.ndarray:
-        return np.random.default_rng((self._seed, self._epoch)).permutation(len(self._images))
+        rng = np.random.default_rng((self._seed, self._epoch))
+        shown = self._wanted.shown
+        if (shown == 1).all():
+            return rng.permutation(len(shown))
+        times = np.floor(shown + rng.random(len(shown))).astype(int)
+        drawn = rng.permutation(np.repeat(np.arange(len(shown)), times))
+        return np.resize(drawn, len(shown))

@@ -15,7 +15,7 @@ import numpy as np
 from contract.config import build as build_config
 from contract.config import in_range, one_of
 from train.augment import Augmentation
-from train.batches import Batches, Targets, targets
+from train.batches import Batches, Targets, showings, targets
 from train.data import FER_PLUS, Faces, digest, load, pictures, require_enough, split_validation, votes
 from train.keeper import Keeper
 from train.model import ARCHITECTURES, build, load_classifier, with_heads
@@ -33,6 +33,7 @@ _RANGES = (
     ("average", 0, 0.99999),
     ("votes_weight", 0, 100),
     ("soft_share", 0, 1),
+    ("balance", 0, 1),
 )
 """Of the hyper-parameters: key, lowest, highest."""
 
@@ -56,6 +57,8 @@ class Hyperparameters:
     """Weight of the auxiliary loss on FER+ votes, where a file of them is given."""
     soft_share: float = 0.7
     """Weight of a teacher's probabilities against the labels, where a file of them is given."""
+    balance: float = 0.0
+    """How far rare labels are shown more often: 0 as they are, 1 all labels alike."""
     bfloat16: bool = False
     """Convolutions in bfloat16, weights in float32; 1.1-1.3 times as fast with AVX512-BF16. TensorFlow only."""
     seed: int = 1
@@ -208,7 +211,8 @@ def _compiled(settings: Hyperparameters, steps: int, initial: Path | None, *, wi
 def _targets(settings: Hyperparameters, faces: Faces, votes_file: Path | None, soft_file: Path | None) -> Targets:
     soft = None if soft_file is None else _soft(soft_file, faces)
     emotion = targets(faces.labels, settings.label_smoothing, soft, settings.soft_share)
-    return Targets(emotion, votes(votes_file, faces.names) if votes_file else None)
+    by_votes = votes(votes_file, faces.names) if votes_file else None
+    return Targets(emotion, by_votes, showings(faces.labels, settings.balance))
 
 
 def _soft(path: Path, faces: Faces) -> np.ndarray:

@@ -266,3 +266,29 @@ def test_models_of_one_architecture_are_averaged(run, faces, tmp_path):
         assert new == pytest.approx(old, abs=1e-6)
     assert other.returncode == 1
     assert "compact.keras: is compact, of other weights than plain" in other.stderr
+
+
+def test_balance_shows_rare_labels_more_often_than_they_are():
+    """At a balance of one half, a label four times as rare is shown half as often as the other, not a quarter."""
+    from train.augment import Augmentation
+    from train.batches import Batches, Targets, showings
+
+    labels = np.repeat([EMOTIONS.index("happy"), EMOTIONS.index("disgust")], [400, 100])
+    images = np.arange(500).repeat(48 * 48).reshape(500, 48, 48).astype(np.uint8)
+    shown = showings(labels, 0.5)
+    assert shown.mean() == pytest.approx(1)
+    assert shown[400:].mean() == pytest.approx(2 * shown[:400].mean())
+    wanted = Targets(np.eye(len(EMOTIONS), dtype=np.float32)[labels], None, shown)
+    batches = Batches(images, wanted, size=50, augmentation=Augmentation(), seed=1, epoch=0)
+    seen = sum(batches[number][1]["emotion"].sum(axis=0) for number in range(len(batches)))
+    assert seen.sum() == 500
+    assert seen[EMOTIONS.index("disgust")] == pytest.approx(500 / 3, abs=25)
+
+
+def test_bfloat16_is_a_setting_of_a_run(faces, tmp_path):
+    """A run in bfloat16 trains, and its settings say so."""
+    out = tmp_path / "run"
+    ended = train("fit", "--data", faces, "--out", out, "--epochs", 1, *QUICK, "--set", "bfloat16=true")
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((out / "run.json").read_text())["bfloat16"] is True
+    assert (out / "model.keras").is_file()
