@@ -17,6 +17,10 @@ from contract.topics import Device, Room
 
 TIMELINE_S = 600
 """Span of the timeline."""
+CLOCK_S = 120.0
+"""A device whose word of itself differs by more from when it came has a wrong clock: its frames go astray."""
+PRESENT = ("ready", "degraded")
+"""States of a device that takes frames."""
 _FRESH_S = 0.9
 """A view is read again from the store when it is older."""
 _LESSON_S = 10.0
@@ -42,6 +46,8 @@ class RoomView:
     """Of windows that have ended, so that it changes once in WINDOW_S: it is most of what a page is sent."""
     events: tuple[Event, ...]
     """Of the lesson, newest first."""
+    clocks: Mapping[str, float]
+    """Device -> by how many seconds its clock is ahead, behind if negative; only where that is more than CLOCK_S."""
 
 
 class Feed:
@@ -54,6 +60,7 @@ class Feed:
         self._views: dict[Room, tuple[float, RoomView]] = {}
         self._lessons: dict[Room, tuple[float, list[Row], tuple[Event, ...]]] = {}
         self._closed: dict[Room, dict[int, tuple[tuple[Row, ...], Moment]]] = {}
+        self._grown: dict[Room, tuple[tuple[int, int], float]] = {}
         self._spoken: tuple[float, dict[Device, Spoken]] = (float("-inf"), {})
 
     def rooms(self, now: float) -> list[Room]:
@@ -80,18 +87,30 @@ class Feed:
         rows = self._store.windows(room.site, room.room, int(now) - TIMELINE_S, int(now) + WINDOW_S)
         lesson, found = self._lesson(room, now)
         spoken = {device.device: said for device, said in self.devices(now).items() if device.where == room}
-        newest = max((key.start for key, sums in rows if key.start <= now), default=None)
+        newest = self._newest(room, rows, now)
         summary = summarize(
             room,
             recent=recent_of(rows, now),
             lesson=lesson,
             states={device: said.state for device, said in spoken.items() if said.state},
-            newest=None if newest is None else utc(min(now, newest + WINDOW_S)),
+            newest=None if newest is None else utc(newest),
             now=utc(now),
             cards=self._cards,
         )
         closed = [row for row in rows if row[0].start + WINDOW_S <= now]
-        return RoomView(summary, tuple(self._moments(room, closed)), found)
+        return RoomView(summary, tuple(self._moments(room, closed)), found, _wrong_clocks(spoken))
+
+    def _newest(self, room: Room, rows: list[Row], now: float) -> float | None:
+        """When the newest frame was taken: a window does not tell, but it grew since the last look, or it did not."""
+        start = max((key.start for key, _ in rows if key.start <= now), default=None)
+        if start is None:
+            return None
+        size = start, sum(sums.frames for key, sums in rows if key.start == start)
+        known, at = self._grown.get(room, (None, 0.0))
+        if known != size:
+            at = min(now, start + WINDOW_S)
+            self._grown[room] = size, at
+        return at
 
     def _lesson(self, room: Room, now: float) -> tuple[list[Row], tuple[Event, ...]]:
         made, lesson, found = self._lessons.get(room, (float("-inf"), [], ()))
@@ -127,3 +146,13 @@ class Feed:
         for start in [start for start in known if start < min(by_start, default=0) - LONGEST_S]:
             del known[start]
         return moments
+
+
+def _wrong_clocks(spoken: Mapping[str, Spoken]) -> dict[str, float]:
+    """Of devices that are there: the last word of one that is gone may have lain at the broker for long."""
+    ahead = {
+        name: said.health.t.timestamp() - said.health_at
+        for name, said in spoken.items()
+        if said.health and said.state and said.state.state in PRESENT
+    }
+    return {name: seconds for name, seconds in ahead.items() if abs(seconds) > CLOCK_S}

@@ -39,8 +39,8 @@ def overview(feed: Feed, request: Request) -> None:
 
 
 def _line(feed: Feed, room: Room) -> Line:
-    summary = feed.view(room, time.time()).summary
-    how = standing(summary)
+    view = feed.view(room, time.time())
+    summary, how = view.summary, standing(view)
     mix = ", ".join(f"{label} {100 * share:.0f} %" for label, share in leading(summary.recent))
     faces = f"{summary.recent.faces:.0f} faces" if summary.recent else ""
     return room, how.kind, f"{how.mark} {how.text}", mix, faces

@@ -13,7 +13,7 @@ from aggregator.orders import Orders
 from aggregator.page_charts import PALETTE, mix_options, timeline_options
 from aggregator.page_feed import Feed, RoomView
 from aggregator.page_frame import frame, keep_fresh, user_of
-from aggregator.page_words import device_standing, event_text, facts, standing
+from aggregator.page_words import Standing, device_standing, event_text, facts, standing
 from aggregator.users import User
 from contract.topics import Device, Room
 
@@ -77,7 +77,7 @@ def room_page(feed: Feed, orders: Orders, drawings: Drawings, room: Room, reques
 
     def update(_user: User) -> None:
         view = feed.view(room, time.time())
-        word = standing(view.summary)
+        word = standing(view)
         how.set_text(f"{word.mark} {word.text}")
         how.classes(replace=f"standing top {word.kind}")
         for panel in panels:
@@ -145,23 +145,23 @@ class _Cameras:
 
     def __init__(self, orders: Orders, room: Room, request: Request) -> None:
         self._orders, self._room, self._request = orders, room, request
-        self._shown: dict[str, tuple[str, str]] = {}
+        self._shown: dict[str, Standing] = {}
         with ui.element("section").classes("panel cameras-panel"):
             _heading("Cameras")
             self._rows = ui.element("div")
 
     def show(self, view: RoomView) -> None:
         """Build the rows again when a device said something new."""
-        if view.summary.devices != self._shown:
-            self._shown = dict(view.summary.devices)
+        devices = view.summary.devices.items()
+        shown = {name: device_standing(state, reason, view.clocks.get(name)) for name, (state, reason) in devices}
+        if shown != self._shown:
+            self._shown = shown
             self._rows.clear()
             with self._rows:
-                for name, (state, reason) in self._shown.items():
-                    self._row(name, state, reason)
+                for name, (state, _) in devices:
+                    self._row(name, shown[name], "resume" if state == "paused" else "pause")
 
-    def _row(self, name: str, state: str, reason: str) -> None:
-        how = device_standing(state, reason)
-        order = "resume" if state == "paused" else "pause"
+    def _row(self, name: str, how: Standing, order: str) -> None:
         with ui.element("div").classes("camera"):
             with ui.element("div").classes("who"):
                 ui.label(name)

@@ -6,12 +6,11 @@ from datetime import datetime, tzinfo
 
 from aggregator.attention import Event
 from aggregator.mix import Mix
+from aggregator.page_feed import RoomView
 from aggregator.summary import Summary
 
 LATE_S = 30.0
 """Without a frame for so long a room is not live."""
-AHEAD_S = -5.0
-"""A newest frame of so much later than now tells of a wrong clock."""
 _UNKNOWN = "\N{EN DASH}"
 _PAUSES = ("paused", "stopped")
 
@@ -30,16 +29,16 @@ class Standing:
         return {"live": "●", "quiet": "○", "paused": "❚❚", "trouble": "▲"}[self.kind]
 
 
-def standing(summary: Summary) -> Standing:
+def standing(view: RoomView) -> Standing:
     """How a room is doing, the gravest first."""
-    states = summary.devices
+    summary, states = view.summary, view.summary.devices
     lost = ", ".join(device for device, (state, _) in states.items() if state == "lost")
     age = summary.age_s
     words = (
         (bool(states) and all(state in _PAUSES for state, _ in states.values()), "paused", "paused"),
         (bool(lost), "trouble", f"{lost} cannot be reached"),
+        (bool(view.clocks), "trouble", ", ".join(f"{name}: {clock_text(view.clocks[name])}" for name in view.clocks)),
         (age is None, "quiet", "no frame in the last ten minutes"),
-        (age is not None and age < AHEAD_S, "trouble", "a device's clock is ahead"),
         (age is not None and age > LATE_S, "quiet", f"no frame for {span(age or 0)}"),
         (bool(_degraded(summary)), "trouble", _degraded(summary)),
         (summary.recent is not None and summary.recent.withheld == 1, "live", "too few faces to tell"),
@@ -53,8 +52,16 @@ def _degraded(summary: Summary) -> str:
     return next(troubles, "")
 
 
-def device_standing(state: str, reason: str) -> Standing:
-    """How a device is doing, by its own word."""
+def clock_text(ahead_s: float) -> str:
+    """What a wrong clock means, such as `its clock is 10 years ahead: its frames are out of place`."""
+    way = "ahead" if ahead_s > 0 else "behind"
+    return f"its clock is {span(abs(ahead_s))} {way}: its frames are out of place"
+
+
+def device_standing(state: str, reason: str, ahead_s: float | None = None) -> Standing:
+    """How a device is doing, by its own word; `ahead_s` if its clock is wrong."""
+    if ahead_s is not None:
+        return Standing("trouble", clock_text(ahead_s))
     kinds = {"ready": "live", "paused": "paused", "stopped": "paused", "lost": "trouble", "degraded": "trouble"}
     return Standing(kinds.get(state, "quiet"), f"{state}: {reason}" if reason else state)
 

@@ -18,7 +18,7 @@ from aggregator.page_words import device_standing, event_text, facts, span, stan
 from aggregator.users import Users
 from contract.config import ConfigError
 from contract.labels import EMOTIONS
-from contract.message import State
+from contract.message import Health, State, utc
 from contract.topics import Device, Room
 
 NOW = 1_795_000_000.0
@@ -30,6 +30,15 @@ def say(store, device, word, at=NOW):
     """Note a device's state."""
     state = State(state=word, reason="", version="1", model="3f9c1a77", min_faces=5, boot="9f3a2c41")
     store.commit(Batch(states={device: (state, at)}))
+
+
+def tell_time(store, device, at):
+    """Note a device's health, which came at NOW and says that it is `at`."""
+    nothing = dict.fromkeys(Health.__dataclass_fields__, 0)
+    tables = {key: {} for key in ("latency_ms", "outbox_dropped", "outbox_first")}
+    unknown = dict.fromkeys(("frame_age_s", "temperature_c", "throttled"))
+    health = Health(**nothing | tables | unknown | {"t": utc(at), "boot": "9f3a2c41", "confirm": "stored"})
+    store.commit(Batch(healths={device: (health, NOW)}))
 
 
 @pytest.fixture
@@ -106,7 +115,7 @@ def test_a_room_without_frames_has_an_empty_view(store, device):
     view = Feed(store, {}, OFF).view(ROOM, NOW)
 
     assert (view.summary.recent, view.summary.lesson, view.timeline, view.events) == (None, None, (), ())
-    assert standing(view.summary).kind == "quiet"
+    assert standing(view).kind == "quiet"
     assert facts(view.summary, UTC)["lesson since"] == "no lesson"
 
 
@@ -119,7 +128,38 @@ def test_frames_ten_years_ahead_change_nothing(feed, store, device, message, cou
     after = feed.view(ROOM, NOW + 2)
 
     assert after.summary.lesson.faces == pytest.approx(before.summary.lesson.faces)
-    assert standing(after.summary).kind == "live"
+    assert standing(after).kind == "live"
+
+
+@pytest.mark.parametrize(("off_s", "text"), [(10 * 31557600, "10 years ahead"), (-3 * 3600, "3 hours behind")])
+def test_a_wrong_clock_is_told(feed, store, device, off_s, text):
+    """Frames that nobody sees have a reason that the room's page gives; a camera that is gone has another."""
+    tell_time(store, device, NOW + off_s)
+
+    view = feed.view(ROOM, NOW + 2)
+    assert standing(view).text == f"cam: its clock is {text}: its frames are out of place"
+    assert device_standing("ready", "", view.clocks["cam"]).kind == "trouble"
+    say(store, device, "lost")
+    assert feed.view(ROOM, NOW + 4).clocks == {}
+
+
+def test_a_clock_that_is_a_little_off_is_none(feed, store, device):
+    """Health comes every 30 s and may come late."""
+    tell_time(store, device, NOW - 45)
+
+    assert feed.view(ROOM, NOW + 2).clocks == {}
+
+
+def test_the_newest_frame_is_known_to_the_second(feed, keep, message, counted):
+    """A window that does not grow has no new frame, though its ten seconds have not passed."""
+    keep(message(98, counted(NOW + 0.3, 1)))
+    first = feed.view(ROOM, NOW + 1)
+
+    assert first.summary.age_s == pytest.approx(0)
+    assert feed.view(ROOM, NOW + 8).summary.age_s == pytest.approx(7)
+    keep(message(99, counted(NOW + 8.5, 1)))
+    assert feed.view(ROOM, NOW + 9).summary.age_s == pytest.approx(0)
+    assert feed.view(ROOM, NOW + 29).summary.age_s == pytest.approx(20)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +176,7 @@ def test_a_room_stands_as_its_cameras_say(feed, store, device, word, late_s, kin
     """And as its frames show."""
     say(store, device, word)
 
-    assert standing(feed.view(ROOM, NOW + 2 + late_s).summary).kind == kind
+    assert standing(feed.view(ROOM, NOW + 2 + late_s)).kind == kind
 
 
 def test_every_state_of_a_device_has_a_word():
