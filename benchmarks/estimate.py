@@ -2,20 +2,24 @@
 
 The card's confusion is of the validation split; the bags are drawn from the test split, which nothing was fitted on.
 `.venv/bin/python -m benchmarks.estimate --data fer2013.zip`
+
+With `--split validation` half of those faces give the confusion and the other half the bags: the constants of
+aggregator/estimate.py are chosen by it.
 """
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from aggregator.estimate import estimate
-from contract.card import ModelCard
+from aggregator.estimate import Confusion, estimate
 from contract.labels import EMOTIONS
 from edge.config import RuntimeConfig
 from edge.emotions import EmotionClassifier
-from train.data import load
+from train.data import Faces, load
+from train.figures import soft_confusion
 
 SIZES = (10, 25, 100, 400)
 AIMS = {10: 1.02, 25: 0.95, 100: 0.80, 400: 0.65}
@@ -38,11 +42,24 @@ def shares(labels: np.ndarray) -> np.ndarray:
     return np.bincount(labels, minlength=len(EMOTIONS)) / max(len(labels), 1)
 
 
-def measure(probabilities: np.ndarray, labels: np.ndarray, card: ModelCard, bag: np.ndarray) -> tuple[float, ...]:
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the classifier read, and what it is known to be worth."""
+
+    labels: np.ndarray
+    """(n,) true ones."""
+    probabilities: np.ndarray
+    """(n, 7)."""
+    confusion: Confusion
+    """Of other faces."""
+    unsure_below: float
+
+
+def measure(faces: Read, bag: np.ndarray) -> tuple[float, ...]:
     """Errors per class of raw counts, mean probabilities and estimate; share of truths in their interval; its width."""
-    read, true = probabilities[bag], shares(labels[bag])
-    sure = read.max(axis=1) >= card.unsure_below
-    found = estimate(read.sum(axis=0).tolist(), len(bag), card.soft_confusion)
+    read, true = faces.probabilities[bag], shares(faces.labels[bag])
+    sure = read.max(axis=1) >= faces.unsure_below
+    found = estimate(read.sum(axis=0).tolist(), len(bag), faces.confusion)
     held = (np.array(found.low) <= true + 1e-9) & (true <= np.array(found.high) + 1e-9)
     raw = shares(read.argmax(axis=1)[sure])
     mean = read.mean(axis=0)
@@ -50,26 +67,43 @@ def measure(probabilities: np.ndarray, labels: np.ndarray, card: ModelCard, bag:
     return (*errors, float(held.mean()), float(np.mean(np.array(found.high) - np.array(found.low))))
 
 
+def read_faces(classifier: EmotionClassifier, data: Path, split: str) -> Read:
+    """The faces to draw from; of the validation split every second one, the others give the confusion."""
+    threshold = classifier.card.unsure_below
+    faces = load(data, split)
+    if split != "validation":
+        return Read(faces.labels, classifier.probabilities(faces.images), classifier.card.soft_confusion, threshold)
+    # in the data's order the labels may lie one after the other, so every second face has the same mix
+    known, drawn = (_probabilities(classifier, faces.take(np.arange(first, len(faces), 2))) for first in (0, 1))
+    confusion = soft_confusion(*known)
+    return Read(*drawn, tuple(map(tuple, confusion.tolist())), threshold)
+
+
+def _probabilities(classifier: EmotionClassifier, faces: Faces) -> tuple[np.ndarray, np.ndarray]:
+    return faces.labels, classifier.probabilities(faces.images)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="labelled faces, as `make train` takes them")
-    parser.add_argument("--split", default="test")
+    parser.add_argument("--split", choices=("test", "validation", "private"), default="test")
     parser.add_argument("--model", type=Path, default=Path("models/emotion_int8.tflite"))
     parser.add_argument("--draws", type=int, default=2000, help="bags per row")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     classifier = EmotionClassifier(arguments.model, RuntimeConfig(package="tflite_runtime"))
-    faces = load(arguments.data, arguments.split)
-    probabilities = classifier.probabilities(faces.images)
-    accuracy = (probabilities.argmax(axis=1) == faces.labels).mean()
-    print(f"{len(faces)} faces, top-1 {accuracy:.1%}; {arguments.draws} bags per row; errors in points per class")
+    faces = read_faces(classifier, arguments.data, arguments.split)
+    accuracy = (faces.probabilities.argmax(axis=1) == faces.labels).mean()
+    print(
+        f"{len(faces.labels)} faces, top-1 {accuracy:.1%}; {arguments.draws} bags per row; errors in points per class"
+    )
     print("mix      faces    raw  mean p  estimate  of raw   aim  coverage  width")
     rng = np.random.default_rng(arguments.seed)
     for mix in ("random", "natural"):
         for size in SIZES:
             drawn = bags(faces.labels, size, mix, arguments.draws, rng)
-            rows = np.array([measure(probabilities, faces.labels, classifier.card, bag) for bag in drawn])
+            rows = np.array([measure(faces, bag) for bag in drawn])
             raw, mean, error, coverage, width = rows.mean(axis=0)
             aim = 1.02 if mix == "natural" else AIMS[size]
             figures = f"{100 * raw:6.2f}  {100 * mean:6.2f}  {100 * error:8.2f}  {error / raw:6.2f}  {aim:4.2f}"
