@@ -1,0 +1,1 @@
+"""A fleet of devices that exist only as messages."""

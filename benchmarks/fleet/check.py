@@ -1,0 +1,44 @@
+"""Compare a store with the truth that `python -m benchmarks.fleet` wrote.
+
+    python -m benchmarks.fleet.check truth.csv --config aggregator.toml [--within 60]
+
+Exit status 0 if every window is there, with every sum, and none besides; otherwise 1, and what differs.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from aggregator.config import AggregatorConfig
+from aggregator.store import StoreError, open_store
+from benchmarks.fleet.truth import compare, read
+from contract.config import ConfigError, load
+
+_PAUSE_S = 1.0
+
+
+def main() -> int:
+    """Compare until they agree or the time is over; the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("truth", type=Path)
+    parser.add_argument("--config", type=Path, required=True, help="the aggregator's file, which names the store")
+    parser.add_argument("--within", type=float, default=0.0, metavar="S", help="wait so long for the rest to arrive")
+    arguments = parser.parse_args()
+    try:
+        truth, config = read(arguments.truth), load(arguments.config, AggregatorConfig)
+        deadline = time.monotonic() + arguments.within
+        with open_store(config, writable=False) as store:
+            while (found := compare(truth, store)) and time.monotonic() < deadline:
+                time.sleep(_PAUSE_S)
+    except (ConfigError, StoreError, OSError, ValueError) as error:
+        sys.exit(f"benchmarks.fleet.check: {error}")
+    if found:
+        print(f"the store differs: {found}")
+        return 1
+    print(f"the store holds {len(truth)} windows of {sum(sums.frames for sums in truth.values())} frames, as it must")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
