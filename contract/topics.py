@@ -7,6 +7,8 @@ ROOT = "classpulse/1"
 """First levels of every topic; the number changes only with the topics, the payload has a schema of its own."""
 DEVICE_KINDS = ("counts", "state", "health", "stored", "set")
 """Last level of a device's topics."""
+IDENTITY_CHARS = 64
+"""A certificate's common name holds so many (RFC 5280, ub-common-name): with TLS, longer identities have no way in."""
 _ID = re.compile(r"[a-z0-9-]{1,32}")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 
 from contract import config as files
+from contract.topics import IDENTITY_CHARS
 from edge.camera import open_camera
 from edge.config import EdgeConfig
 from edge.detector import open_detector
@@ -18,6 +19,7 @@ from edge.emotions import EmotionClassifier
 from edge.health import throttled
 from edge.lock import only_one
 from edge.publisher import BrokerError, probe
+from edge.release import KEY, in_program, refuse_older, verify
 from edge.runtime import choose, installed
 
 THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
@@ -25,8 +27,15 @@ THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperatur
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's own arguments: none."""
+    """Add the command's own arguments."""
     parser.description = "Try everything that a lesson needs; the service must not be running, since it has the camera."
+    brought = "instead of the release in use, verify the one in FOLDER, which was brought and is not yet installed"
+    parser.add_argument("--release", type=Path, metavar="FOLDER", help=brought)
+    parser.add_argument("--key", type=Path, default=KEY, help=f"the key that releases are signed with; default: {KEY}")
+    parser.add_argument("--allow-unsigned", action="store_true", help="do not verify the release in use")
+    parser.add_argument(
+        "--allow-older", action="store_true", help="take a release, or a model, older than the one in use"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     good = [report("system", system), report("config", partial(load, arguments.config))]
     if good[-1]:
         config = files.load(arguments.config, EdgeConfig)
+        good.append(report("release", partial(release, config, arguments)))
         good += [report(name, partial(check, config)) for name, check in CHECKS.items()]
     good.append(report("throttling", lambda: throttling(throttled())))
     return 0 if all(good) else 1
@@ -58,8 +68,31 @@ def system() -> str:
 
 
 def load(path: Path) -> str:
-    """The configuration can be used."""
-    return f"{path}: {files.load(path, EdgeConfig).device.identity}"
+    """The configuration can be used, and a certificate can name the device."""
+    config = files.load(path, EdgeConfig)
+    identity = config.device.identity
+    if config.mqtt.tls and len(identity) > IDENTITY_CHARS:
+        most = f"a certificate names at most {IDENTITY_CHARS}: choose shorter ids in [device]"
+        raise ValueError(f"{path}: {identity} has {len(identity)} characters, {most}")
+    return f"{path}: {identity}"
+
+
+def release(config: EdgeConfig, arguments: argparse.Namespace) -> str:
+    """Program and models are what was signed and belong to no older release; or a release that was brought does."""
+    program = Path(sys.prefix).parent
+    if arguments.release is not None:
+        version = verify(arguments.release, arguments.key)
+        if not arguments.allow_older and (program / "release.json").exists():
+            refuse_older(version, program)
+        return f"{arguments.release} is {version}, signed with {arguments.key}"
+    used = {config.emotions.model: config.emotions.enabled, config.detector.model: config.detector.name == "yunet"}
+    return in_program(
+        program,
+        [model for model, is_used in used.items() if is_used],
+        arguments.key,
+        allow_unsigned=arguments.allow_unsigned,
+        allow_older=arguments.allow_older,
+    )
 
 
 def state(config: EdgeConfig) -> str:

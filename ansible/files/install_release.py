@@ -2,12 +2,11 @@
 
     install_release.py INCOMING --base /opt/classpulse --platform edge-py311-aarch64 --key /etc/classpulse/release.pub
 
-Prints `installed` or `unchanged`. It refuses what the key did not sign and what differs from what was signed. `current`
-is not touched: a release is installed first and chosen afterwards.
+Prints `installed` or `unchanged`. It refuses what the key did not sign, what differs from what was signed, and what is
+older than the release in use. `current` is not touched: a release is installed first and chosen afterwards.
 """
 
 import argparse
-import hashlib
 import json
 import shutil
 import subprocess
@@ -15,44 +14,19 @@ import sys
 import tempfile
 from pathlib import Path
 
-SUMS = "SHA256SUMS"
+from verify_release import SIGNATURE, SUMS, ReleaseError, refuse_older, verify
 
 
-class ReleaseError(RuntimeError):
-    """A release that is not installed; the text says why."""
-
-
-def verified(folder: Path, key: Path) -> dict[str, str]:
-    """File name -> SHA-256 of what is in `folder`, each checked.
-
-    Raises:
-        ReleaseError: If the signature is not of `key`, or a file differs or was not signed.
-    """
-    signature = ["-sigfile", folder / f"{SUMS}.sig", "-in", folder / SUMS]
-    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", key, "-rawin", *signature]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        raise ReleaseError(f"{SUMS} is not signed with {key}")
-    signed = {
-        name: digest for digest, name in (line.split("  ", 1) for line in (folder / SUMS).read_text().splitlines())
-    }
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_dir() or name in (SUMS, f"{SUMS}.sig"):
-            continue
-        with path.open("rb") as file:
-            if signed.get(name) != hashlib.file_digest(file, "sha256").hexdigest():
-                raise ReleaseError(f"{name} is not the file that was signed")
-    return signed
-
-
-def target(base: Path, version: str, sums: bytes) -> Path | None:
-    """The folder to install into; None if this very release is installed.
+def target(base: Path, version: str, sums: bytes, key: Path) -> Path | None:
+    """The folder to install into; None if this very release is installed and whole.
 
     Raises:
         ReleaseError: If another release of the same version is installed.
     """
     folder = base / "releases" / version
-    if not (folder / SUMS).exists():
+    try:
+        verify(folder, key, installed=True)
+    except ReleaseError:  # there is none, or an attempt that broke off, or one that a failing card has damaged
         return folder
     if (folder / SUMS).read_bytes() != sums:
         raise ReleaseError(f"another release {version} is installed: a version names one release only")
@@ -60,7 +34,10 @@ def target(base: Path, version: str, sums: bytes) -> Path | None:
 
 
 def install(incoming: Path, folder: Path, platform: str, *, system_packages: bool) -> None:
-    """Fill `folder`; SHA256SUMS comes last, so that a folder without it is an attempt that broke off."""
+    """Fill `folder`; SHA256SUMS comes last, so that a folder without it is an attempt that broke off.
+
+    The wheel stays, so that what was installed from it can be verified.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     shutil.copytree(incoming / "models", folder / "models")
@@ -73,7 +50,7 @@ def install(incoming: Path, folder: Path, platform: str, *, system_packages: boo
         subprocess.run([*pip, "--no-deps", "--require-hashes", "--find-links", wheels, "-r", pins], check=True)
     wheel = json.loads((incoming / "release.json").read_text())["wheel"]
     subprocess.run([*pip, "--no-deps", incoming / wheel], check=True)
-    for name in ("release.json", f"{SUMS}.sig", SUMS):
+    for name in (wheel, "release.json", SIGNATURE, SUMS):
         shutil.copy(incoming / name, folder)
 
 
@@ -84,13 +61,15 @@ def main() -> int:
     parser.add_argument("--base", type=Path, required=True)
     parser.add_argument("--platform", required=True)
     parser.add_argument("--key", type=Path, required=True)
+    parser.add_argument("--allow-older", action="store_true")
     parser.add_argument("--system-packages", action="store_true", help="the environment sees apt's picamera2")
     arguments = parser.parse_args()
     try:
-        verified(arguments.incoming, arguments.key)
-        version = json.loads((arguments.incoming / "release.json").read_text())["version"]
+        version = verify(arguments.incoming, arguments.key)
+        if not arguments.allow_older:
+            refuse_older(version, arguments.base / "current")
         sums = (arguments.incoming / SUMS).read_bytes()
-        folder = target(arguments.base, version, sums)
+        folder = target(arguments.base, version, sums, arguments.key)
         if folder is not None:
             install(arguments.incoming, folder, arguments.platform, system_packages=arguments.system_packages)
     except (ReleaseError, OSError, subprocess.CalledProcessError) as error:

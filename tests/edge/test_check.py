@@ -13,11 +13,15 @@ from edge.lock import only_one
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture) -> Callable[[Path], tuple[int, dict[str, str]]]:
-    """`run(config)`: exit status, and each check's line by its name."""
+def run(capsys: pytest.CaptureFixture) -> Callable[..., tuple[int, dict[str, str]]]:
+    """`run(config, *options)`: exit status, and each check's line by its name."""
 
-    def command(config: Path) -> tuple[int, dict[str, str]]:
-        status = check.run(argparse.Namespace(config=config))
+    def command(config: Path, *options: str) -> tuple[int, dict[str, str]]:
+        parser = argparse.ArgumentParser()
+        check.configure(parser)
+        arguments = parser.parse_args(["--key", str(config.with_name("release.pub")), *options])
+        arguments.config = config
+        status = check.run(arguments)
         lines = capsys.readouterr().out.splitlines()
         return status, {line.split(":")[0].split()[1]: line for line in lines}
 
@@ -30,7 +34,8 @@ def test_every_part_has_a_line_and_one_failure_is_exit_status_1(run, edge_toml, 
 
     assert status == 1
     assert list(lines) == [
-        *("system", "config", "state", "runtime", "model", "detector", "camera", "broker", "clock", "throttling")
+        *("system", "config", "release", "state", "runtime", "model", "detector", "camera", "broker", "clock"),
+        "throttling",
     ]
     assert {name for name, line in lines.items() if line.startswith("FAIL ")} == {"broker"}
     assert lines["camera"] == f"ok   camera: file:{astronaut_file} gives 512x512"
@@ -68,6 +73,34 @@ def test_each_failure_has_its_reason_on_its_own_line(run, edge_toml, tmp_path):
     }.items():
         assert lines[name].startswith("FAIL ")
         assert reason in lines[name]
+
+
+def test_a_clone_is_no_release_and_nothing_is_verified(run, edge_toml):
+    """A device has a key to verify with; a laptop has none. tests/fleet/test_release.py has the device's side."""
+    _, lines = run(edge_toml("usb:97"))
+
+    assert lines["release"].startswith("ok   release: not installed from one")
+
+
+def test_where_there_is_a_key_an_unsigned_program_is_refused_unless_told_so(run, edge_toml, tmp_path):
+    """The line names the file and what to do."""
+    (tmp_path / "release.pub").write_text("a key")
+    path = edge_toml("usb:97")
+
+    assert run(path)[1]["release"].startswith(f"FAIL release: {Path(sys.prefix).parent}/SHA256SUMS is missing: bring")
+    assert run(path, "--allow-unsigned")[1]["release"] == "ok   release: not verified, as you said"
+
+
+@pytest.mark.parametrize(("room", "tls", "good"), [(32, True, False), (30, True, True), (32, False, True)])
+def test_an_identity_that_no_certificate_can_name_is_refused(run, edge_toml, room, tls, good):
+    """64 characters with the slashes, where the broker knows devices by certificates."""
+    ids = f'site = "{"s" * 16}"\nroom = "{"r" * room}"\ndevice = "{"d" * 16}"'
+    mqtt = f'host = "127.0.0.1"\nport = 1\ntls = {str(tls).lower()}'
+
+    _, lines = run(edge_toml("usb:97", device=ids, mqtt=mqtt))
+
+    assert lines["config"].startswith("ok ") is good
+    assert good or "has 66 characters, a certificate names at most 64" in lines["config"]
 
 
 def test_a_running_service_has_the_camera(run, edge_toml, astronaut_file, tmp_path):
