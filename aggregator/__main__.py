@@ -20,6 +20,7 @@ COMMANDS = {
     "user": ("accounts", "who may look at the page"),
     "report": ("report", "one lesson as a page and as CSV"),
     "export": ("export", "windows as Parquet"),
+    "topology": ("topology", "declare a RabbitMQ cluster's exchanges and queues"),
 }
 """Command -> the module whose `configure` and `run` it is, and what it does. Only that module is imported: the daemon
 needs neither a web framework nor Parquet."""

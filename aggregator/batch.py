@@ -71,20 +71,25 @@ class Batch:
     healths: dict[Device, tuple[Health, float]] = field(default_factory=dict)
     """The same."""
     complaints: list[Complaint] = field(default_factory=list)
+    dropped: list[int] = field(default_factory=list)
+    """Where among the items those stood that nothing of will be stored; each has a complaint."""
 
 
 def read(items: list[Item]) -> Batch:
     """Everything readable in `items`, and a complaint for every one that is not."""
     batch = Batch()
-    for item in items:
+    for index, item in enumerate(items):
         try:
             device, kind = _parse(item.topic)
         except TopicError as error:
             batch.complaints.append(Complaint("topic", item.topic, str(error)))
+            batch.dropped.append(index)
             continue
         try:
-            _read_one(batch, device, kind, item)
+            if not _read_one(batch, device, kind, item):
+                batch.dropped.append(index)
         except MessageError as error:
+            batch.dropped.append(index)
             batch.complaints.append(Complaint(error.reason, item.topic, str(error)))
             if kind == "counts" and error.reason in _HOPELESS:
                 batch.settled.extend(_name(device, item))
@@ -96,20 +101,23 @@ def arrived(device: Device, message: CountsMessage, received: float) -> Arrival:
     return Arrival(device, message, received, max(frame.t for frame in message.frames).timestamp())
 
 
-def _read_one(batch: Batch, device: Device, kind: str, item: Item) -> None:
+def _read_one(batch: Batch, device: Device, kind: str, item: Item) -> bool:
+    """Whether anything of the item goes into the batch."""
     if kind == "counts":
         arrival = arrived(device, CountsMessage.from_json(item.payload), item.received)
         complaint = _untimely(arrival, item.topic)
         if complaint:
             batch.complaints.append(complaint)
-        if complaint is None or complaint.reason == "ahead":
-            batch.counts.append(arrival)
+        if complaint is not None and complaint.reason != "ahead":
+            return False
+        batch.counts.append(arrival)
     elif kind == "state":
         batch.states[device] = (State.from_json(item.payload), item.received)
     elif kind == "health":
         batch.healths[device] = (Health.from_json(item.payload), item.received)
     else:
         raise MessageError("topic", f"nothing is subscribed to {kind}")
+    return True
 
 
 def _untimely(arrival: Arrival, topic: str) -> Complaint | None:

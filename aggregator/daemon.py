@@ -5,24 +5,25 @@ It drops, counts and logs what it cannot read, and stays up; only a store that c
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
-from typing import Protocol
+from typing import Protocol, Self, cast
 
 from aggregator.alerts import Alerts
 from aggregator.batch import AHEAD_S, Batch, Complaint, Item, read
 from aggregator.config import AggregatorConfig
+from aggregator.following import Alone, Dealt, Following, Shared
 from aggregator.home_assistant import discovery
 from aggregator.live import Live
 from aggregator.metrics import Tally, serve
 from aggregator.source_mqtt import MqttSource
 from aggregator.store import Committed, Store, StoreUnavailableError, open_store
-from aggregator.summary import LONGEST_S
 from aggregator.twins import Twins
 from contract.card import ModelCard, ModelCardError
 from contract.card import read as read_card
+from contract.config import ConfigError
 from contract.message import State, stored_to_json
 from contract.notify import notify
 from contract.topics import Device, Room, aggregator_state
@@ -46,8 +47,14 @@ class Source(Protocol):
 
     on_connected: Callable[[], None]
 
-    def batches(self) -> Iterator[tuple[list[Item], Callable[[], None]]]:
-        """For ever: some messages, or none when nothing comes, and what acknowledges them."""
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+    def batches(self) -> Iterator[tuple[list[Item], Callable[[Collection[int]], None]]]:
+        """For ever: some messages, or none when nothing comes, and what acknowledges them.
+
+        It is told where among them those stand that were dropped: where the broker can, it sets them aside.
+        """
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
         """Publish once; may be lost while the broker is away."""
@@ -86,13 +93,15 @@ class Aggregator:
         source: Source,
         live: Live,
         clock: Callable[[], float] = time.time,
+        following: Following | None = None,
     ) -> None:
-        """`clock`: seconds since 1970."""
+        """`clock`: seconds since 1970; `following` is what keeps `live` up to date, Alone if not given."""
         self._config = config
         self._store = store
         self._source = source
         self._live = live
         self._clock = clock
+        self._following = following or Alone(store, live)
         self._twins = Twins()
         self._clock_agrees = False
         self._state = word("ready")
@@ -107,11 +116,7 @@ class Aggregator:
 
     def run(self) -> None:
         """Until SystemExit."""
-        self._live.restore(
-            dict(self._store.recent(int(self._clock()) - LONGEST_S)),
-            {device: spoken.state for device, spoken in self._store.states().items() if spoken.state},
-            self._clock(),
-        )
+        self._following.begin(self._clock())
         # a kill between commit and `stored` leaves devices that would wait for the word until they send again
         self._unsaid.update(dict.fromkeys(self._store.devices()))
         notify("READY=1")
@@ -122,12 +127,12 @@ class Aggregator:
         finally:
             self._set_state("stopped", "")
 
-    def _take(self, items: list[Item], acknowledge: Callable[[], None]) -> None:
+    def _take(self, items: list[Item], acknowledge: Callable[[Collection[int]], None]) -> None:
         if not items:
             return
         batch = read(items)
         committed = self._until_it_succeeds(lambda: self._store.commit(batch))
-        acknowledge()
+        acknowledge(batch.dropped)
         self._note(batch, committed)
 
     def _until_it_succeeds(self, write: Callable[[], Committed]) -> Committed:
@@ -149,7 +154,7 @@ class Aggregator:
         self.tally.messages += committed.fresh
         self.tally.duplicates += committed.duplicates
         self._unsaid.update(dict.fromkeys(committed.devices))
-        self._live.note(batch, committed.windows, self._clock())
+        self._following.note(batch, committed.windows, self._clock())
         # With a clock far ahead, retention would forget everything: a device has to agree with ours first.
         self._clock_agrees |= any(
             arrival.message.synced and abs(arrival.received - arrival.newest) < AHEAD_S for arrival in batch.counts
@@ -164,6 +169,7 @@ class Aggregator:
         self._alive()
         if self._tell.due() and self._source.connected:
             self._tell_devices()
+            self._following.refresh(self._clock())
             self._tell_rooms()
         if self._unlogged and self._complain.due():
             self._log_complaints()
@@ -223,6 +229,8 @@ class Aggregator:
         self._say_state()
 
     def _say_state(self) -> None:
+        if self._config.amqp:  # one of several: the topic is of a site's only one
+            return
         self._source.publish(aggregator_state(self._config.site), self._state.to_json(), retain=True)
 
 
@@ -259,9 +267,26 @@ def run(config: AggregatorConfig) -> None:
         OSError: If a credential cannot be read.
     """
     cards: Mapping[str, ModelCard] = cards_in(config.models_dir)
-    lost = aggregator_state(config.site), word("lost").to_json()
     live = Live(config.summary.every_s, cards, Alerts(config.attention, cards))
-    with open_store(config) as store, MqttSource(config.mqtt, config.credentials, lost) as source:
-        aggregator = Aggregator(config, store, source, live)
+    with open_store(config) as store, open_source(config) as source:
+        following = Shared(cast("Dealt", store), live) if config.postgresql else Alone(store, live)
+        aggregator = Aggregator(config, store, source, live, following=following)
         serve(config, aggregator.tally)
         aggregator.run()
+
+
+def open_source(config: AggregatorConfig) -> Source:
+    """The source that the configuration names: a cluster's queues with `[amqp]`, an MQTT broker without.
+
+    Raises:
+        ConfigError: If its client library is not installed.
+        OSError: If a credential cannot be read.
+    """
+    if config.amqp is None:
+        lost = aggregator_state(config.site), word("lost").to_json()
+        return MqttSource(config.mqtt, config.credentials, lost)
+    try:
+        from aggregator.source_amqp import AmqpSource  # noqa: PLC0415 - an extra, see below
+    except ImportError as error:
+        raise ConfigError(f"[amqp] needs pip install 'classpulse[aggregator,cluster]': {error}") from error
+    return AmqpSource(config.amqp, config.credentials)

@@ -1,7 +1,7 @@
 """What is known of the rooms now: windows of a lesson's length, states, and summaries of them. No clock."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from aggregator.alerts import Alerts
 from aggregator.attention import Event
@@ -57,6 +57,25 @@ class Live:
                 newest[arrival.device] = arrival.newest
         for device, at in newest.items():
             self._newest[device.where] = max(at, self._newest.get(device.where, at))
+
+    def learn(self, windows: Windows, states: Mapping[Device, State], now: float) -> None:
+        """What the store holds of these windows and states now, others' work included."""
+        for key, sums in windows.items():
+            rows = self._rows[Room(key.site, key.room)]
+            if rows.get(key) != sums:
+                rows.pop(key, None)
+                self._add({key: sums}, now)
+        for device, state in states.items():
+            if self._states[device.where].get(device.device) != state:
+                self._states[device.where][device.device] = state
+                self._changed.add(device.where)
+
+    def keep(self, ours: Callable[[Room], bool]) -> None:
+        """Forget the rooms that are not ours any more."""
+        for room in [room for room in {*self._rows, *self._states} if not ours(room)]:
+            for of_rooms in (self._rows, self._states, self._newest, self._told, self._lessons, self._grown):
+                of_rooms.pop(room, None)
+            self._changed.discard(room)
 
     def due(self, now: float) -> Iterator[Summary]:
         """The summaries that it is time to publish, the longest overdue first; those not taken stay due."""

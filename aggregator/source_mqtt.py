@@ -7,7 +7,7 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from aggregator.batch import Item
-from aggregator.config import MqttConfig
+from aggregator.config import AmqpConfig, MqttConfig
 from contract.topics import every_device
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class MqttSource:
         """Whether the broker has accepted us."""
         return self._connected_at is not None
 
-    def batches(self) -> Iterator[tuple[list[Item], Callable[[], None]]]:
+    def batches(self) -> Iterator[tuple[list[Item], Callable[[Collection[int]], None]]]:
         """For ever: the messages of one batch, in order, and what acknowledges them; empty ones when nothing comes."""
         while True:
             self._collect()
@@ -140,10 +140,10 @@ class MqttSource:
         self._failures = min(self._failures + 1, 10)
         self._retry_at = time.monotonic() + wait
 
-    def _acknowledgement(self, mids: list[int]) -> Callable[[], None]:
+    def _acknowledgement(self, mids: list[int]) -> Callable[[Collection[int]], None]:
         client = self._client
 
-        def acknowledge() -> None:
+        def acknowledge(_dropped: Collection[int]) -> None:
             if client is not self._client:
                 return  # the numbers mean nothing on another connection, which gives the messages again
             for mid in mids:
@@ -202,13 +202,14 @@ def _on_subscribe(_client: paho.Client, _data: object, _mid: int, codes: list[Re
         log.error("the broker's access list refused a subscription: %s", ", ".join(map(str, codes)))
 
 
-def secrets(config: MqttConfig, credentials: Path) -> tuple[str | None, ssl.SSLContext | None]:
+def secrets(config: MqttConfig | AmqpConfig, credentials: Path) -> tuple[str | None, ssl.SSLContext | None]:
     """Password and TLS context, where the configuration asks for them.
 
     Raises:
         OSError: If a file is missing or is not what it should be.
     """
-    password = (credentials / "mqtt-password").read_text().strip() if config.username else None
+    kind = "mqtt" if isinstance(config, MqttConfig) else "amqp"
+    password = (credentials / f"{kind}-password").read_text().strip() if config.username else None
     if not config.tls:
         return password, None
     authority, certificate, key = (credentials / name for name in ("ca.crt", "aggregator.crt", "aggregator.key"))

@@ -32,7 +32,7 @@ class Script:
         """The batches, then SIGTERM's SystemExit."""
         self.on_connected()
         for number, items in enumerate(self._batches):
-            yield items, lambda number=number: self.events.append(f"acknowledged {number}")
+            yield items, lambda _dropped, number=number: self.events.append(f"acknowledged {number}")
         raise SystemExit(0)
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
