@@ -2,22 +2,41 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.fleet.figures import machine, table
 from tests.fleet.fleet import PICTURES, PROJECT, ROOMS, Fleet, Played, build_release
-from tests.fleet.lab import call, lab, missing
+from tests.fleet.lab import call, lab, missing, root_of
 
 SUITES = {"hub": "bookworm", "north": "bookworm", "south": "trixie"}
 """Raspberry Pi OS is Debian: Python 3.11 and 3.13."""
 CACHE = Path(os.environ.get("LAB_DIR", "/var/tmp/classpulse-lab"))
 """Debian's roots are kept here between runs."""
+FIGURES = pytest.StashKey[list[tuple[str, str]]]()
 
 
 @pytest.fixture(scope="session")
-def empty_fleet() -> Iterator[Fleet]:
+def tell(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
+    """`tell(what, value)`: a line of the table at the end of the run."""
+    rows = pytestconfig.stash.setdefault(FIGURES, [])
+    return lambda what, value: rows.append((what, value))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Print what the tests have told."""
+    rows = config.stash.get(FIGURES, [])
+    if rows:
+        terminalreporter.section(f"figures of {machine()}")
+        terminalreporter.write_line("\n".join(table(rows)))
+
+
+@pytest.fixture(scope="session")
+def empty_fleet(tell: Callable[[str, str], None]) -> Iterator[Fleet]:
     """Hosts that have booted and nothing more, a signed release, a class for the file cameras."""
     why = missing()
     if why:
@@ -25,7 +44,12 @@ def empty_fleet() -> Iterator[Fleet]:
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="run-", dir=CACHE) as name:
         folder = Path(name)
-        release = build_release(folder / "releases", folder / "release.key")
+        started = time.monotonic()
+        with ThreadPoolExecutor() as pool:
+            building = pool.submit(build_release, folder / "releases", folder / "release.key")
+            list(pool.map(lambda suite: root_of(suite, CACHE), set(SUITES.values())))
+            release = building.result()
+        tell("building a release, and Debian's roots where they are not kept", f"{time.monotonic() - started:.0f} s")
         with lab(folder, CACHE, SUITES) as hosts:
             for host in ROOMS:
                 pictures = hosts[host].root / PICTURES.lstrip("/")

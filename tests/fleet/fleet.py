@@ -9,16 +9,20 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fleet.lab import SWITCH, Host, call, ssh_options
+from tests.fleet.lab import SWITCH, Host, call, ssh_options, wait_for
 
 PROJECT = Path(__file__).parents[2]
 SITE = "greenfield"
+EDGE = "classpulse-edge"
+"""The daemon's unit."""
 ROOMS = {"north": "room-north", "south": "room-south"}
 """Edge host -> its room."""
 PLATFORMS = ("edge-py311-x86_64", "edge-py313-x86_64", "aggregator-py311-x86_64")
 PICTURES = "/var/lib/class"
 """On an edge host: what its file camera plays."""
 STORE = "/var/lib/classpulse-aggregator/store.sqlite"
+VERSION = "0.5.0"
+"""Of the lab's first release, whatever the project's own is: tests know what is older and newer."""
 _PARTS = ("aggregator", "contract", "convert", "edge", "release", "requirements", "train")
 _FILES = ("pyproject.toml", "README.md", "LICENSE")
 _RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
@@ -78,7 +82,7 @@ class Fleet:
         command = ["ip", "netns", "exec", SWITCH, "env", f"ANSIBLE_CONFIG={PROJECT}/ansible/ansible.cfg"]
         command += ["ANSIBLE_NOCOLOR=1", "ANSIBLE_HOST_KEY_CHECKING=0", str(ansible), "-i", str(inventory)]
         started = time.monotonic()
-        done = call(*command, PROJECT / "ansible" / playbook, *arguments, check=False, timeout_s=900)
+        done = call(*command, PROJECT / "ansible" / playbook, *arguments, check=False, timeout_s=1500)
         played = Played(done.returncode, done.stdout + done.stderr, time.monotonic() - started)
         (self.folder / "ansible.log").open("a").write(f"$ {playbook} {arguments}\n{played.output}\n")
         return played
@@ -113,6 +117,17 @@ class Fleet:
         room = self.identity(host).split("/")[1]
         return sum(frames for name, frames, _ in self.windows() if name == room)
 
+    def in_use(self, host: str) -> str:
+        """The version of the release that a room runs, or the aggregator."""
+        base = "/opt/classpulse-aggregator" if host == "hub" else "/opt/classpulse"
+        return self.hosts[host].run(f"basename $(readlink {base}/current)").strip()
+
+    def await_counts(self, host: str) -> None:
+        """Wait until the broker sees the room alive and the aggregator stores frames that it did not have."""
+        before = self.frames(host)
+        self.seen(host, seconds=180)
+        wait_for(f"more frames of {host}", lambda: self.frames(host) > before)
+
     def _inventory(self) -> dict[str, object]:
         rooms = {
             host: {"ansible_host": self.hosts[host].address, "edge_room": room, **self.room_vars.get(host, {})}
@@ -135,7 +150,8 @@ class Fleet:
             "edge_health_s": 5.0,
             "edge_clock_wait_s": 0.0,
             "edge_clock_synchronized": "/etc/hostname",
-            "edge_alive_s": 60,
+            "edge_alive_s": 90,
+            "aggregator_alive_s": 60,
         }
         groups = {"broker": {"hosts": {"hub": hub}}, "aggregator": {"hosts": {"hub": hub}}, "edge": {"hosts": rooms}}
         return {"all": {"vars": common, "children": groups}}
@@ -143,7 +159,7 @@ class Fleet:
 
 def build_release(folder: Path, key: Path) -> Path:
     """A signed release of the working tree, as `make release` builds it, for the lab's hosts."""
-    source = copy_of_project(folder / "source")
+    source = copy_of_project(folder / "source", VERSION)
     command = [sys.executable, "-m", "release", "--source", str(source), "--out", str(folder), "--key", str(key)]
     for platform in PLATFORMS:
         command += ["--platform", platform]
@@ -157,14 +173,10 @@ def next_release(old: Path, version: str, key: Path, edits: dict[str, str]) -> P
     """Another release with the same wheels around the project's own; `edits` are file -> what is added at its end."""
     new = old.with_name(f"classpulse-{version}")
     shutil.copytree(old, new, copy_function=_link)
-    source = copy_of_project(old.parent / f"source-{version}")
+    source = copy_of_project(old.parent / f"source-{version}", version)
     for name, text in edits.items():
         with (source / name).open("a") as file:
             file.write(text)
-    pyproject = source / "pyproject.toml"
-    pyproject.write_text(
-        re.sub(r'^version = ".*"', f'version = "{version}"', pyproject.read_text(), flags=re.MULTILINE)
-    )
     next(new.glob("*.whl")).unlink()
     call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", new, source)
     facts = json.loads((old / "release.json").read_text())
@@ -184,14 +196,18 @@ def resign(release: Path, key: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT)
 
 
-def copy_of_project(folder: Path) -> Path:
-    """The working tree's own files, without what others build in it."""
+def copy_of_project(folder: Path, version: str) -> Path:
+    """The working tree's own files under another version, without what others build in it."""
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in _PARTS:
         shutil.copytree(PROJECT / name, folder / name, ignore=ignore)
     for name in _FILES:
         shutil.copy(PROJECT / name, folder / name)
     shutil.copytree(PROJECT / "models", folder / "models")
+    pyproject = folder / "pyproject.toml"
+    pyproject.write_text(
+        re.sub(r'^version = ".*"', f'version = "{version}"', pyproject.read_text(), flags=re.MULTILINE)
+    )
     return folder
 
 

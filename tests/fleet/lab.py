@@ -54,18 +54,18 @@ def missing() -> str:
 
 
 def call(
-    *command: str | Path, check: bool = True, timeout_s: float = 600, cwd: Path | None = None
+    *command: str | Path, check: bool = True, timeout_s: float = 1200, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run a command; its output is kept, and shown where it fails."""
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, check=False, timeout=timeout_s
+        [str(part) for part in command], capture_output=True, text=True, check=False, timeout=timeout_s, cwd=cwd
     )
     if check and done.returncode:
         raise AssertionError(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout}\n{done.stderr}")
     return done
 
 
-def wait_for(what: str, seen: Callable[[], object], timeout_s: float = 60, every_s: float = 0.3) -> object:
+def wait_for(what: str, seen: Callable[[], object], timeout_s: float = 180, every_s: float = 0.3) -> object:
     """The first truthy answer of `seen`; AssertionError naming `what` after the time."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
@@ -85,7 +85,7 @@ def root_of(suite: str, cache: Path) -> Path:
         shutil.rmtree(new, ignore_errors=True)
         cache.mkdir(parents=True, exist_ok=True)
         call(
-            "mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", suite, new, *MIRROR, timeout_s=1200
+            "mmdebstrap", "--quiet", "--variant=minbase", f"--include={_PACKAGES}", suite, new, *MIRROR, timeout_s=1500
         )
         shutil.copy("/etc/resolv.conf", new / "etc/resolv.conf")
         call("chroot", new, "apt-get", "update", "-qq")
@@ -180,7 +180,7 @@ class Host:
         ssh = ("ip", "netns", "exec", SWITCH, "ssh", *ssh_options(self.key), f"root@{self.address}")
         return call(*ssh, command, check=check).stdout
 
-    def wait_up(self, timeout_s: float = 60) -> None:
+    def wait_up(self, timeout_s: float = 180) -> None:
         """Wait until ssh answers."""
         wait_for(f"ssh on {self.name}", lambda: self.run("echo up", check=False).strip() == "up", timeout_s)
 

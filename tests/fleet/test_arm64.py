@@ -1,10 +1,12 @@
 """The Pi's wheels on the Pi's processors, by user emulation: the same faces and counts as on this machine.
 
-Emulation is a hundred times slower than a processor, so a few pictures have to do, and no time is measured.
+Emulation is a hundred times slower than a processor, so a few pictures have to do. No time is measured; instructions
+are counted, where there is a qemu that can.
 """
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,11 +18,13 @@ import pytest
 from tests.fleet.fleet import PROJECT
 from tests.fleet.lab import MIRROR, call
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1800)]
 pytest.importorskip("cryptography", reason="the fleet's tools are in .venv-fleet")
 
 CACHE = Path(os.environ.get("LAB_DIR", "/var/tmp/classpulse-lab"))
 QEMU = "qemu-aarch64-static"
+PLUGINS = os.environ.get("CLASSPULSE_QEMU", "")
+"""Folder with a qemu-aarch64 that was built with --enable-plugins, and its libinsn.so; Debian's has none."""
 PICTURES = 2
 _DEBIAN = (
     "python3.11-minimal,libpython3.11-minimal,libpython3.11-stdlib,libc6,libgcc-s1,libstdc++6,zlib1g,libexpat1,libffi8,"
@@ -101,13 +105,35 @@ def test_a_pi_counts_what_this_machine_counts(pi, pictures, here, tmp_path, proc
         assert moved <= 0.05 * mine["faces"]
 
 
+def test_instructions_per_inference_are_told(pi, tell):
+    """Of one face, program and libraries' start taken off. They rank models, they do not tell milliseconds."""
+    if not PLUGINS:
+        tell("instructions per inference, aarch64", "not counted: CLASSPULSE_QEMU names no qemu with plugins")
+        pytest.skip("CLASSPULSE_QEMU names no folder with a plugin-enabled qemu-aarch64 and libinsn.so")
+
+    one, three = (instructions(pi, times) for times in (1, 3))
+
+    assert three > one
+    tell("instructions per inference, aarch64", f"{(three - one) / 2e6:.1f} million")
+
+
+def instructions(pi: list[str], times: int) -> int:
+    """What a run of `times` inferences executes, in all."""
+    fixed = ("PYTHONHASHSEED=0", "OPENBLAS_NUM_THREADS=1")  # the same path and one thread in every run
+    plugin = ("-plugin", f"{PLUGINS}/libinsn.so,inline=on", "-d", "plugin", "-D", "/dev/stderr")
+    options = [part for value in fixed for part in ("-E", value)]
+    command = (f"{PLUGINS}/qemu-aarch64", "-cpu", "cortex-a72", *plugin, *options, *pi[1:])
+    done = call(*command, "-m", "tests.fleet.inferences", str(times), cwd=PROJECT)
+    return int(re.findall(r"(?:total )?insns: (\d+)", done.stderr)[-1])
+
+
 def frames(python: list[str], pictures: Path, folder: Path) -> list[dict]:
     """Every frame that the daemon counts in `pictures`, run by `python`; there is no broker, the ledger has them."""
     shutil.copytree(pictures, folder / "class")
     (folder / "state").mkdir()
     (folder / "edge.toml").write_text(_CONFIG.format(folder=folder))
     command = [*python, "-m", "edge", "--config", str(folder / "edge.toml"), "run", "--ledger", str(folder / "ledger")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, cwd=PROJECT)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, cwd=PROJECT)
     assert done.returncode == 0, done.stderr
     lines = (folder / "ledger").read_text().splitlines()
     return [frame for line in lines for frame in json.loads(line.split(" ", 1)[1])["frames"]]

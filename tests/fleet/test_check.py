@@ -12,7 +12,7 @@ pytest.importorskip("cryptography", reason="the fleet's tools are in .venv-fleet
 
 from release import manifest  # noqa: E402
 from release.__main__ import MODELS, build  # noqa: E402
-from tests.fleet.fleet import PROJECT, copy_of_project  # noqa: E402
+from tests.fleet.fleet import PROJECT, VERSION, copy_of_project  # noqa: E402
 
 _CONFIG = """
 state = "{folder}/state"
@@ -39,8 +39,8 @@ class Device:
         manifest.write_key(folder / "release.key")
         self.folder = folder
         self.key = folder / "release.pub"
-        self.brought = build(copy_of_project(folder / "source"), folder, folder / "release.key", [])
-        self.release = folder / "opt/releases" / self.brought.name.removeprefix("classpulse-")
+        self.brought = build(copy_of_project(folder / "source", VERSION), folder, folder / "release.key", [])
+        self.release = folder / "opt/releases" / VERSION
         shutil.copytree(self.brought, self.release)
         call = [sys.executable, "-m", "venv", "--without-pip", self.release / "venv"]
         subprocess.run(call, check=True)

@@ -16,7 +16,7 @@ import pytest
 from tests.fleet.fleet import PROJECT
 from tests.fleet.lab import MIRROR, call
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1800)]
 
 CACHE = Path(os.environ.get("LAB_DIR", "/var/tmp/classpulse-lab"))
 PINS = Path(__file__).with_name("picamera2-py313.txt")
@@ -53,8 +53,8 @@ def trixie() -> Path:
             f"--include={_PACKAGES}",
             "trixie",
             new,
-            MIRROR,
-            timeout_s=1200,
+            *MIRROR,
+            timeout_s=1500,
         )
         _unpack_wheels(new)
         new.rename(root)

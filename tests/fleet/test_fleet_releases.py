@@ -1,0 +1,99 @@
+"""Releases that a school of real hosts takes, refuses, or takes back. The tests run in this order."""
+
+import sys
+
+import pytest
+
+from tests.fleet.fleet import EDGE, PROJECT, ROOMS, next_release, resign
+from tests.fleet.lab import call
+
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1800)]
+DIES_AT_ITS_FIRST_BATCH = """
+
+def _broken(*_arguments: object) -> None:
+    raise RuntimeError("broken on purpose")
+
+
+Aggregator._take = _broken
+"""
+WRITE_KEY = "import sys; from pathlib import Path; from release.manifest import write_key; write_key(Path(sys.argv[1]))"
+
+
+def test_a_broken_aggregator_goes_back_and_no_room_is_touched(fleet):
+    """It is ready for a moment whenever it starts: the update waits until it stays so, and stops there."""
+    rooms = {host: fleet.hosts[host].main_pid(EDGE) for host in ROOMS}
+    broken = {"aggregator/daemon.py": DIES_AT_ITS_FIRST_BATCH}
+    good, fleet.release = fleet.release, next_release(fleet.release, "0.8.0", fleet.key, broken)
+
+    played = fleet.play("update.yml")
+    fleet.release = good
+
+    assert played.failed == {"hub"}
+    assert "broken on purpose" in played.output
+    assert fleet.in_use("hub") == good.name.removeprefix("classpulse-")
+    fleet.await_counts("south")
+    assert {host: fleet.hosts[host].main_pid(EDGE) for host in ROOMS} == rooms
+
+
+def test_a_broken_release_stops_at_the_first_room_and_goes_back(fleet):
+    """Its daemon ends at the start: north is back at the release before, south never heard of it."""
+    south = fleet.hosts["south"].main_pid(EDGE)
+    broken = {"edge/daemon.py": '\nraise RuntimeError("broken on purpose")\n'}
+    good, fleet.release = fleet.release, next_release(fleet.release, "0.9.0", fleet.key, broken)
+
+    played = fleet.play("update.yml")
+    fleet.release = good
+
+    assert played.failed == {"north"}
+    assert "broken on purpose" in played.output
+    assert fleet.in_use("north") == good.name.removeprefix("classpulse-")
+    fleet.await_counts("north")
+    assert fleet.hosts["south"].main_pid(EDGE) == south
+
+
+def test_a_good_release_reaches_every_room_and_can_be_taken_back(fleet):
+    """update.yml, then rollback.yml: the rooms, and the aggregator too."""
+    before = {host: fleet.in_use(host) for host in fleet.hosts}
+    fleet.release = next_release(fleet.release, "1.0.0", fleet.key, {})
+
+    fleet.play("update.yml").succeed()
+    assert {host: fleet.in_use(host) for host in fleet.hosts} == dict.fromkeys(fleet.hosts, "1.0.0")
+
+    fleet.play("rollback.yml").succeed()
+    assert {host: fleet.in_use(host) for host in fleet.hosts} == before
+
+    fleet.play("update.yml").succeed()
+
+
+def test_an_older_release_is_refused_unless_asked_for(fleet):
+    """Somebody's old folder does not take a room back by mistake."""
+    new, fleet.release = fleet.release, next_release(fleet.release, "0.7.0", fleet.key, {})
+
+    played = fleet.play("update.yml", "--limit", "north")
+    fleet.release = new
+
+    assert played.failed == {"north"}
+    assert "0.7.0 is older than 1.0.0" in played.output
+    assert fleet.in_use("north") == "1.0.0"
+
+
+@pytest.mark.parametrize("how", ["changed", "foreign"])
+def test_a_release_that_does_not_verify_is_refused(fleet, tmp_path, how):
+    """A file that is not the one signed, and a signature of another key."""
+    version = {"changed": "1.1.0", "foreign": "1.2.0"}[how]
+    new, fleet.release = fleet.release, next_release(fleet.release, version, fleet.key, {})
+    if how == "changed":
+        model = fleet.release / "models/emotion_int8.json"
+        text = model.read_text()
+        model.unlink()  # it shares its bytes with the good release's
+        model.write_text(text + "\n")
+    else:
+        call(sys.executable, "-c", WRITE_KEY, tmp_path / "foreign.key", cwd=PROJECT)
+        resign(fleet.release, tmp_path / "foreign.key")
+
+    played = fleet.play("update.yml", "--limit", "north")
+    fleet.release = new
+
+    assert played.failed == {"north"}
+    assert "release refused" in played.output
+    assert fleet.in_use("north") == "1.0.0"
