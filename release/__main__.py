@@ -25,7 +25,11 @@ MODELS = ("emotion_int8.tflite", "emotion_int8.json", "yunet_n_640_640.onnx")
 
 
 def build(source: Path, out: Path, key: Path, platforms: list[str]) -> Path:
-    """The signed folder `out`/classpulse-<version>, made anew from the checkout `source`."""
+    """The signed folder `out`/classpulse-<version>, made anew from the checkout `source`.
+
+    Raises:
+        ManifestError: If the public key beside `key` is not its other half.
+    """
     version = tomllib.loads((source / "pyproject.toml").read_text())["project"]["version"]
     folder = out / f"classpulse-{version}"
     shutil.rmtree(folder, ignore_errors=True)
@@ -44,6 +48,7 @@ def build(source: Path, out: Path, key: Path, platforms: list[str]) -> Path:
     sbom.write(folder / "sbom.cdx.json", version, pins, [folder / "models" / name for name in MODELS])
     (folder / "release.json").write_text(json.dumps(_facts(source, folder, version), indent=1) + "\n")
     manifest.sign(folder, key)
+    manifest.verify(folder, key.with_suffix(".pub"))  # that is what devices get: is it this key's other half?
     return folder
 
 
@@ -80,7 +85,11 @@ def main() -> int:
     if not arguments.key.exists():
         manifest.write_key(arguments.key)
         print(f"new release key {arguments.key}: keep it safe, and give its .pub to the inventory")
-    print(build(arguments.source, arguments.out, arguments.key, arguments.platform or list(PLATFORMS)))
+    try:
+        print(build(arguments.source, arguments.out, arguments.key, arguments.platform or list(PLATFORMS)))
+    except (manifest.ManifestError, FileNotFoundError) as error:
+        print(f"release: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

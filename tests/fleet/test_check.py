@@ -1,4 +1,4 @@
-"""`classpulse-edge check` of a release that `release/` built, installed as on a device. Needs .venv-fleet; no hosts."""
+"""A release that `release` built, installed as on a device, and what `check` says of it. Needs .venv-fleet; no hosts."""
 
 import shutil
 import subprocess
@@ -135,3 +135,13 @@ def test_an_older_release_that_was_brought_is_refused_unless_told_so(device, tmp
         f"FAIL release: 0.0.1 is older than {device.release.name}, which is in use"
     )
     assert device.check(*options, "--allow-older") == f"ok   release: {older} is 0.0.1, signed with {device.key}"
+
+
+def test_a_release_needs_both_halves_of_one_key(built, tmp_path):
+    """`release` verifies what it has signed: a public key of another pair would lock every device out."""
+    manifest.write_key(tmp_path / "release.key")
+    manifest.write_key(tmp_path / "other.key")
+    (tmp_path / "other.pub").replace(tmp_path / "release.pub")
+
+    with pytest.raises(manifest.ManifestError, match=r"not signed with \S+release\.pub"):
+        build(built.folder / "source", tmp_path / "out", tmp_path / "release.key", [])
