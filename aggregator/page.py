@@ -14,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 from nicegui import ui
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from aggregator.config import AggregatorConfig, PageConfig
 from aggregator.daemon import cards_in
@@ -24,7 +24,7 @@ from aggregator.page_frame import user_of
 from aggregator.page_gate import LOOPBACK, Gate
 from aggregator.page_overview import overview
 from aggregator.page_room import Drawings, room_page
-from aggregator.report import ReportError, read, to_html
+from aggregator.report import ReportError, file_name, read, to_csv, to_html
 from aggregator.store import Store, StoreUnavailableError, open_store
 from aggregator.users import Users, UsersError
 from contract.config import ConfigError, load
@@ -32,7 +32,7 @@ from contract.topics import Room, TopicError
 
 log = logging.getLogger(__name__)
 
-_STORE_S = 30.0
+STORE_S = 30.0
 """How long a store that is not there yet is waited for."""
 
 
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_certificate(config.page)
     for warning in warnings(config.page):
         log.warning("%s", warning)
-    with _opened(config) as store, Orders(config.mqtt, config.credentials) as orders:
+    with opened(config) as store, Orders(config.mqtt, config.credentials) as orders:
         app = build(config, Feed(store, cards_in(config.models_dir), config.attention), orders)
         log.info("the page is at %s", address(config.page))
         uvicorn.Server(_settings(config.page, Gate(app, users, https=config.page.https))).run()
@@ -140,8 +140,12 @@ def build(config: AggregatorConfig, feed: Feed, orders: Orders) -> FastAPI:
         room_page(feed, orders, drawings, where, request)
 
     @app.get("/report/{site}/{room}")
-    def _report(request: Request, site: str, room: str, start: int, end: int) -> HTMLResponse:
+    def _report(request: Request, site: str, room: str, start: int, end: int) -> Response:
         return report_answer(config, request, site, room, (start, end))
+
+    @app.get("/table/{site}/{room}")
+    def _table(request: Request, site: str, room: str, start: int, end: int) -> Response:
+        return report_answer(config, request, site, room, (start, end), table=True)
 
     ui.run_with(
         app,
@@ -156,26 +160,32 @@ def build(config: AggregatorConfig, feed: Feed, orders: Orders) -> FastAPI:
 
 
 def report_answer(
-    config: AggregatorConfig, request: Request, site: str, room: str, span: tuple[int, int]
-) -> HTMLResponse:
-    """The report of a span, seconds since 1970; in a thread of its own, so that a long lesson holds up no page."""
+    config: AggregatorConfig, request: Request, site: str, room: str, span: tuple[int, int], *, table: bool = False
+) -> Response:
+    """The report of a span, seconds since 1970, as a page or as CSV; in a thread of its own, to hold up no page."""
     user = user_of(request)
     try:
         where = Room(site, room)
         if user is None or not user.may_see(where):
             return HTMLResponse("You may not see this room.", 403)
-        return HTMLResponse(to_html(read(config, where, *span), None))
+        told = read(config, where, *span)
     except (TopicError, ReportError, OverflowError):
         return HTMLResponse("There is no such report.", 404)
+    if not table:
+        return HTMLResponse(to_html(told, None))
+    name = f"{file_name(told)}.csv"
+    return Response(
+        to_csv(told), media_type="text/csv", headers={"content-disposition": f'attachment; filename="{name}"'}
+    )
 
 
-def _opened(config: AggregatorConfig) -> Store:
+def opened(config: AggregatorConfig) -> Store:
     """The store, for reading; a daemon that starts at the same time may still have to make it.
 
     Raises:
-        StoreError: At once if it is of a newer version or none of ours; if it is missing, after _STORE_S.
+        StoreError: At once if it is of a newer version or none of ours; if it is missing, after STORE_S.
     """
-    deadline = time.monotonic() + _STORE_S
+    deadline = time.monotonic() + STORE_S
     while True:
         try:
             return open_store(config, writable=False)

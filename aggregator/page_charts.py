@@ -26,6 +26,8 @@ NOTABLE = 0.05
 _INK, _FAINT = "#123456", "#654321"
 """Stand-ins that the style sheet replaces by the theme's colours."""
 
+_SCALE = {"color": _INK, "fontSize": 14, "formatter": "{value} %", "hideOverlap": True}
+
 
 def mix_options(mix: Mix | None, trend: Mapping[str, float] | None) -> dict[str, Any]:
     """The current mix: a bar per label, the estimate's interval as a line, raw counts as a diamond."""
@@ -44,7 +46,7 @@ def mix_options(mix: Mix | None, trend: Mapping[str, float] | None) -> dict[str,
         "aria": {"enabled": True},
         "media": _by_width(),
         "grid": {"left": 8, "right": 24, "top": 4, "bottom": 4, "containLabel": True},
-        "xAxis": {"type": "value", "min": 0, "max": 100, "interval": 25, "axisLabel": {"show": False}, **_lines()},
+        "xAxis": {"type": "value", "min": 0, "max": 100, "interval": 25, "axisLabel": _SCALE, **_lines()},
         "yAxis": {
             "type": "category",
             "inverse": True,
@@ -155,8 +157,11 @@ _NARROW_PX = 560
 
 
 def _by_width() -> list[dict[str, Any]]:
-    """Smaller labels on a phone."""
-    small, large = ({"yAxis": {"axisLabel": {"rich": _rich(scale)}}} for scale in (0.58, 1.0))
+    """Smaller labels on a phone, and fewer lines."""
+    small, large = (
+        {"xAxis": {"interval": interval}, "yAxis": {"axisLabel": {"rich": _rich(scale)}}}
+        for interval, scale in ((50, 0.58), (25, 1.0))
+    )
     return [{"query": {"maxWidth": _NARROW_PX}, "option": small}, {"option": large}]
 
 

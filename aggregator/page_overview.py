@@ -5,51 +5,53 @@ import time
 from nicegui import ui
 from starlette.requests import Request
 
-from aggregator.page_feed import Feed
+from aggregator.page_feed import Feed, RoomView
 from aggregator.page_frame import frame, keep_fresh
 from aggregator.page_words import leading, standing
 from aggregator.users import User
 from contract.topics import Room
 
-Line = tuple[Room, str, str, str, str]
-"""Room, kind, standing, mix, faces: what a panel shows."""
-
 
 def overview(feed: Feed, request: Request) -> None:
     """Build the page."""
     frame(request, "classpulse", back=False)
-    shown: list[list[Line]] = [[]]
-
-    @ui.refreshable
-    def rooms() -> None:
-        if not shown[0]:
-            ui.label("No room that you may see has spoken yet.").classes("panel")
-        for line in shown[0]:
-            _panel(line)
+    panels: dict[Room, _Panel] = {}
+    with ui.element("main").classes("rooms"):
+        nobody = ui.label("No room that you may see has spoken yet.").classes("panel")
+        place = ui.element("div").classes("contents")
 
     def update(user: User) -> None:
-        lines = [_line(feed, room) for room in feed.rooms(time.time()) if user.may_see(room)]
-        if lines != shown[0]:
-            shown[0] = lines
-            rooms.refresh()
+        now = time.time()
+        rooms = [room for room in feed.rooms(now) if user.may_see(room)]
+        if rooms != list(panels):
+            nobody.set_visibility(not rooms)
+            place.clear()
+            panels.clear()
+            with place:
+                panels.update((room, _Panel(room)) for room in rooms)
+        for room, panel in panels.items():
+            panel.show(feed.view(room, now))
 
-    with ui.element("main").classes("rooms"):
-        rooms()
     keep_fresh(request, update)
 
 
-def _line(feed: Feed, room: Room) -> Line:
-    view = feed.view(room, time.time())
-    summary, how = view.summary, standing(view)
-    mix = ", ".join(f"{label} {100 * share:.0f} %" for label, share in leading(summary.recent))
-    faces = f"{summary.recent.faces:.0f} faces" if summary.recent else ""
-    return room, how.kind, f"{how.mark} {how.text}", mix, faces
+class _Panel:
+    """One room, as a link to its page."""
 
+    def __init__(self, room: Room) -> None:
+        with ui.link(target=f"/room/{room.site}/{room.room}").classes("panel"):
+            ui.label(f"{room.site} / {room.room}").classes("name")
+            self._standing = ui.label().classes("standing")
+            self._mix = ui.label().classes("mix")
+            self._detail = ui.label().classes("caption")
 
-def _panel(line: Line) -> None:
-    room, kind, how, mix, faces = line
-    with ui.link(target=f"/room/{room.site}/{room.room}").classes("panel"):
-        ui.label(f"{room.site} / {room.room}").classes("name")
-        ui.label(how).classes(f"standing {kind}")
-        ui.label(mix or "no mix").classes("mix")
-        ui.label(faces or "nobody in view").classes("caption")
+    def show(self, view: RoomView) -> None:
+        """Set the texts; the web framework sends those that changed."""
+        how, recent = standing(view), view.summary.recent
+        mix, intervals = leading(recent)
+        faces = f"{recent.faces:.0f} faces" if recent else "no frame in the last minute"
+        self._standing.set_text(f"{how.mark} {how.text}")
+        self._standing.classes(replace=f"standing {how.kind}")
+        self._mix.set_text(mix)
+        self._mix.set_visibility(bool(mix))
+        self._detail.set_text(f"{faces}; 9 times in 10 {intervals}" if intervals else faces)

@@ -13,7 +13,8 @@ from aggregator.orders import Orders
 from aggregator.page_charts import PALETTE, mix_options, timeline_options
 from aggregator.page_feed import Feed, RoomView
 from aggregator.page_frame import frame, keep_fresh, user_of
-from aggregator.page_words import Standing, device_standing, event_text, facts, standing
+from aggregator.page_words import Standing, device_standing, event_text, facts, mix_hint, standing
+from aggregator.summary import Summary
 from aggregator.users import User
 from contract.topics import Device, Room
 
@@ -105,15 +106,8 @@ class _Mix:
 
     def show(self, view: RoomView) -> None:
         """Draw, if anything changed."""
-        mix = view.summary.recent
         _redraw(self._chart, self._drawings.mix(view))
-        if mix and mix.estimate:
-            hint = "Bar: estimate. Line: where the true share lies 9 times in 10. Diamond: raw counts."
-        elif mix and mix.counts:
-            hint = "Raw counts: the card of the device's model is not here, so there is no estimate."
-        else:
-            hint = "Expressions are withheld or switched off, or nobody is in view."
-        self._hint.set_text(f"{hint} ▲▼: against the lesson so far.")
+        self._hint.set_text(mix_hint(view.summary.recent))
 
 
 class _Facts:
@@ -126,18 +120,30 @@ class _Facts:
                 with ui.element("div").classes("fact big" if caption == "faces" else "fact"):
                     ui.label(caption).classes("caption")
                     self._figures[caption] = ui.label().classes("figure")
-            self._report = ui.link("lesson report", new_tab=True).classes("plain")
+            with ui.element("div").classes("links"):
+                self._links = {
+                    "report": ui.link("lesson report", new_tab=True).classes("plain"),
+                    "table": ui.link("as CSV").classes("plain"),
+                }
+            self._span: str | None = None
 
     def show(self, view: RoomView) -> None:
         """Set the figures."""
-        summary = view.summary
-        self._report.set_visibility(summary.lesson_start is not None)
-        if summary.lesson_start:
-            end = (summary.t.timestamp() // 60 + 1) * 60  # a link that changed every second would go to every page
-            span = f"start={summary.lesson_start.timestamp():.0f}&end={end:.0f}"
-            self._report.props(f'href="/report/{summary.room.site}/{summary.room.room}?{span}"')
+        self._link(view.summary)
         for caption, text in facts(view.summary, None).items():
             self._figures[caption].set_text(text)
+
+    def _link(self, summary: Summary) -> None:
+        """Lead to the report of the lesson so far; a link that changed every second would go to every page."""
+        span = ""
+        if summary.lesson_start:
+            end = (summary.t.timestamp() // 60 + 1) * 60
+            span = f"start={summary.lesson_start.timestamp():.0f}&end={end:.0f}"
+        if span != self._span:
+            self._span = span
+            for route, link in self._links.items():
+                link.props(f'href="/{route}/{summary.room.site}/{summary.room.room}?{span}"')
+                link.set_visibility(bool(span))
 
 
 class _Cameras:

@@ -17,11 +17,13 @@ body { background: var(--paper) !important; color: var(--ink);
 .panel { background: var(--card); border: 1px solid var(--edge); border-radius: .9rem; padding: 1rem 1.2rem;
   display: flex; flex-direction: column; gap: .4rem; min-width: 0; color: var(--ink) }
 .panel h2 { font-size: 1.1rem; line-height: 1.3; font-weight: 600; margin: 0; color: var(--soft) }
+.contents { display: contents }
 a.panel { text-decoration: none }
 a.panel:hover { border-color: var(--act) }
 a.panel .name { font-size: 1.6rem; font-weight: 700; overflow-wrap: anywhere }
 a.panel .mix { font-size: 1.5rem; font-weight: 600 }
 .standing { font-weight: 600; overflow-wrap: anywhere }
+.standing.top { font-size: 1.5rem; padding-top: 0 }
 .live { color: var(--live) } .trouble { color: var(--trouble) }
 .paused { color: var(--paused) } .quiet { color: var(--quiet) }
 .room { display: grid; gap: 1rem; padding: 0 1.2rem 1.2rem; width: 100%; grid-template-columns: 1.6fr 1fr;
@@ -31,8 +33,10 @@ a.panel .mix { font-size: 1.5rem; font-weight: 600 }
 .timeline-panel { grid-area: timeline } .events-panel { grid-area: events }
 .mix-chart { width: 100%; height: max(25rem, 56vh) }
 .timeline-chart { width: 100%; height: 18rem }
-.facts { display: flex; flex-wrap: wrap; gap: .3rem 1.6rem; align-items: flex-end }
-.fact { display: flex; flex-direction: column-reverse }
+.facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(6.6rem, 1fr)); gap: .5rem 1rem;
+  align-items: end }
+.fact { display: flex; flex-direction: column-reverse; white-space: nowrap }
+.links { display: flex; flex-direction: column; gap: .3rem }
 .fact .figure { font-size: 2rem; font-weight: 700; line-height: 1.1 }
 .fact.big .figure { font-size: 4.5rem }
 .caption, .hint { color: var(--soft); font-size: 1rem }

@@ -12,6 +12,7 @@ from aggregator.summary import Summary
 LATE_S = 30.0
 """Without a frame for so long a room is not live."""
 _UNKNOWN = "\N{EN DASH}"
+_TIE = "\N{NO-BREAK SPACE}"
 _PAUSES = ("paused", "stopped")
 
 
@@ -66,18 +67,42 @@ def device_standing(state: str, reason: str, ahead_s: float | None = None) -> St
     return Standing(kinds.get(state, "quiet"), f"{state}: {reason}" if reason else state)
 
 
-def leading(mix: Mix | None, most: int = 2) -> list[tuple[str, float]]:
-    """The largest shares, largest first."""
-    shares = mix.shares if mix else None
-    return sorted(shares.items(), key=lambda item: -item[1])[:most] if shares else []
+def leading(mix: Mix | None, most: int = 2) -> tuple[str, str]:
+    """The largest shares and where they lie nine times in ten, such as `sad 40 %` and `sad 31 to 52 %`."""
+    shares = sorted((mix.shares or {}).items() if mix else (), key=lambda item: -item[1])[:most]
+    intervals = [(label, *mix.estimate[label][1:]) for label, _ in shares] if mix and mix.estimate else []
+    return (
+        ", ".join(f"{label} {_percent(share)}" for label, share in shares),
+        ", ".join(f"{label} {100 * low:.0f} to {_percent(high)}" for label, low, high in intervals),
+    )
+
+
+def mix_hint(mix: Mix | None) -> str:
+    """How the chart of the last minute is to be read, or why it is empty."""
+    if mix is None:
+        return "No frame in the last minute."
+    if mix.estimate:
+        return (
+            "Bar: estimate. Line: where the true share lies 9 times in 10. Diamond: raw counts. "
+            "▲▼: against the lesson so far. Expressions are not feelings."
+        )
+    if mix.shares:
+        return "Raw counts: the card of the device's model is not here, so there is no estimate and no interval."
+    if mix.withheld == 1:
+        return "Withheld: too few faces could be read to show their expressions."
+    return "Nobody is in view." if mix.counts else "Expressions are switched off; faces are counted."
 
 
 def event_text(event: Event, zone: tzinfo | None) -> str:
     """One event in one line, such as `since 10:31: happy 30 → 52 %, neutral 45 → 28 %`."""
     changes = ", ".join(
-        f"{label} {100 * before:.0f} → {100 * after:.0f} %" for label, (before, after) in event.changes.items()
+        f"{label} {100 * before:.0f}{_TIE}→{_TIE}{_percent(after)}" for label, (before, after) in event.changes.items()
     )
     return f"since {clock(event.since, zone)}: {changes}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}{_TIE}%"
 
 
 def clock(t: datetime, zone: tzinfo | None) -> str:
@@ -98,8 +123,8 @@ def facts(summary: Summary, zone: tzinfo | None) -> Mapping[str, str]:
     recent, lesson = summary.recent, summary.lesson
     return {
         "faces": f"{recent.faces:.0f}" if recent else _UNKNOWN,
-        "unsure": f"{100 * recent.unsure:.0f} %" if recent else _UNKNOWN,
-        "withheld": f"{100 * recent.withheld:.0f} %" if recent else _UNKNOWN,
-        "lesson since": clock(summary.lesson_start, zone) if summary.lesson_start else "no lesson",
+        "unsure": _percent(recent.unsure) if recent else _UNKNOWN,
+        "withheld": _percent(recent.withheld) if recent else _UNKNOWN,
+        "lesson since": clock(summary.lesson_start, zone) if summary.lesson_start else _UNKNOWN,
         "faces in lesson": f"{lesson.faces:.0f}" if lesson else _UNKNOWN,
     }

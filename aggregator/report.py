@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     except ReportError as error:
         print(f"classpulse-aggregator: {error}", file=sys.stderr)
         return EX_USAGE
-    page = arguments.out or Path(f"{room.site}-{room.room}-{utc(start).astimezone():%Y-%m-%d-%H%M}.html")
+    page = arguments.out or Path(f"{file_name(told)}.html")
     page.write_text(to_html(told, None), encoding="utf-8")
     table = page.with_suffix(".csv")
     table.write_text(to_csv(told), encoding="utf-8")
@@ -71,6 +71,11 @@ def read(config: AggregatorConfig, room: Room, start: int, end: int) -> Lesson:
     with open_store(config, writable=False) as store:
         rows = store.windows(room.site, room.room, start, end)
     return lesson(room, start, end, rows, cards_in(config.models_dir), config.attention)
+
+
+def file_name(told: Lesson) -> str:
+    """Room and begin in a name for files, without what comes after the dot."""
+    return f"{told.room.site}-{told.room.room}-{utc(told.start).astimezone():%Y-%m-%d-%H%M}"
 
 
 def room_of(text: str) -> Room:

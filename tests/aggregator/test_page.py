@@ -1,6 +1,10 @@
 """What the page shows and says, without a browser."""
 
 import json
+import sqlite3
+import threading
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,12 +13,15 @@ import pytest
 
 from aggregator.attention import Event
 from aggregator.batch import Batch, read
-from aggregator.config import AttentionConfig, PageConfig
-from aggregator.page import address, open_users
+from aggregator.config import AggregatorConfig, AttentionConfig, MqttConfig, PageConfig, StoreConfig
+from aggregator.mix import Mix
+from aggregator.page import STORE_S, address, check_certificate, open_users, opened, warnings
 from aggregator.page_charts import PALETTE, mix_options, timeline_options
 from aggregator.page_feed import Feed
 from aggregator.page_room import Drawings
-from aggregator.page_words import device_standing, event_text, facts, span, standing
+from aggregator.page_words import device_standing, event_text, facts, leading, mix_hint, span, standing
+from aggregator.store import StoreError
+from aggregator.store_sqlite import SqliteStore
 from aggregator.users import Users
 from contract.config import ConfigError
 from contract.labels import EMOTIONS
@@ -116,7 +123,7 @@ def test_a_room_without_frames_has_an_empty_view(store, device):
 
     assert (view.summary.recent, view.summary.lesson, view.timeline, view.events) == (None, None, (), ())
     assert standing(view).kind == "quiet"
-    assert facts(view.summary, UTC)["lesson since"] == "no lesson"
+    assert facts(view.summary, UTC)["lesson since"] == "\N{EN DASH}"
 
 
 def test_frames_ten_years_ahead_change_nothing(feed, store, device, message, counted, item):
@@ -220,11 +227,57 @@ def test_the_timeline_breaks_where_windows_are_missing(feed, keep, message, coun
     assert totals == [pytest.approx(100, abs=0.5)]
 
 
+MIX = Mix(
+    frames=60,
+    withheld=0.0,
+    faces=20.0,
+    unsure=0.1,
+    counts=dict.fromkeys(EMOTIONS, 1.0),
+    estimate=dict.fromkeys(EMOTIONS, (0.1, 0.0, 0.2)) | {"sad": (0.4, 0.314, 0.52)},
+)
+
+
+def test_the_largest_shares_come_with_their_intervals():
+    """A share without its interval claims more than is known; raw counts have none."""
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in leading(MIX, 1)] == ["sad 40 %", "sad 31 to 52 %"]
+    assert leading(replace(MIX, estimate=None), 1)[1] == ""
+    assert leading(None) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("mix", "word"),
+    [
+        (None, "No frame"),
+        (MIX, "9 times in 10"),
+        (replace(MIX, estimate=None), "Raw counts"),
+        (replace(MIX, estimate=None, counts=None, withheld=1.0), "Withheld"),
+        (replace(MIX, estimate=None, counts=None), "switched off"),
+        (replace(MIX, estimate=None, counts=dict.fromkeys(EMOTIONS, 0.0)), "Nobody"),
+    ],
+)
+def test_an_empty_chart_says_why(mix, word):
+    """And one that is not says how to read it."""
+    assert word in mix_hint(mix)
+
+
+def test_a_lasting_change_is_on_the_page(store, device, keep, message, counted):
+    """The newest first, as long as the lesson runs."""
+    say(store, device, "ready")
+    moods = [(6, 0)] * 90 + [(0, 6)] * 60 + [(6, 0)] * 60
+    at = [NOW - 10 * (len(moods) - index) for index in range(len(moods))]
+    keep(*(message(seq, counted(t, 0, 0, 0, *mood)) for seq, (t, mood) in enumerate(zip(at, moods, strict=True))))
+
+    found = Feed(store, {}, AttentionConfig()).view(ROOM, NOW).events
+
+    assert [max(event.changes, key=lambda label: event.changes[label][1]) for event in found] == ["happy", "sad"]
+    assert Feed(store, {}, OFF).view(ROOM, NOW).events == ()
+
+
 def test_an_event_is_one_line():
     """Time, labels, before and after."""
     event = Event(t=datetime.fromtimestamp(0, UTC), since=datetime.fromtimestamp(0, UTC), changes={"sad": (0.1, 0.52)})
 
-    assert event_text(event, UTC) == "since 00:00: sad 10 → 52 %"
+    assert event_text(event, UTC).replace("\N{NO-BREAK SPACE}", " ") == "since 00:00: sad 10 → 52 %"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 seconds"), (300, "5 minutes"), (10**9, "32 years")])
@@ -253,6 +306,60 @@ def test_a_users_file_is_heeded_on_this_machine_too(tmp_path):
     path.write_text("{")
     with pytest.raises(ConfigError, match=r"users\.json"):
         open_users(PageConfig(users=path))
+
+
+def test_a_page_for_others_without_https_is_warned_of(tmp_path):
+    """Not on this machine, nor behind a proxy that speaks HTTPS, nor with a certificate."""
+    Users(tmp_path / "users.json").put("anna", "correct horse", ["*"])
+    config = PageConfig(users=tmp_path / "users.json")
+    open_to_all = replace(config, host="0.0.0.0")
+
+    assert list(warnings(config)) == []
+    assert ["page.certificate" in warning for warning in warnings(open_to_all)] == [True]
+    assert list(warnings(replace(open_to_all, https_proxy=True))) == []
+    assert list(warnings(replace(open_to_all, certificate=Path("a.crt"), key=Path("a.key")))) == []
+
+
+def test_a_certificate_needs_its_key_and_both_need_to_be_usable(tmp_path):
+    """The start is refused with the names of the files."""
+    (tmp_path / "page.crt").write_text("no certificate")
+    with pytest.raises(ValueError, match="belong together"):
+        PageConfig(certificate=tmp_path / "page.crt")
+
+    for name in ("page.crt", "missing.crt"):
+        with pytest.raises(ConfigError, match=rf"{name}, page\.key = .*page\.crt"):
+            check_certificate(PageConfig(certificate=tmp_path / name, key=tmp_path / "page.crt"))
+
+
+def test_a_store_of_a_newer_version_is_not_waited_for(tmp_path):
+    """Nor one that is none of ours: neither will change by itself."""
+    config = AggregatorConfig(site="school", mqtt=MqttConfig("127.0.0.1"), store=StoreConfig(tmp_path / "store.sqlite"))
+    with SqliteStore(config.store.path), sqlite3.connect(config.store.path) as db:
+        db.execute("PRAGMA user_version = 99")
+    started = time.monotonic()
+
+    with pytest.raises(StoreError, match="version 99"):
+        opened(config)
+
+    assert time.monotonic() - started < STORE_S / 2
+
+
+def test_a_store_that_is_yet_to_be_made_is_waited_for(tmp_path):
+    """The daemon may start at the same time: first there is no file, then an empty one, then the tables."""
+    config = AggregatorConfig(site="school", mqtt=MqttConfig("127.0.0.1"), store=StoreConfig(tmp_path / "store.sqlite"))
+
+    def make():
+        time.sleep(0.5)
+        config.store.path.touch()
+        time.sleep(0.5)
+        with SqliteStore(config.store.path):
+            pass
+
+    maker = threading.Thread(target=make)
+    maker.start()
+    with opened(config) as store:
+        assert store.states() == {}
+    maker.join()
 
 
 def test_the_address_is_what_a_browser_takes():

@@ -100,6 +100,19 @@ def test_wrong_passwords_are_slowed_down_even_when_sent_at_once(visitor):
     assert COOKIE not in visitor.cookies
 
 
+def test_every_login_and_refusal_is_one_line_for_the_auditor(visitor, caplog):
+    """Who, from where, why; a name cannot forge a line of its own."""
+    with caplog.at_level("INFO", "classpulse.audit"):
+        log_in(visitor)
+        log_in(visitor, "wrong", name="eve\nINFO login of anna")
+
+    assert [record.levelname for record in caplog.records] == ["INFO", "WARNING"]
+    assert caplog.messages[0] == "login name='anna' address=testclient"
+    assert caplog.messages[1].startswith("login refused name='eve\\nINFO login of anna' address")
+    assert caplog.messages[1].endswith("reason=password")
+    assert not any("\n" in message or PASSWORD in message for message in caplog.messages)
+
+
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://testserver.evil.example"])
 def test_what_another_site_sends_is_refused(visitor, origin):
     """Forms and web sockets of another origin, with a valid session or not."""

@@ -54,6 +54,10 @@ class Classroom:
         state = State(state=word, reason=reason, version="1", model=MODEL, min_faces=5, boot="00000001")
         self._client.publish(device.topic("state"), state.to_json(), 1, retain=True).wait_for_publish(10)
 
+    def shout(self, topic, payload):
+        """Publish anything."""
+        self._client.publish(topic, payload, 1).wait_for_publish(10)
+
     def close(self):
         """Leave."""
         self._client.disconnect()

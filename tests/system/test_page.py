@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from contract.topics import Device
 from tests.system.broker import Mosquitto, free_port
 from tests.system.instructor import PASSWORD, Classroom, Stage, frame
 
@@ -109,6 +110,7 @@ def test_an_instructor_logs_in_and_finds_the_room(stage, classroom, page):
 
 def test_a_published_message_shows_without_a_reload(stage, classroom, page):
     """Faces that were never there before appear on the open page."""
+    classroom.count(frame(time.time()))
     enter(page, stage)
     page.get_by_text("Bar: estimate.").wait_for()
     figure = page.locator(".fact.big .figure")
@@ -146,6 +148,10 @@ def test_the_lesson_report_is_a_click_away(stage, classroom, page):
     report = popup.value
     report.get_by_text("Shares, minute by minute").wait_for()
     keep(report, "report")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="as CSV").click()
+    assert download.value.suggested_filename.startswith("north-r101-")
+    assert Path(download.value.path()).read_text().startswith("minute,frames,withheld,faces")
 
 
 def test_a_report_of_somebody_elses_room_is_refused(stage, classroom, page):
@@ -157,6 +163,7 @@ def test_a_report_of_somebody_elses_room_is_refused(stage, classroom, page):
         return page.request.get(stage.address + path).status
 
     assert status("/report/north/r101?start=0&end=3600") == 403
+    assert status("/table/north/r101?start=0&end=3600") == 403
     assert status("/report/north/r202?start=0&end=999999999") == 404
     assert status("/report/north/r202?start=3600&end=0") == 404
     assert status("/report/north/%3Cb%3E?start=0&end=3600") in (403, 404)
@@ -179,6 +186,34 @@ def test_a_room_that_never_spoke_says_so(stage, classroom, page):
     enter(page, stage, "/room/north/nowhere")
 
     page.get_by_text("This room has never spoken.").wait_for()
+
+
+def test_markup_from_a_device_is_text(stage, classroom, page):
+    """A reason is what a device says, and nothing that it says runs."""
+    classroom.say("degraded", "<img src=x onerror=alert(1)>", device=Device("north", "r101", "cam-2"))
+    enter(page, stage)
+
+    page.get_by_text("degraded: <img src=x onerror=alert(1)>").wait_for()
+    page.goto(stage.address)
+    page.get_by_text("cam-2: <img src=x onerror=alert(1)>").wait_for()
+
+    assert page.locator("img").count() == 0
+    classroom.say("stopped", device=Device("north", "r101", "cam-2"))
+
+
+def test_a_device_of_another_schema_changes_nothing(stage, classroom, page):
+    """Its room has not spoken in words that this aggregator knows; the others go on."""
+    foreign = Device("north", "r303", "cam1")
+    classroom.shout(foreign.topic("state"), '{"schema": 2, "state": "ready"}')
+    classroom.shout(foreign.topic("counts"), '{"schema": 2, "boot": "00000001", "seq": 0}')
+    classroom.count(frame(time.time()))
+
+    enter(page, stage, "/room/north/r303")
+    page.get_by_text("This room has never spoken.").wait_for()
+    page.goto(stage.address)
+    page.get_by_text("north / r101").wait_for()
+
+    assert page.get_by_text("r303").count() == 0
 
 
 def test_a_wrong_password_is_refused_and_then_slowed_down(stage, page):
@@ -262,6 +297,7 @@ ROUTES = (
     "/_nicegui/anything.js",
     "/_nicegui_ws/socket.io/?EIO=4&transport=polling",
     "/report/north/r101?start=0&end=60",
+    "/table/north/r101?start=0&end=60",
     "/docs",
     "/openapi.json",
     "/logout",
