@@ -1,4 +1,4 @@
-"""A release that `release` built, installed as on a device, and what `check` says of it. Needs .venv-fleet; no hosts."""
+"""A release that `release` built, installed as on a device, and what `check` says of it. In .venv-fleet; no hosts."""
 
 import shutil
 import subprocess
