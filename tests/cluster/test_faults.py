@@ -1,0 +1,133 @@
+"""Rules of a cluster whose parts are killed, frozen and restarted: nothing is lost and nothing counted twice."""
+
+import time
+
+import psycopg
+import pytest
+
+from tests.cluster.fleet import Fleet, fleet_of
+
+pytestmark = pytest.mark.timeout(900)
+_LONG_S = 240
+"""A node that starts on a busy machine."""
+
+
+class Scene:
+    """A fleet at work, and what the database has made of it."""
+
+    def __init__(self, site, fleet: Fleet, wait_until) -> None:
+        self.site, self.fleet, self.wait_until = site, fleet, wait_until
+
+    def stored(self) -> int:
+        """Names of messages in the database."""
+        settings = self.site.database
+        with psycopg.connect(
+            host=settings.host, port=settings.port, dbname=settings.database, user=settings.user, connect_timeout=5
+        ) as db:
+            return int(db.execute("SELECT count(*) FROM messages").fetchall()[0][0])
+
+    def flows(self) -> None:
+        """Until brokers take messages and workers commit them."""
+        confirmed, stored = self.fleet.confirmed, self.stored()
+        self.wait_until(lambda: self.fleet.confirmed > confirmed + 60, "PUBACKs", _LONG_S)
+        self.wait_until(lambda: self.stored() > stored + 60, "commits", _LONG_S)
+
+    def comes_true(self) -> None:
+        """Until every window equals the truth; then each message is there once."""
+        self.fleet.producing = False
+        self.wait_until(lambda: self.fleet.settled, "PUBACK of everything", _LONG_S)
+        truth = self.fleet.truth()
+        rooms = {publisher.device.where for publisher in self.fleet.publishers}
+        self.wait_until(lambda: self.stored() >= self.fleet.accepted, "every message in the database", _LONG_S)
+        assert self.stored() == self.fleet.accepted
+        assert self.site.windows(rooms) == truth
+
+
+def test_every_window_equals_the_truth_whatever_is_killed(site, cluster, postgres, wait_until):
+    """Workers, nodes and the database go and come back under 60 devices that reconnect and resend."""
+    first, _second = site.worker().start(), site.worker().start()
+    with fleet_of(site.name, 60, site.ports) as fleet:
+        scene = Scene(site, fleet, wait_until)
+        wait_until(lambda: scene.fleet.confirmed > 60, "the first PUBACKs", _LONG_S)
+        scene.flows()
+
+        first.kill9()
+        scene.flows()
+        first.start()
+
+        for node in cluster.nodes:
+            node.kill9()
+            scene.flows()
+            node.start()
+            scene.flows()
+
+        cluster.nodes[1].sigstop()
+        time.sleep(25)  # longer than the others wait for it
+        scene.flows()
+        cluster.nodes[1].sigcont()
+        scene.flows()
+
+        postgres.stop()
+        time.sleep(3)
+        postgres.start()
+        scene.flows()
+        postgres.crash()
+        postgres.start()
+        scene.flows()
+
+        scene.comes_true()
+    assert sum(publisher.reconnects for publisher in fleet.publishers) > 60, "the faults were felt"
+
+
+def test_a_cluster_that_was_stopped_goes_on(site, cluster, postgres, wait_until):
+    """By the runbook: workers, nodes and database stop; the node that stopped last starts first; nothing is missing."""
+    worker = site.worker().start()
+    with fleet_of(site.name, 20, site.ports) as fleet:
+        scene = Scene(site, fleet, wait_until)
+        wait_until(lambda: scene.fleet.confirmed > 20, "the first PUBACKs", _LONG_S)
+        scene.flows()
+
+        assert worker.stop() == 0
+        before = fleet.confirmed
+        wait_until(lambda: fleet.confirmed > before + 60, "messages that wait in the queues", _LONG_S)
+        for node in reversed(cluster.nodes):
+            node.stop()
+        postgres.stop()
+
+        postgres.start()
+        for node in cluster.nodes:
+            node.start()
+        worker.start()
+
+        scene.flows()
+        scene.comes_true()
+
+
+@pytest.mark.parametrize(
+    ("alarm", "clear"),
+    [
+        (("set_vm_memory_high_watermark", "0"), ("set_vm_memory_high_watermark", "absolute", "2GB")),
+        (("set_disk_free_limit", "900TB"), ("set_disk_free_limit", "20MB")),
+    ],
+    ids=["memory", "disk"],
+)
+def test_a_broker_that_runs_short_stops_publishers_and_loses_nothing(site, cluster, wait_until, alarm, clear):
+    """While a node raises the alarm nothing is confirmed, workers empty the queues, and afterwards all arrives."""
+    site.worker().start()
+    with fleet_of(site.name, 20, site.ports) as fleet:
+        scene = Scene(site, fleet, wait_until)
+        wait_until(lambda: scene.fleet.confirmed > 20, "the first PUBACKs", _LONG_S)
+        scene.flows()
+
+        cluster.nodes[0].ctl(*alarm)
+        try:
+            time.sleep(5)
+            confirmed, accepted = fleet.confirmed, fleet.accepted
+            time.sleep(8)
+            assert fleet.confirmed <= confirmed + 5
+            assert fleet.accepted > accepted + 20, "devices go on counting"
+        finally:
+            cluster.nodes[0].ctl(*clear)
+
+        scene.flows()
+        scene.comes_true()

@@ -1,0 +1,174 @@
+"""Rules of the store in PostgreSQL, with several aggregators at it."""
+
+import threading
+import time
+
+import psycopg
+import pytest
+
+from aggregator.batch import Item, read
+from aggregator.store import StoreError, StoreUnavailableError
+from aggregator.store_postgresql import PostgresqlStore
+from contract.message import HORIZON_S, CountsMessage
+from contract.topics import Device
+from tests.cluster.fleet import frame
+
+DAY_S = 86400
+
+
+@pytest.fixture
+def store(site):
+    """A store of its own."""
+    with PostgresqlStore(site.database, site.folder) as made:
+        yield made
+
+
+def message(seq: int, at: float, *, boot: str = "9f3a2c41", synced: bool = True) -> CountsMessage:
+    """One frame."""
+    return CountsMessage(boot=boot, seq=seq, model="3f9c1a77", synced=synced, frames=(frame(at),))
+
+
+def batch(device: Device, *sent: CountsMessage, received: float | None = None):
+    """As it comes from the brokers."""
+    return read([Item(device.topic("counts"), each.to_json(), received or time.time()) for each in sent])
+
+
+def total(store, device: Device) -> int:
+    """Frames of the device's room."""
+    rows = store.windows(device.site, device.room, 0, 2**40, unsynced=True)
+    return sum(sums.frames for _, sums in rows)
+
+
+def test_a_message_is_counted_once_however_often_it_comes(store, site):
+    """In one batch, in two, and after others."""
+    device, now = Device(site.name, "r1", "cam"), time.time()
+    first, second = message(0, now), message(1, now)
+
+    store.commit(batch(device, first, first))
+    again = store.commit(batch(device, second, first))
+
+    assert total(store, device) == 2
+    assert (again.fresh, again.duplicates) == (1, 1)
+
+
+def test_workers_with_the_same_messages_neither_deadlock_nor_count_twice(store, site):
+    """Two workers commit the same messages at the same time, in opposite orders."""
+    devices = [Device(site.name, f"r{index}", "cam") for index in range(20)]
+    now = time.time()
+    items = [Item(device.topic("counts"), message(seq, now).to_json(), now) for device in devices for seq in range(40)]
+    batches = [read(items[at::4]) for at in range(4)]
+    fresh: list[int] = []
+
+    def work(order: list) -> None:
+        with PostgresqlStore(site.database, site.folder) as own:
+            fresh.extend(own.commit(each).fresh for each in order)
+
+    threads = [threading.Thread(target=work, args=(order,)) for order in (batches, batches[::-1], batches[1::-1])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert sum(fresh) == len(items)
+    assert sum(total(store, device) for device in devices) == len(items)
+
+
+def test_days_get_partitions_and_their_messages_go_with_the_horizon(store, site):
+    """A message sent again meets its first copy before and after its day has a partition; past the horizon both go."""
+    device, now = Device(site.name, "r1", "cam"), time.time()
+    old, new, unset = message(0, now - 5 * DAY_S), message(1, now), message(2, 1000.0, synced=False)
+    store.commit(batch(device, old, new, unset))
+    in_default = store._rows("SELECT count(*) FROM messages_other")
+
+    store.expire(now, 90)
+    again = store.commit(batch(device, old, new, unset))
+
+    assert in_default == [(3,)]
+    assert store._rows("SELECT count(*) FROM messages_other") == [(1,)], "only what has no day"
+    assert again.fresh == 0
+    store.expire(now + 3.5 * DAY_S, 90)  # the old message is just past the horizon by now, the others are not
+    assert store._rows("SELECT count(*) FROM messages") == [(3,)]
+    store.expire(now + HORIZON_S + 3 * DAY_S, 90)
+    assert store._rows("SELECT count(*) FROM messages") == [(0,)]
+
+
+def test_windows_past_retention_are_forgotten(store, site):
+    """By the day on which they were stored."""
+    device, now = Device(site.name, "r1", "cam"), time.time()
+    store.commit(batch(device, message(0, now - 3 * DAY_S), received=now - 3 * DAY_S))
+    store.commit(batch(device, message(1, now)))
+
+    assert store.expire(now, 2) == 1
+    assert total(store, device) == 1
+
+
+def test_several_may_make_the_tables_at_once(site):
+    """Workers of a new cluster start together."""
+    troubles: list[StoreError] = []
+
+    def start() -> None:
+        try:
+            PostgresqlStore(site.database, site.folder).__exit__()
+        except StoreError as error:
+            troubles.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert not troubles
+
+
+def test_a_reader_does_not_make_tables(site):
+    """A page that starts before the first worker waits for it."""
+    with pytest.raises(StoreError, match="classpulse_schema"):
+        PostgresqlStore(site.database, site.folder, writable=False)
+
+
+def test_the_store_comes_back_with_the_database(store, site, postgres):
+    """What is committed while it restarts fails as unavailable, and can be committed afterwards."""
+    device, now = Device(site.name, "r1", "cam"), time.time()
+    held = store.shares()
+    postgres.stop()
+
+    with pytest.raises(StoreUnavailableError):
+        store.commit(batch(device, message(0, now)))
+    postgres.start()
+
+    assert store.commit(batch(device, message(0, now))).fresh == 1
+    assert store.shares() == held, "alone, it has all of them again"
+
+
+def test_a_share_is_dealt_to_one_worker(store, site):
+    """A second worker gets half, and a store that only reads gets and counts for nothing."""
+    assert len(store.shares()) == 64
+
+    with (
+        PostgresqlStore(site.database, site.folder) as second,
+        PostgresqlStore(site.database, site.folder, writable=False),
+    ):
+        second.shares()
+        mine, others = store.shares(), second.shares()
+
+        assert (len(mine), len(others)) == (32, 32)
+        assert not mine & others
+    assert len(store.shares()) == 64
+
+
+def test_an_older_word_does_not_replace_a_newer_one(store, site):
+    """A backlog of states that is committed late by another worker changes nothing."""
+    with psycopg.connect(
+        host="127.0.0.1", port=site.postgres.port, user="classpulse", dbname=site.database.database
+    ) as db:
+        db.execute("SELECT 1 FROM devices")
+    device = Device(site.name, "r1", "cam")
+    ready = b'{"state":"ready","reason":"","version":"1","model":null,"schema":1,"min_faces":5,"boot":"9f3a2c41"}'
+    lost = ready.replace(b"ready", b"lost")
+
+    store.commit(read([Item(device.topic("state"), lost, 200.0)]))
+    store.commit(read([Item(device.topic("state"), ready, 100.0)]))
+
+    spoken = store.states()[device]
+    assert (spoken.state.state, spoken.state_at) == ("lost", 200.0)
