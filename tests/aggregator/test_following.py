@@ -1,0 +1,113 @@
+"""Rules of what an aggregator of several knows of its rooms."""
+
+from dataclasses import replace
+
+import pytest
+
+from aggregator.alerts import Alerts
+from aggregator.config import AttentionConfig
+from aggregator.following import Shared
+from aggregator.live import Live
+from aggregator.schema_postgresql import SHARES, share_of
+from aggregator.store import StoreUnavailableError
+from aggregator.window import NOTHING, Key
+from contract.topics import Room
+
+ROOMS = [Room("school", f"r{number}") for number in range(20)]
+
+
+class Database:
+    """Windows and shares as PostgreSQL would have them."""
+
+    def __init__(self) -> None:
+        self.ours = frozenset(range(SHARES))
+        self.rows: dict[Key, object] = {}
+        self.away = False
+        self.asked: list[int] = []
+
+    def shares(self):
+        """Those of `ours`."""
+        if self.away:
+            raise StoreUnavailableError("database: away")
+        return self.ours
+
+    def changed(self, shares, since, within_s):
+        """All windows of these rooms."""
+        self.asked.append(since)
+        return [
+            (key, sums)
+            for key, sums in self.rows.items()
+            if key.start >= since and share_of(Room(key.site, key.room)) in shares
+        ]
+
+    def states(self, shares=None):
+        """Nobody spoke."""
+        return {}
+
+
+@pytest.fixture
+def live() -> Live:
+    """Rooms without cards."""
+    return Live(2.0, {}, Alerts(AttentionConfig(enabled=False), {}))
+
+
+@pytest.fixture
+def database(now) -> Database:
+    """One window in each room."""
+    made = Database()
+    start = int(now) // 10 * 10
+    made.rows = {Key(room.site, room.room, "cam", "", start): replace(NOTHING, frames=1, faces=7) for room in ROOMS}
+    return made
+
+
+def told(live: Live, now: float) -> dict[Room, int]:
+    """Frames in the summaries that are due."""
+    return {summary.room: summary.recent.frames for summary in live.due(now) if summary.recent}
+
+
+def test_only_rooms_of_our_shares_are_told_of(live, database, now):
+    """The other rooms are another worker's."""
+    database.ours = frozenset(range(SHARES // 2))
+
+    Shared(database, live).refresh(now)
+
+    assert set(told(live, now)) == {room for room in ROOMS if share_of(room) < SHARES // 2}
+    assert 0 < len([room for room in ROOMS if share_of(room) < SHARES // 2]) < len(ROOMS)
+
+
+def test_what_others_commit_replaces_what_was_known(live, database, now):
+    """A window that is read again is not added to itself."""
+    shared = Shared(database, live)
+    shared.refresh(now)
+    shared.refresh(now + 2)
+    database.rows = {key: replace(sums, frames=3) for key, sums in database.rows.items()}
+
+    shared.refresh(now + 4)
+
+    assert set(told(live, now + 4).values()) == {3}
+
+
+def test_a_share_that_is_given_up_is_told_of_no_more(live, database, now):
+    """Another worker tells of its rooms from then on."""
+    shared = Shared(database, live)
+    shared.refresh(now)
+    database.ours = frozenset()
+
+    shared.refresh(now + 10)
+
+    assert told(live, now + 10) == {}
+
+
+def test_nothing_is_told_while_the_database_is_away_and_all_afterwards(live, database, now):
+    """Session locks may be another worker's by then; afterwards whole lessons are read again."""
+    shared = Shared(database, live)
+    shared.refresh(now)
+    database.away = True
+    shared.refresh(now + 10)
+    assert told(live, now + 10) == {}
+    database.away = False
+
+    shared.refresh(now + 20)
+
+    assert set(told(live, now + 20)) == set(ROOMS)
+    assert database.asked[-1] < now - 1000
