@@ -5,11 +5,11 @@ It drops, counts and logs what it cannot read, and stays up; only a store that c
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from secrets import token_hex
-from typing import Protocol, Self, cast
+from typing import cast
 
 from aggregator.alerts import Alerts
 from aggregator.batch import AHEAD_S, Batch, Complaint, Item, read
@@ -18,12 +18,11 @@ from aggregator.following import Alone, Dealt, Following, Shared
 from aggregator.home_assistant import discovery
 from aggregator.live import Live
 from aggregator.metrics import Tally, serve
-from aggregator.source_mqtt import MqttSource
+from aggregator.source import Source, open_source
 from aggregator.store import Committed, Store, StoreUnavailableError, open_store
 from aggregator.twins import Twins
 from contract.card import ModelCard, ModelCardError
 from contract.card import read as read_card
-from contract.config import ConfigError
 from contract.message import State, stored_to_json
 from contract.notify import notify
 from contract.topics import Device, Room, aggregator_state
@@ -40,31 +39,6 @@ _COMPLAIN_S = 10.0
 """What is dropped is logged this often at most, with its number."""
 _EXPIRE_S = 3600.0
 _WATCHDOG_S = 2.0
-
-
-class Source(Protocol):
-    """Where messages come from and words go to."""
-
-    on_connected: Callable[[], None]
-
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *exc: object) -> None: ...
-
-    def batches(self) -> Iterator[tuple[list[Item], Callable[[Collection[int]], None]]]:
-        """For ever: some messages, or none when nothing comes, and what acknowledges them.
-
-        It is told where among them those stand that were dropped: where the broker can, it sets them aside.
-        """
-
-    def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
-        """Publish once; may be lost while the broker is away."""
-
-    def serve(self, span_s: float) -> None:
-        """Wait, keeping the connection alive."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether what is published can arrive."""
 
 
 class Pace:
@@ -111,6 +85,7 @@ class Aggregator:
         self._watchdog, self._expire = Pace(_WATCHDOG_S), Pace(_EXPIRE_S)
         self._complain, self._tell = Pace(_COMPLAIN_S), Pace(_TELL_S)
         self._introduced: set[Room] = set()
+        self._warned: set[Device] = set()
         self.tally = Tally()
         source.on_connected = self._say_state
 
@@ -162,8 +137,17 @@ class Aggregator:
         for complaint in batch.complaints:
             self.tally.complaints[complaint.reason] += 1
             self._unlogged[complaint.reason] = self._unlogged.get(complaint.reason, (0,))[0] + 1, complaint
+        if self._config.amqp:
+            self._warn_of_waiting(batch)
         for device in self._twins.note(batch.counts):
             log.error("%s is two devices: two daemons take frames under this id at the same time", device.identity)
+
+    def _warn_of_waiting(self, batch: Batch) -> None:
+        """Of devices that keep everything for a word that never comes."""
+        for device, (health, _) in batch.healths.items():
+            if health.confirm == "stored" and device not in self._warned:
+                self._warned.add(device)
+                log.error('%s needs [outbox] confirm = "puback": a cluster does not tell `stored`', device.identity)
 
     def _other_duties(self) -> None:
         self._alive()
@@ -263,30 +247,15 @@ def run(config: AggregatorConfig) -> None:
     """The daemon, until SystemExit.
 
     Raises:
+        ConfigError: If a client library that the configuration asks for is not installed.
         StoreError: If the store cannot be used.
         OSError: If a credential cannot be read.
     """
     cards: Mapping[str, ModelCard] = cards_in(config.models_dir)
+    lost = aggregator_state(config.site), word("lost").to_json()
     live = Live(config.summary.every_s, cards, Alerts(config.attention, cards))
-    with open_store(config) as store, open_source(config) as source:
+    with open_store(config) as store, open_source(config, lost) as source:
         following = Shared(cast("Dealt", store), live) if config.postgresql else Alone(store, live)
         aggregator = Aggregator(config, store, source, live, following=following)
         serve(config, aggregator.tally)
         aggregator.run()
-
-
-def open_source(config: AggregatorConfig) -> Source:
-    """The source that the configuration names: a cluster's queues with `[amqp]`, an MQTT broker without.
-
-    Raises:
-        ConfigError: If its client library is not installed.
-        OSError: If a credential cannot be read.
-    """
-    if config.amqp is None:
-        lost = aggregator_state(config.site), word("lost").to_json()
-        return MqttSource(config.mqtt, config.credentials, lost)
-    try:
-        from aggregator.source_amqp import AmqpSource  # noqa: PLC0415 - an extra, see below
-    except ImportError as error:
-        raise ConfigError(f"[amqp] needs pip install 'classpulse[aggregator,cluster]': {error}") from error
-    return AmqpSource(config.amqp, config.credentials)

@@ -139,9 +139,9 @@ class PostgresqlStore:
             lock = db.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", (sql.LOCKS, sql.LOCK_EXPIRE)).fetchall()
             if lock != [(True,)]:  # another worker is at it
                 return 0
+            _renew_partitions(db, now)
             forgotten = db.execute("DELETE FROM windows WHERE day < %s", (int(limit // _DAY_S),)).rowcount
             db.execute("DELETE FROM devices WHERE greatest(state_at, health_at) < %s", (limit,))
-            _renew_partitions(db, now)
         return forgotten
 
     def _check(self, db: "psycopg.Connection[tuple]") -> None:

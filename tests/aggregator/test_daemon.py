@@ -1,18 +1,19 @@
 """Rules of the aggregator's loop, with a source made of lists."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from aggregator.alerts import Alerts
 from aggregator.batch import Item
-from aggregator.config import AggregatorConfig, MqttConfig, StoreConfig
+from aggregator.config import AggregatorConfig, AmqpConfig, MqttConfig, PostgresqlConfig, StoreConfig
 from aggregator.daemon import Aggregator, cards_in
 from aggregator.live import Live
 from aggregator.store import StoreUnavailableError
 from aggregator.store_sqlite import SqliteStore
 from aggregator.summary import Summary
-from contract.message import State, stored_from_json
+from contract.message import Health, State, stored_from_json, utc
 
 NOW = 1_795_000_000.0
 
@@ -179,3 +180,32 @@ def test_nothing_is_forgotten_before_a_device_agrees_with_the_clock(config, devi
     run(config, Script([item(device, message(2, counted(later, 1)), later)], []), now=later)
     with SqliteStore(config.store.path) as store:
         assert [key.start for key, _ in store.windows("school", "r1", 0, int(later) + 10)] == [int(later)]
+
+
+def health(confirm: str) -> bytes:
+    """Of a device that is well."""
+    values = dict.fromkeys(Health.__dataclass_fields__, 0) | {
+        "t": utc(NOW),
+        "boot": "9f3a2c41",
+        "frame_age_s": None,
+        "latency_ms": {},
+        "outbox_dropped": {},
+        "outbox_first": {},
+        "confirm": confirm,
+        "temperature_c": None,
+        "throttled": None,
+    }
+    return Health(**values).to_json()
+
+
+def test_a_device_that_waits_for_stored_is_named_in_a_cluster(config, device, caplog):
+    """It would keep everything and send it again for ever; it is named once."""
+    cluster = replace(config, amqp=AmqpConfig(hosts=("r1:5671",)), postgresql=PostgresqlConfig(host="db"))
+    waiting = Item(device.topic("health"), health("stored"), NOW)
+
+    run(cluster, Script([waiting], [waiting]))
+    run(cluster, Script([Item(device.topic("health"), health("puback"), NOW)]))
+
+    assert [record.message for record in caplog.records if "confirm" in record.message] == [
+        'school/r1/cam needs [outbox] confirm = "puback": a cluster does not tell `stored`'
+    ]
