@@ -25,7 +25,7 @@ from aggregator.page_gate import LOOPBACK, Gate
 from aggregator.page_overview import overview
 from aggregator.page_room import Drawings, room_page
 from aggregator.report import ReportError, file_name, read, to_csv, to_html
-from aggregator.store import Store, StoreUnavailableError, open_store
+from aggregator.store import Store, StoreError, StoreUnavailableError, open_store
 from aggregator.users import Users, UsersError
 from contract.config import ConfigError, load
 from contract.topics import Room, TopicError
@@ -171,6 +171,9 @@ def report_answer(
         told = read(config, where, *span)
     except (TopicError, ReportError, OverflowError):
         return HTMLResponse("There is no such report.", 404)
+    except StoreError:
+        log.exception("no report of %s/%s", site, room)
+        return HTMLResponse("The store cannot be read now.", 503)
     if not table:
         return HTMLResponse(to_html(told, None))
     name = f"{file_name(told)}.csv"

@@ -1,13 +1,15 @@
 """What the page shows, read from the store: each room once, however many pages show it. The caller brings the time."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from aggregator.attention import Event, Point, events
 from aggregator.config import AttentionConfig
 from aggregator.live import condensed
 from aggregator.mix import Row, mix_of
-from aggregator.store import Spoken, Store
+from aggregator.store import Spoken, Store, StoreError
 from aggregator.summary import LONGEST_S, Summary, lesson_of, recent_of, summarize
 from aggregator.window import WINDOW_S
 from contract.card import ModelCard
@@ -15,12 +17,17 @@ from contract.labels import EMOTIONS
 from contract.payload import utc
 from contract.topics import Device, Room
 
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
 TIMELINE_S = 600
 """Span of the timeline."""
 CLOCK_S = 120.0
 """A device whose word of itself differs by more from when it came has a wrong clock: its frames go astray."""
 PRESENT = ("ready", "degraded")
 """States of a device that takes frames."""
+_RETRY_S = 10.0
+"""A store that could not be read is left alone for so long: trying may take seconds, in which no page is served."""
 _FRESH_S = 0.9
 """A view is read again from the store when it is older."""
 _LESSON_S = 10.0
@@ -62,16 +69,21 @@ class Feed:
         self._closed: dict[Room, dict[int, tuple[tuple[Row, ...], Moment]]] = {}
         self._grown: dict[Room, tuple[tuple[int, int], float]] = {}
         self._spoken: tuple[float, dict[Device, Spoken]] = (float("-inf"), {})
+        self._trouble: tuple[float, StoreError] | None = None
 
     def rooms(self, now: float) -> list[Room]:
-        """Every room of which a device ever spoke and was not forgotten."""
+        """Every room of which a device ever spoke and was not forgotten.
+
+        Raises:
+            StoreError: If the store cannot be read, as from `devices` and `view`.
+        """
         return sorted({device.where for device in self.devices(now)})
 
     def devices(self, now: float) -> dict[Device, Spoken]:
         """What every device last said."""
         made, spoken = self._spoken
         if not 0 <= now - made < _FRESH_S:
-            spoken = self._store.states()
+            spoken = self._read_or_refuse(self._store.states, now)
             self._spoken = now, spoken
         return spoken
 
@@ -79,9 +91,25 @@ class Feed:
         """The room as it is at `now`, seconds since 1970, or was a moment before."""
         made, view = self._views.get(room, (float("-inf"), None))
         if view is None or not 0 <= now - made < _FRESH_S:
-            view = self._read(room, now)
+            view = self._read_or_refuse(lambda: self._read(room, now), now)
             self._views[room] = now, view
         return view
+
+    def _read_or_refuse(self, read: Callable[[], T], now: float) -> T:
+        """What `read` gives; StoreError at once for a while after one."""
+        if self._trouble and 0 <= now - self._trouble[0] < _RETRY_S:
+            raise self._trouble[1]
+        try:
+            found = read()
+        except StoreError as error:
+            if self._trouble is None:
+                log.warning("the store cannot be read: %s", error)
+            self._trouble = now, error
+            raise
+        if self._trouble:
+            log.info("the store can be read again")
+            self._trouble = None
+        return found
 
     def _read(self, room: Room, now: float) -> RoomView:
         rows = self._store.windows(room.site, room.room, int(now) - TIMELINE_S, int(now) + WINDOW_S)

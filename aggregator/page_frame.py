@@ -7,10 +7,12 @@ from starlette.requests import Request
 
 from aggregator.page_gate import LOCAL
 from aggregator.page_style import CSS
+from aggregator.store import StoreError
 from aggregator.users import User
 
 REFRESH_S = 1.0
 """A page looks for news this often."""
+NO_STORE = "▲ The store cannot be read: what is shown is old, if anything is."
 _THEMES = {"dark": True, "light": False}
 
 
@@ -20,8 +22,8 @@ def user_of(request: Request) -> User | None:
     return user
 
 
-def frame(request: Request, title: str, *, back: bool) -> None:
-    """The top line: title, theme, log out."""
+def frame(request: Request, title: str, *, back: bool) -> ui.label:
+    """The top line: title, theme, log out; and below it a hidden one for `keep_fresh`."""
     ui.add_css(CSS)
     dark = ui.dark_mode(_THEMES.get(request.cookies.get("theme", "")))
     with ui.element("header").classes("top"):
@@ -33,10 +35,16 @@ def frame(request: Request, title: str, *, back: bool) -> None:
         if user_of(request) is not LOCAL:
             with ui.element("form").props('method=post action="/logout"'):
                 ui.button("log out").props("flat no-caps type=submit").classes("act")
+    trouble = ui.label(NO_STORE).classes("standing top trouble").props("role=alert")
+    trouble.set_visibility(False)
+    return trouble
 
 
-def keep_fresh(request: Request, update: Callable[[User], None]) -> None:
-    """Call `update` now and every REFRESH_S seconds while the session lasts; then lead to the login."""
+def keep_fresh(request: Request, trouble: ui.label, update: Callable[[User], None]) -> None:
+    """Call `update` now and every REFRESH_S seconds while the session lasts; then lead to the login.
+
+    As long as the store cannot be read, `trouble` says so.
+    """
 
     def tick() -> None:
         user = user_of(request)
@@ -44,11 +52,18 @@ def keep_fresh(request: Request, update: Callable[[User], None]) -> None:
             timer.deactivate()
             ui.navigate.to("/login")
         else:
+            show(user)
+
+    def show(user: User) -> None:
+        try:
             update(user)
+            trouble.set_visibility(False)
+        except StoreError:
+            trouble.set_visibility(True)
 
     user = user_of(request)
     if user is not None:
-        update(user)
+        show(user)
     timer = ui.timer(REFRESH_S, tick, immediate=False)
 
 

@@ -14,7 +14,7 @@ from contract.topics import Room
 
 def overview(feed: Feed, request: Request) -> None:
     """Build the page."""
-    frame(request, "classpulse", back=False)
+    trouble = frame(request, "classpulse", back=False)
     panels: dict[Room, _Panel] = {}
     with ui.element("main").classes("rooms"):
         nobody = ui.label("No room that you may see has spoken yet.").classes("panel")
@@ -32,7 +32,7 @@ def overview(feed: Feed, request: Request) -> None:
         for room, panel in panels.items():
             panel.show(feed.view(room, now))
 
-    keep_fresh(request, update)
+    keep_fresh(request, trouble, update)
 
 
 class _Panel:

@@ -14,6 +14,7 @@ from aggregator.page_charts import PALETTE, mix_options, timeline_options
 from aggregator.page_feed import Feed, RoomView
 from aggregator.page_frame import frame, keep_fresh, user_of
 from aggregator.page_words import Standing, device_standing, event_text, facts, mix_hint, standing
+from aggregator.store import StoreError
 from aggregator.summary import Summary
 from aggregator.users import User
 from contract.topics import Device, Room
@@ -61,11 +62,14 @@ def room_page(feed: Feed, orders: Orders, drawings: Drawings, room: Room, reques
         frame(request, "classpulse", back=True)
         ui.label("You may not see this room.").classes("panel")
         return
-    if room not in feed.rooms(time.time()):
-        frame(request, f"{room.site} / {room.room}", back=True)
+    trouble = frame(request, f"{room.site} / {room.room}", back=True)
+    try:
+        silent = room not in feed.rooms(time.time())
+    except StoreError:
+        silent = False  # nobody knows; the page says that the store cannot be read
+    if silent:
         ui.label("This room has never spoken.").classes("panel")
         return
-    frame(request, f"{room.site} / {room.room}", back=True)
     how = ui.label().classes("standing top").props("role=status")
     with ui.element("main").classes("room"):
         panels: list[_Panel] = [
@@ -84,7 +88,7 @@ def room_page(feed: Feed, orders: Orders, drawings: Drawings, room: Room, reques
         for panel in panels:
             panel.show(view)
 
-    keep_fresh(request, update)
+    keep_fresh(request, trouble, update)
 
 
 class _Panel(Protocol):

@@ -39,9 +39,9 @@ def standing(view: RoomView) -> Standing:
         (bool(states) and all(state in _PAUSES for state, _ in states.values()), "paused", "paused"),
         (bool(lost), "trouble", f"{lost} cannot be reached"),
         (bool(view.clocks), "trouble", ", ".join(f"{name}: {clock_text(view.clocks[name])}" for name in view.clocks)),
+        (bool(_degraded(summary)), "trouble", _degraded(summary)),
         (age is None, "quiet", "no frame in the last ten minutes"),
         (age is not None and age > LATE_S, "quiet", f"no frame for {span(age or 0)}"),
-        (bool(_degraded(summary)), "trouble", _degraded(summary)),
         (summary.recent is not None and summary.recent.withheld == 1, "live", "too few faces to tell"),
         (True, "live", "live"),
     )

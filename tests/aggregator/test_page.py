@@ -20,7 +20,7 @@ from aggregator.page_charts import PALETTE, mix_options, timeline_options
 from aggregator.page_feed import Feed
 from aggregator.page_room import Drawings
 from aggregator.page_words import device_standing, event_text, facts, leading, mix_hint, span, standing
-from aggregator.store import StoreError
+from aggregator.store import StoreError, StoreUnavailableError
 from aggregator.store_sqlite import SqliteStore
 from aggregator.users import Users
 from contract.config import ConfigError
@@ -107,6 +107,40 @@ def test_a_clock_set_back_does_not_freeze_the_page(feed):
     assert feed.view(ROOM, NOW) is not future
 
 
+class Away:
+    """A store that cannot be reached as long as `away`; counts how often somebody tried."""
+
+    def __init__(self, store):
+        self.store, self.away, self.tried = store, True, 0
+
+    def states(self):
+        """What devices said, or the error."""
+        self.tried += 1
+        if self.away:
+            raise StoreUnavailableError("the database is away")
+        return self.store.states()
+
+    def windows(self, *span):
+        """The windows; `states` is always asked too."""
+        return self.store.windows(*span)
+
+
+def test_a_store_that_is_away_is_not_asked_by_every_page(feed, store):
+    """Each page is told at once, the store is asked every ten seconds, and the pages go on when it is back."""
+    away = Away(store)
+    pages = Feed(away, {}, OFF)
+    for page in range(200):
+        with pytest.raises(StoreError, match="away"):
+            pages.view(ROOM, NOW + page / 100)
+    assert away.tried == 1
+
+    away.away = False
+    with pytest.raises(StoreError, match="away"):
+        pages.rooms(NOW + 9)
+    assert pages.rooms(NOW + 11) == [ROOM]
+    assert pages.view(ROOM, NOW + 11).summary.lesson is not None
+
+
 def test_rooms_are_those_that_spoke(feed, store):
     """Each once, in order."""
     say(store, Device("school", "a1", "x"), "lost")
@@ -177,6 +211,7 @@ def test_the_newest_frame_is_known_to_the_second(feed, keep, message, counted):
         ("paused", 0, "paused"),
         ("lost", 0, "trouble"),
         ("degraded", 0, "trouble"),
+        ("degraded", 120, "trouble"),
     ],
 )
 def test_a_room_stands_as_its_cameras_say(feed, store, device, word, late_s, kind):

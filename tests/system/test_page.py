@@ -1,16 +1,21 @@
 """The page in a real browser, with a real broker, daemon and store behind it."""
 
+import contextlib
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from aggregator.batch import Batch
+from aggregator.store_sqlite import SqliteStore
+from contract.message import State
 from contract.topics import Device
 from tests.system.broker import Mosquitto, free_port
-from tests.system.instructor import PASSWORD, Classroom, Stage, frame
+from tests.system.instructor import CAMERA, PASSWORD, Classroom, Stage, frame
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -190,15 +195,14 @@ def test_a_room_that_never_spoke_says_so(stage, classroom, page):
 
 def test_markup_from_a_device_is_text(stage, classroom, page):
     """A reason is what a device says, and nothing that it says runs."""
-    classroom.say("degraded", "<img src=x onerror=alert(1)>", device=Device("north", "r101", "cam-2"))
-    enter(page, stage)
+    classroom.say("degraded", "<img src=x onerror=alert(1)>", device=Device("north", "r102", "cam1"))
+    enter(page, stage, "/room/north/r102")
 
     page.get_by_text("degraded: <img src=x onerror=alert(1)>").wait_for()
     page.goto(stage.address)
-    page.get_by_text("cam-2: <img src=x onerror=alert(1)>").wait_for()
+    page.get_by_text("cam1: <img src=x onerror=alert(1)>").wait_for()
 
     assert page.locator("img").count() == 0
-    classroom.say("stopped", device=Device("north", "r101", "cam-2"))
 
 
 def test_a_device_of_another_schema_changes_nothing(stage, classroom, page):
@@ -288,6 +292,38 @@ def test_logging_out_ends_the_open_page(stage, classroom, chromium):
     second.get_by_label("Password").wait_for()
     first.get_by_label("Password").wait_for()
     context.close()
+
+
+@pytest.fixture
+def store_and_page(tmp_path, wait_until):
+    """A page without a daemon, on a store with one room; the store's path and the page's address."""
+    made = Stage(tmp_path, Mosquitto(tmp_path / "mosquitto"), free_port())
+    path = tmp_path / "store.sqlite"
+    state = State(state="ready", reason="", version="1", model=None, min_faces=5, boot="00000001")
+    with SqliteStore(path) as store:
+        store.commit(Batch(states={CAMERA: (state, time.time())}))
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA journal_mode = DELETE")  # so that a writer can lock out readers
+    made.start("page")
+    wait_until(made.answers, "the page", 60)
+    yield path, made.address
+    made.close()
+
+
+def test_a_store_that_cannot_be_read_is_told_and_found_again(store_and_page, page):
+    """What is shown is old then, and nobody should take it for the class as it is now."""
+    path, address = store_and_page
+    page.goto(address)
+    page.get_by_text("north / r101").wait_for()
+    trouble = page.get_by_text("The store cannot be read")
+    assert not trouble.is_visible()
+
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("BEGIN EXCLUSIVE")
+        trouble.wait_for(timeout=60_000)
+        db.execute("ROLLBACK")
+
+    trouble.wait_for(state="hidden", timeout=60_000)
 
 
 ROUTES = (
