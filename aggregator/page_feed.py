@@ -45,16 +45,28 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class RoomView:
-    """All that a room's page shows."""
+class Glance:
+    """How a room is doing, for the page of all rooms."""
 
     summary: Summary
+    clocks: Mapping[str, float]
+    """Device -> by how many seconds its clock is ahead, behind if negative; only where that is more than CLOCK_S."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomView:
+    """All that a room's own page shows."""
+
+    glance: Glance
     timeline: tuple[Moment, ...]
     """Of windows that have ended, so that it changes once in WINDOW_S: it is most of what a page is sent."""
     events: tuple[Event, ...]
     """Of the lesson, newest first."""
-    clocks: Mapping[str, float]
-    """Device -> by how many seconds its clock is ahead, behind if negative; only where that is more than CLOCK_S."""
+
+    @property
+    def summary(self) -> Summary:
+        """The room's summary."""
+        return self.glance.summary
 
 
 class Feed:
@@ -64,8 +76,10 @@ class Feed:
         self._store = store
         self._cards = cards
         self._attention = attention
-        self._views: dict[Room, tuple[float, RoomView]] = {}
-        self._lessons: dict[Room, tuple[float, list[Row], tuple[Event, ...]]] = {}
+        self._glances: dict[Room, tuple[float, Glance, list[Row]]] = {}
+        self._views: dict[Room, RoomView] = {}
+        self._lessons: dict[Room, tuple[float, list[Row], list[Row]]] = {}
+        self._events: dict[Room, tuple[float, tuple[Event, ...]]] = {}
         self._closed: dict[Room, dict[int, tuple[tuple[Row, ...], Moment]]] = {}
         self._grown: dict[Room, tuple[tuple[int, int], float]] = {}
         self._spoken: tuple[float, dict[Device, Spoken]] = (float("-inf"), {})
@@ -75,7 +89,7 @@ class Feed:
         """Every room of which a device ever spoke and was not forgotten.
 
         Raises:
-            StoreError: If the store cannot be read, as from `devices` and `view`.
+            StoreError: If the store cannot be read, as from all methods here.
         """
         return sorted({device.where for device in self.devices(now)})
 
@@ -87,13 +101,26 @@ class Feed:
             self._spoken = now, spoken
         return spoken
 
-    def view(self, room: Room, now: float) -> RoomView:
+    def glance(self, room: Room, now: float) -> Glance:
         """The room as it is at `now`, seconds since 1970, or was a moment before."""
-        made, view = self._views.get(room, (float("-inf"), None))
-        if view is None or not 0 <= now - made < _FRESH_S:
-            view = self._read_or_refuse(lambda: self._read(room, now), now)
-            self._views[room] = now, view
+        return self._glanced(room, now)[0]
+
+    def view(self, room: Room, now: float) -> RoomView:
+        """The same with all that its own page shows; the same object as long as the glance is."""
+        glance, rows = self._glanced(room, now)
+        view = self._views.get(room)
+        if view is None or view.glance is not glance:
+            closed = [row for row in rows if row[0].start + WINDOW_S <= now]
+            view = RoomView(glance, tuple(self._moments(room, closed)), self._lasting(room))
+            self._views[room] = view
         return view
+
+    def _glanced(self, room: Room, now: float) -> tuple[Glance, list[Row]]:
+        made, glance, rows = self._glances.get(room, (float("-inf"), None, []))
+        if glance is None or not 0 <= now - made < _FRESH_S:
+            glance, rows = self._read_or_refuse(lambda: self._read(room, now), now)
+            self._glances[room] = now, glance, rows
+        return glance, rows
 
     def _read_or_refuse(self, read: Callable[[], T], now: float) -> T:
         """What `read` gives; StoreError at once for a while after one."""
@@ -111,22 +138,20 @@ class Feed:
             self._trouble = None
         return found
 
-    def _read(self, room: Room, now: float) -> RoomView:
+    def _read(self, room: Room, now: float) -> tuple[Glance, list[Row]]:
         rows = self._store.windows(room.site, room.room, int(now) - TIMELINE_S, int(now) + WINDOW_S)
-        lesson, found = self._lesson(room, now)
         spoken = {device.device: said for device, said in self.devices(now).items() if device.where == room}
         newest = self._newest(room, rows, now)
         summary = summarize(
             room,
             recent=recent_of(rows, now),
-            lesson=lesson,
+            lesson=self._lesson(room, now),
             states={device: said.state for device, said in spoken.items() if said.state},
             newest=None if newest is None else utc(newest),
             now=utc(now),
             cards=self._cards,
         )
-        closed = [row for row in rows if row[0].start + WINDOW_S <= now]
-        return RoomView(summary, tuple(self._moments(room, closed)), found, _wrong_clocks(spoken))
+        return Glance(summary, _wrong_clocks(spoken)), rows
 
     def _newest(self, room: Room, rows: list[Row], now: float) -> float | None:
         """When the newest frame was taken: a window does not tell, but it grew since the last look, or it did not."""
@@ -140,16 +165,25 @@ class Feed:
             self._grown[room] = size, at
         return at
 
-    def _lesson(self, room: Room, now: float) -> tuple[list[Row], tuple[Event, ...]]:
-        made, lesson, found = self._lessons.get(room, (float("-inf"), [], ()))
+    def _lesson(self, room: Room, now: float) -> list[Row]:
+        """The lesson's windows, added up."""
+        made, _, lesson = self._lessons.get(room, (float("-inf"), [], []))
         if not 0 <= now - made < _LESSON_S:
             rows = lesson_of(self._store.windows(room.site, room.room, int(now) - LONGEST_S, int(now) + WINDOW_S), now)
-            found = self._events(self._moments(room, rows)) if self._attention.enabled else ()
             lesson = condensed(rows)
-            self._lessons[room] = now, lesson, found
-        return lesson, found
+            self._lessons[room] = now, rows, lesson
+        return lesson
 
-    def _events(self, moments: list[Moment]) -> tuple[Event, ...]:
+    def _lasting(self, room: Room) -> tuple[Event, ...]:
+        """The lesson's events; only for rooms that somebody looks at, for each window of the lesson takes its time."""
+        made, rows, _ = self._lessons[room]
+        known = self._events.get(room)
+        if known is None or known[0] != made:
+            known = made, self._found(self._moments(room, rows)) if self._attention.enabled else ()
+            self._events[room] = known
+        return known[1]
+
+    def _found(self, moments: list[Moment]) -> tuple[Event, ...]:
         points = [
             Point(moment.start, tuple(moment.shares[label] for label in EMOTIONS))
             for moment in moments

@@ -5,7 +5,7 @@ import time
 from nicegui import ui
 from starlette.requests import Request
 
-from aggregator.page_feed import Feed, RoomView
+from aggregator.page_feed import Feed, Glance
 from aggregator.page_frame import frame, keep_fresh
 from aggregator.page_words import leading, standing
 from aggregator.users import User
@@ -30,7 +30,7 @@ def overview(feed: Feed, request: Request) -> None:
             with place:
                 panels.update((room, _Panel(room)) for room in rooms)
         for room, panel in panels.items():
-            panel.show(feed.view(room, now))
+            panel.show(feed.glance(room, now))
 
     keep_fresh(request, trouble, update)
 
@@ -45,9 +45,9 @@ class _Panel:
             self._mix = ui.label().classes("mix")
             self._detail = ui.label().classes("caption")
 
-    def show(self, view: RoomView) -> None:
+    def show(self, glance: Glance) -> None:
         """Set the texts; the web framework sends those that changed."""
-        how, recent = standing(view), view.summary.recent
+        how, recent = standing(glance), glance.summary.recent
         mix, intervals = leading(recent)
         faces = f"{recent.faces:.0f} faces" if recent else "no frame in the last minute"
         self._standing.set_text(f"{how.mark} {how.text}")

@@ -82,7 +82,7 @@ def room_page(feed: Feed, orders: Orders, drawings: Drawings, room: Room, reques
 
     def update(_user: User) -> None:
         view = feed.view(room, time.time())
-        word = standing(view)
+        word = standing(view.glance)
         how.set_text(f"{word.mark} {word.text}")
         how.classes(replace=f"standing top {word.kind}")
         for panel in panels:
@@ -163,7 +163,9 @@ class _Cameras:
     def show(self, view: RoomView) -> None:
         """Build the rows again when a device said something new."""
         devices = view.summary.devices.items()
-        shown = {name: device_standing(state, reason, view.clocks.get(name)) for name, (state, reason) in devices}
+        shown = {
+            name: device_standing(state, reason, view.glance.clocks.get(name)) for name, (state, reason) in devices
+        }
         if shown != self._shown:
             self._shown = shown
             self._rows.clear()

@@ -6,7 +6,7 @@ from datetime import datetime, tzinfo
 
 from aggregator.attention import Event
 from aggregator.mix import Mix
-from aggregator.page_feed import RoomView
+from aggregator.page_feed import Glance
 from aggregator.summary import Summary
 
 LATE_S = 30.0
@@ -30,15 +30,15 @@ class Standing:
         return {"live": "●", "quiet": "○", "paused": "❚❚", "trouble": "▲"}[self.kind]
 
 
-def standing(view: RoomView) -> Standing:
+def standing(glance: Glance) -> Standing:
     """How a room is doing, the gravest first."""
-    summary, states = view.summary, view.summary.devices
+    summary, states, clocks = glance.summary, glance.summary.devices, glance.clocks
     lost = ", ".join(device for device, (state, _) in states.items() if state == "lost")
     age = summary.age_s
     words = (
         (bool(states) and all(state in _PAUSES for state, _ in states.values()), "paused", "paused"),
         (bool(lost), "trouble", f"{lost} cannot be reached"),
-        (bool(view.clocks), "trouble", ", ".join(f"{name}: {clock_text(view.clocks[name])}" for name in view.clocks)),
+        (bool(clocks), "trouble", ", ".join(f"{name}: {clock_text(ahead_s)}" for name, ahead_s in clocks.items())),
         (bool(_degraded(summary)), "trouble", _degraded(summary)),
         (age is None, "quiet", "no frame in the last ten minutes"),
         (age is not None and age > LATE_S, "quiet", f"no frame for {span(age or 0)}"),

@@ -156,7 +156,7 @@ def test_a_room_without_frames_has_an_empty_view(store, device):
     view = Feed(store, {}, OFF).view(ROOM, NOW)
 
     assert (view.summary.recent, view.summary.lesson, view.timeline, view.events) == (None, None, (), ())
-    assert standing(view).kind == "quiet"
+    assert standing(view.glance).kind == "quiet"
     assert facts(view.summary, UTC)["lesson since"] == "\N{EN DASH}"
 
 
@@ -169,7 +169,7 @@ def test_frames_ten_years_ahead_change_nothing(feed, store, device, message, cou
     after = feed.view(ROOM, NOW + 2)
 
     assert after.summary.lesson.faces == pytest.approx(before.summary.lesson.faces)
-    assert standing(after).kind == "live"
+    assert standing(after.glance).kind == "live"
 
 
 @pytest.mark.parametrize(("off_s", "text"), [(10 * 31557600, "10 years ahead"), (-3 * 3600, "3 hours behind")])
@@ -178,17 +178,17 @@ def test_a_wrong_clock_is_told(feed, store, device, off_s, text):
     tell_time(store, device, NOW + off_s)
 
     view = feed.view(ROOM, NOW + 2)
-    assert standing(view).text == f"cam: its clock is {text}: its frames are out of place"
-    assert device_standing("ready", "", view.clocks["cam"]).kind == "trouble"
+    assert standing(view.glance).text == f"cam: its clock is {text}: its frames are out of place"
+    assert device_standing("ready", "", view.glance.clocks["cam"]).kind == "trouble"
     say(store, device, "lost")
-    assert feed.view(ROOM, NOW + 4).clocks == {}
+    assert feed.glance(ROOM, NOW + 4).clocks == {}
 
 
 def test_a_clock_that_is_a_little_off_is_none(feed, store, device):
     """Health comes every 30 s and may come late."""
     tell_time(store, device, NOW - 45)
 
-    assert feed.view(ROOM, NOW + 2).clocks == {}
+    assert feed.glance(ROOM, NOW + 2).clocks == {}
 
 
 def test_the_newest_frame_is_known_to_the_second(feed, keep, message, counted):
@@ -218,7 +218,7 @@ def test_a_room_stands_as_its_cameras_say(feed, store, device, word, late_s, kin
     """And as its frames show."""
     say(store, device, word)
 
-    assert standing(feed.view(ROOM, NOW + 2 + late_s)).kind == kind
+    assert standing(feed.glance(ROOM, NOW + 2 + late_s)).kind == kind
 
 
 def test_every_state_of_a_device_has_a_word():
