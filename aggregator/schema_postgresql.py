@@ -94,7 +94,7 @@ def partition(day: int) -> str:
 
 
 def make_partition(day: int) -> str:
-    """Gives a day a partition of its own, with what came before it had one. Lock messages_other first."""
+    """Gives a day a partition of its own, with what came before it had one. Lock messages first."""
     name = partition(day)
     return f"""
 CREATE TABLE {name} (LIKE messages INCLUDING ALL);

@@ -259,7 +259,8 @@ def _renew_partitions(db: "psycopg.Connection[tuple]", now: float) -> None:
     wanted = {sql.partition(day): day for day in range(first, today + _AHEAD_DAYS + 1)}
     missing = [day for name, day in wanted.items() if name not in there]
     if missing:
-        db.execute("LOCK TABLE messages_other IN ACCESS EXCLUSIVE MODE")
+        # all of it: an insertion that had chosen the default partition would fail once the day has its own
+        db.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
     for day in missing:
         db.execute(sql.make_partition(day))
     for name in sorted(there - wanted.keys() - {"messages_other"}):

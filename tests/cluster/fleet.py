@@ -3,6 +3,7 @@
 import random
 import threading
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from secrets import token_hex
 from typing import Self
@@ -37,7 +38,7 @@ class _Waiting:
 
 
 class Publisher:
-    """One device with an outbox; `truth` is the windows of everything it accepted."""
+    """One device with an outbox, for one thread; `truth` is the windows of everything it accepted."""
 
     def __init__(self, device: Device, ports: list[int]) -> None:
         self.device = device
@@ -50,7 +51,7 @@ class Publisher:
         self._boot = token_hex(4)
         self._waiting: dict[int, _Waiting] = {}
         self._mids: dict[int, int] = {}
-        self._lock = threading.Lock()
+        self._acknowledged = deque[int]()
         self._client: paho.Client | None = None
         self._begun = 0.0
 
@@ -71,22 +72,21 @@ class Publisher:
         )
         for key, sums in fold(self.device, message).items():
             add(self.truth, key, sums)
-        with self._lock:
-            self._waiting[self.accepted] = _Waiting(message.to_json())
+        self._waiting[self.accepted] = _Waiting(message.to_json())
         self.accepted += 1
 
     def step(self) -> None:
         """Connect, send, send again, or leave a node that does not answer."""
         now = time.monotonic()
+        self._take_acknowledgements()
         if self._client is None:
             self._connect(now)
         elif not self._client.is_connected():
             if now - self._begun > _ANSWER_S:
                 self.leave()
         else:
-            with self._lock:
-                under_way = [each.sent_at for each in self._waiting.values() if each.sent_at is not None]
-                fresh = [(seq, each) for seq, each in self._waiting.items() if each.sent_at is None]
+            under_way = [each.sent_at for each in self._waiting.values() if each.sent_at is not None]
+            fresh = [(seq, each) for seq, each in self._waiting.items() if each.sent_at is None]
             if under_way and now - min(under_way) > _ANSWER_S:
                 self.leave()
                 return
@@ -98,27 +98,27 @@ class Publisher:
         client, self._client = self._client, None
         if client is None:
             return
-        client.on_publish = client.on_disconnect = None
         client.disconnect()
         client.loop_stop()
-        with self._lock:
-            self._mids.clear()
-            for each in self._waiting.values():
-                each.sent_at = None
+        self._take_acknowledgements()
+        self._mids.clear()
+        for each in self._waiting.values():
+            each.sent_at = None
         self._at += 1
         self.reconnects += 1
 
     def again(self) -> None:
         """Send something a second time while the first is under way."""
-        with self._lock:
-            under_way = [each for each in self._waiting.values() if each.sent_at is not None]
+        under_way = [each for each in self._waiting.values() if each.sent_at is not None]
         if under_way and self._client:
             self._client.publish(self.device.topic("counts"), DICE.choice(under_way).payload, qos=1)
 
     def _connect(self, now: float) -> None:
         client = paho.Client(CallbackAPIVersion.VERSION2, self.device.client_id, protocol=paho.MQTTv311)
         client.username_pw_set("guest", "guest")
-        client.on_publish = self._on_publish
+        self._acknowledged = acknowledged = deque[int]()
+        # paho's thread holds locks of its own here: it only enqueues
+        client.on_publish = lambda _client, _data, mid, _code, _more: acknowledged.append(mid)
         client.reconnect_delay_set(1, 2)
         client.connect_async("127.0.0.1", self._ports[self._at % len(self._ports)], keepalive=10)
         client.loop_start()
@@ -126,13 +126,12 @@ class Publisher:
 
     def _send(self, seq: int, each: _Waiting, now: float) -> None:
         assert self._client is not None
-        with self._lock:
-            each.sent_at = now
-            self._mids[self._client.publish(self.device.topic("counts"), each.payload, qos=1).mid] = seq
+        each.sent_at = now
+        self._mids[self._client.publish(self.device.topic("counts"), each.payload, qos=1).mid] = seq
 
-    def _on_publish(self, client: paho.Client, _data: object, mid: int, _code: object, _more: object) -> None:
-        with self._lock:
-            seq = self._mids.pop(mid, None) if client is self._client else None
+    def _take_acknowledgements(self) -> None:
+        while self._acknowledged:
+            seq = self._mids.pop(self._acknowledged.popleft(), None)
             if seq is not None and self._waiting.pop(seq, None):
                 self.confirmed += 1
 

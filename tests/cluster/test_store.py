@@ -3,7 +3,6 @@
 import threading
 import time
 
-import psycopg
 import pytest
 
 from aggregator.batch import Item, read
@@ -12,6 +11,7 @@ from aggregator.store_postgresql import PostgresqlStore
 from contract.message import HORIZON_S, CountsMessage
 from contract.topics import Device
 from tests.cluster.fleet import frame
+from tests.system.broker import until
 
 DAY_S = 86400
 
@@ -159,10 +159,6 @@ def test_a_share_is_dealt_to_one_worker(store, site):
 
 def test_an_older_word_does_not_replace_a_newer_one(store, site):
     """A backlog of states that is committed late by another worker changes nothing."""
-    with psycopg.connect(
-        host="127.0.0.1", port=site.postgres.port, user="classpulse", dbname=site.database.database
-    ) as db:
-        db.execute("SELECT 1 FROM devices")
     device = Device(site.name, "r1", "cam")
     ready = b'{"state":"ready","reason":"","version":"1","model":null,"schema":1,"min_faces":5,"boot":"9f3a2c41"}'
     lost = ready.replace(b"ready", b"lost")
@@ -172,3 +168,36 @@ def test_an_older_word_does_not_replace_a_newer_one(store, site):
 
     spoken = store.states()[device]
     assert (spoken.state.state, spoken.state_at) == ("lost", 200.0)
+
+
+def test_days_may_get_their_partitions_while_workers_insert(store, site):
+    """Nobody fails because the place of a message changes under way, and nothing is counted twice."""
+    now = time.time()
+    ended = threading.Event()
+    troubles: list[StoreError] = []
+    counted: list[int] = []
+
+    def work(number: int) -> None:
+        device, seq = Device(site.name, f"r{number}", "cam"), 0
+        with PostgresqlStore(site.database, site.folder) as own:
+            while not ended.is_set():
+                sent = batch(device, *(message(seq + each, now - each % 6 * DAY_S) for each in range(30)))
+                try:
+                    counted.append(own.commit(sent).fresh + own.commit(sent).fresh)
+                except StoreError as error:
+                    troubles.append(error)
+                seq += 30
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(counted) > 20, "commits")
+    store.expire(now, 90)
+    until(lambda: len(counted) > 60, "more commits")
+    ended.set()
+    for thread in threads:
+        thread.join(60)
+
+    assert not troubles
+    assert store._rows("SELECT count(*) FROM messages") == [(sum(counted),)]
+    assert store._rows("SELECT count(*) FROM messages_other") == [(0,)]
