@@ -42,7 +42,7 @@ def main() -> int:
     with Links(crowd, _access(arguments), number, arguments.cuts) as links:
         try:
             _connect(links, number, arguments.connect_within)
-            spent_s = _run(crowd, links, arguments.drain_within)
+            spent_s = _run(crowd, links, arguments)
         except KeyboardInterrupt:
             sys.exit("benchmarks.fleet: interrupted; there is no truth of half a run")
         left = links.left
@@ -53,9 +53,10 @@ def main() -> int:
     return 1 if left else 0
 
 
-def _run(crowd: Crowd, links: Links, drain_s: float) -> float:
+def _run(crowd: Crowd, links: Links, arguments: argparse.Namespace) -> float:
     """Say everything, and wait for the confirmations; the seconds that took."""
-    crowd.begin(time.time())
+    planned_s = crowd.plan.messages / crowd.plan.messages_hz
+    crowd.begin(time.time() - (planned_s if arguments.backlog else 0.0))
     began = shown = time.monotonic()
     deadline = float("inf")
     while time.monotonic() < deadline and not (crowd.done and links.left == 0):
@@ -65,7 +66,7 @@ def _run(crowd: Crowd, links: Links, drain_s: float) -> float:
             sent += 1
         links.serve(0.0 if sent == _SLICE else 0.01, cuts=not crowd.done)
         if crowd.done and deadline == float("inf"):
-            deadline = time.monotonic() + drain_s
+            deadline = time.monotonic() + arguments.drain_within
         if time.monotonic() - shown > _PROGRESS_S:
             shown = time.monotonic()
             _progress(crowd, links, shown - began)
@@ -153,7 +154,7 @@ def _access(arguments: argparse.Namespace) -> Access:
         host, _, port = address.rpartition(":") if ":" in address else (address, "", "")
         usual = 8883 if tls else 1883
         brokers.append(MqttConfig(host=host, port=int(port or usual), tls=bool(tls), username=arguments.username))
-    return Access(tuple(brokers), tls, password, arguments.confirm, arguments.resend_s)
+    return Access(tuple(brokers), tls, password, arguments.confirm, arguments.resend_s, quiet=arguments.quiet)
 
 
 def _tls(credentials: Path) -> ssl.SSLContext:
@@ -172,6 +173,8 @@ def _arguments() -> argparse.Namespace:
     add("--frames", type=int, default=1, help="frames in one message; 10 is a device's batch_s = 1.0 at 10 frames/s")
     add("--seconds", type=float, default=60.0)
     add("--messages", type=int, default=0, help="of all devices together, instead of --seconds")
+    add("--backlog", action="store_true", help="say at once what there was to say in the last --seconds")
+    add("--quiet", action="store_true", help="only counts: no state, no health, no subscriptions")
     add("--connections", type=int, default=0, help="0: one per device, as far as this machine allows")
     add("--truth", type=Path, default=Path("truth.csv"), help="where the windows go that a store must hold")
     wrong = parser.add_argument_group("what goes wrong")

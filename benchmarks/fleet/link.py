@@ -38,6 +38,8 @@ class Access:
     """As in a device's `[outbox]`: `puback`, or `stored`, the aggregator's word."""
     resend_s: float
     """Of `stored`: a message without that word for so long is sent again."""
+    quiet: bool = False
+    """Only counts: no state, no health, no subscriptions."""
 
 
 @dataclass(slots=True)
@@ -103,7 +105,8 @@ class Link:
         broker = self._access.brokers[self._turn % len(self._access.brokers)]
         first = self._crowd.devices[self._devices[0]]
         client = new_client(broker, first.client_id, self._access.tls, self._access.password, clean=False)
-        client.will_set(first.topic("state"), self._crowd.state(self._devices[0], "lost"), qos=1, retain=True)
+        if not self._access.quiet:
+            client.will_set(first.topic("state"), self._crowd.state(self._devices[0], "lost"), qos=1, retain=True)
         client.max_inflight_messages_set(0)
         client.on_connect = lambda _c, _d, _f, reason, _p: self._events.append(
             f"refused: {reason}" if reason.is_failure else "up"
@@ -187,7 +190,8 @@ class Link:
     def leave(self) -> None:
         """Say `stopped` and goodbye."""
         if self.up and self._client:
-            self._say_state("stopped")
+            if not self._access.quiet:
+                self._say_state("stopped")
             self._client.disconnect()
 
     def _settle(self, now: float) -> None:
@@ -203,15 +207,19 @@ class Link:
         self.up, self._failures, self._resend_s = True, 0, now
         self._tally.reconnects += self._ups > 0
         self._health_s = now + random.random() * _HEALTH_S
-        topics = [(self._crowd.devices[number].topic(kind), qos) for number in self._devices for kind, qos in _HEARD]
-        for start in range(0, len(topics), 300):
-            self._client.subscribe(topics[start : start + 300])  # type: ignore[union-attr]
-        self._say_state("ready")
+        if not self._access.quiet:
+            self._subscribe()
+            self._say_state("ready")
         self._waiting.clear()
         for kept in self._kept.values():
             self._waiting.extend(kept.values())
         self._tally.resent += len(self._waiting) if self._ups else 0
         self._ups += 1
+
+    def _subscribe(self) -> None:
+        topics = [(self._crowd.devices[number].topic(kind), qos) for number in self._devices for kind, qos in _HEARD]
+        for start in range(0, len(topics), 300):
+            self._client.subscribe(topics[start : start + 300])  # type: ignore[union-attr]
 
     def _say_state(self, state: str) -> None:
         for number in self._devices:
@@ -219,7 +227,7 @@ class Link:
             self._client.publish(topic, self._crowd.state(number, state), qos=1, retain=True)  # type: ignore[union-attr]
 
     def _say_health(self, now: float) -> None:
-        if now < self._health_s:
+        if now < self._health_s or self._access.quiet:
             return
         self._health_s = now + _HEALTH_S
         for number in self._devices:
