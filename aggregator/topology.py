@@ -82,8 +82,11 @@ def declare(channel: Channel, config: AmqpConfig) -> None:
     channel.exchange_bind(PARTS, SOURCE, routing_key(every_device("counts")))
 
 
-def configure(_parser: argparse.ArgumentParser) -> None:
-    """The command has no arguments of its own."""
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give the command its arguments."""
+    parser.add_argument(
+        "--replay", action="store_true", help=f"also give what was set aside in {DEAD} to the workers again, once"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -91,10 +94,12 @@ def run(arguments: argparse.Namespace) -> int:
     config = load(arguments.config, AggregatorConfig)
     if config.amqp is None:
         raise ConfigError(f"{arguments.config}: there is no [amqp], so there is nothing to declare")
-    from aggregator.source_amqp import declared  # noqa: PLC0415 - its client library is an extra
+    from aggregator.amqp_link import declared, replayed  # noqa: PLC0415 - its client library is an extra
 
     declared(config.amqp, config.credentials)
     print(f"declared: {PARTS} with {config.amqp.queues} queues, {SPOKEN}, {DEAD}")
+    if arguments.replay:
+        print(f"given again: {replayed(config.amqp, config.credentials)} messages")
     return 0
 
 

@@ -57,8 +57,13 @@ def test_what_cannot_be_read_is_set_aside_and_counted_by_reason(site, cluster, w
 
     wait_until(lambda: dead(cluster) == before + 4, "four dead letters", 60)
     wait_until(lambda: site.windows({device.where}) == good.truth, "the good message in the store", 60)
-    expected = {"json": 1, "schema": 1, "topic": 1, "encoding": 1}
+    expected = Counter({"json": 1, "schema": 1, "topic": 1, "encoding": 1})
     wait_until(lambda: complaints(worker.said()) == expected, "complaints", 60)
+
+    replayed = site.command("topology", "--replay")
+    assert f"given again: {before + 4}" in replayed.stdout, replayed.stderr
+    wait_until(lambda: complaints(worker.said()) >= expected + expected, "the same complaints again", 60)
+    wait_until(lambda: dead(cluster) == before + 4, "dead letters again", 60)
 
 
 def test_a_worker_older_than_the_tables_refuses_to_start(site, wait_until):

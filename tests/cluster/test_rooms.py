@@ -80,6 +80,7 @@ def test_states_and_exports_come_from_the_database(site, wait_until, tmp_path):
         publisher.accept()
     wait_until(lambda: publisher.step() or not publisher.waits, "PUBACKs", 120)
     publisher.leave()
+    site_store_made(site, wait_until)
     speak(publisher.device, site.ports[0], "ready")
 
     wait_until(lambda: state(site, publisher.device) == "ready", "state", 60)
