@@ -1,0 +1,169 @@
+"""The cluster's roles: readable playbooks, and a real RabbitMQ with the role's configuration and users."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
+jinja2 = pytest.importorskip("jinja2", reason="the fleet's tools are in .venv-fleet")
+yaml = pytest.importorskip("yaml", reason="the fleet's tools are in .venv-fleet")
+
+from tests.cluster import servers  # noqa: E402
+from tests.fleet.test_bridge import ANSIBLE, TOPIC, School, authority, subscription  # noqa: E402
+from tests.system.broker import until  # noqa: E402
+
+ROLE = ANSIBLE / "roles/rabbitmq"
+SITES = {"north": "north-password", "south": "south-password"}
+WORKER = "worker-password-1"
+
+
+def inventory(folder: Path) -> Path:
+    """Three nodes, a database and a worker, all by name only."""
+    hosts = {"rabbitmq": ["one", "two", "three"], "postgresql": ["db"], "aggregator": ["worker"]}
+    groups = {name: {"hosts": {each: {} for each in names}} for name, names in hosts.items()}
+    path = folder / "hosts.yml"
+    path.write_text(json.dumps({"all": {"vars": {"classpulse_pki": str(folder / "pki")}, "children": groups}}))
+    return path
+
+
+def test_ansible_reads_the_cluster_s_playbook(tmp_path):
+    """`--syntax-check`, with every role and task file that it names."""
+    command = ("ansible-playbook", "-i", inventory(tmp_path), "--syntax-check", ANSIBLE / "cluster.yml")
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | ansible())
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def ansible() -> dict[str, str]:
+    """What ansible needs from its environment here."""
+    binaries = Path(__file__).parents[2] / ".venv-fleet/bin"
+    return {"PATH": f"{binaries}:{os.environ['PATH']}", "ANSIBLE_LOCALHOST_WARNING": "0", "ANSIBLE_NOCOLOR": "1"}
+
+
+class Node:
+    """One real node with the role's rabbitmq.conf and enabled_plugins; users come from the role's tasks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.cluster = servers.Cluster(folder / "rabbitmq", 1)
+        (self.rabbit,) = self.cluster.nodes
+        self.folder = folder / "rabbitmq/r1"
+        self.ca = authority(folder / "keys", "broker") / "ca.crt"
+        (self.folder / "rabbitmq.conf").write_text(self._conf(folder / "keys"))
+        shutil.copy(ROLE / "files/enabled_plugins", self.folder / "plugins")
+        self.port = self.rabbit.mqtt
+        self.log = self.folder / "r1@localhost.log"
+
+    def _conf(self, keys: Path) -> str:
+        values = yaml.safe_load((ROLE / "defaults/main.yml").read_text())
+        values.update(ansible_managed="a test", rabbitmq_nodes=["one"], rabbitmq_disk_free="20MB")
+        text = jinja2.Template((ROLE / "templates/rabbitmq.conf.j2").read_text(), trim_blocks=True).render(values)
+        moves = {
+            "rabbit@one": self.rabbit.name,
+            "/etc/rabbitmq/keys/rabbitmq": f"{keys}/broker",
+            "/etc/rabbitmq/keys": str(keys),
+            "\nlisteners.ssl.default = 5671": f"\nlisteners.ssl.1 = 127.0.0.1:{self.rabbit.amqp}",
+            "mqtt.listeners.ssl.default = 8883": f"mqtt.listeners.ssl.1 = 127.0.0.1:{self.rabbit.mqtt}",
+            "prometheus.tcp.ip": f"prometheus.tcp.port = {servers.free_port()}\nprometheus.tcp.ip",
+        }
+        for old, new in moves.items():
+            assert old in text
+            text = text.replace(old, new)
+        return text
+
+    def add_users(self) -> str:
+        """By the role's own tasks, over a `rabbitmqctl` that finds this node; what ansible said."""
+        binaries = self.folder / "bin"
+        binaries.mkdir(exist_ok=True)
+        tool = binaries / "rabbitmqctl"
+        settings = "\n".join(f"export {name}='{value}'" for name, value in self.rabbit._environment.items())
+        tool.write_text(f'#!/bin/sh\n{settings}\nexec {servers._tool("rabbitmqctl")} --node {self.rabbit.name} "$@"\n')
+        tool.chmod(0o755)
+        tasks = [{"name": "Users", "ansible.builtin.include_role": {"name": "rabbitmq", "tasks_from": "users.yml"}}]
+        variables = {"rabbitmq_sites": SITES, "rabbitmq_worker_password": WORKER}
+        variables["ansible_python_interpreter"] = sys.executable
+        play = [{"name": "A test", "hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}]
+        path = self.folder / "play.yml"
+        path.write_text(json.dumps(play))
+        environment = ansible()
+        environment["PATH"] = f"{binaries}:{environment['PATH']}"
+        environment["ANSIBLE_ROLES_PATH"] = str(ANSIBLE / "roles")
+        command = ("ansible-playbook", "-c", "local", "-i", "localhost,", path)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | environment)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def where(self, user: str, password: str, client: str) -> tuple[object, ...]:
+        """How mosquitto's tools reach it."""
+        tls = ("-h", "127.0.0.1", "-p", str(self.port), "--cafile", self.ca)
+        return (*tls, "-u", user, "-P", password, "-i", client)
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory) -> Iterator[Node]:
+    """Running, with users."""
+    if lacking := servers.missing():
+        pytest.skip(f"a server is not installed: {lacking}")
+    node = Node(tmp_path_factory.mktemp("node"))
+    try:
+        node.cluster.start()
+        node.add_users()
+        yield node
+    finally:
+        node.cluster.end()
+
+
+def published(node: Node, user: str, password: str, topic: str) -> bool:
+    """Whether a message got its PUBACK."""
+    where = node.where(user, password, f"{user}.r101.cam-1")
+    command = ("timeout", "20", "mosquitto_pub", *where, "-q", "1", "-t", topic, "-m", "25")
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_a_site_speaks_below_its_own_name_only(node):
+    """And only with its password; guest is gone."""
+    assert published(node, "north", SITES["north"], TOPIC + "/counts")
+    assert not published(node, "south", SITES["south"], TOPIC + "/counts")
+    assert not published(node, "north", "wrong", TOPIC + "/counts")
+    assert not published(node, "guest", "guest", TOPIC + "/counts")
+
+
+def test_a_second_run_adds_nobody(node):
+    """Users that are there stay as they are."""
+    assert "changed=0" in node.add_users()
+
+
+def test_a_school_s_bridge_reaches_rabbitmq(node, tmp_path):
+    """What a room says goes up, an order comes down; nothing goes round."""
+    heard = tmp_path / "above"
+    where = node.where("north", SITES["north"], "north.listener")
+    # RabbitMQ gives `classpulse/#` to nobody who may not read all of it
+    listen = [str(part).replace("classpulse/#", "classpulse/1/north/#") for part in subscription(where)]
+    way = {"broker_bridge_to": [f"127.0.0.1:{node.port}"], "broker_bridge_password": SITES["north"]}
+    school = School(tmp_path / "school", node, node.ca, **way)
+    school.start()
+    with heard.open("w") as file, subprocess.Popen(listen, stdout=file) as process:
+        try:
+            until(lambda: "north.bridge" in node.log.read_text(), "the bridge", 90)
+            until(lambda: "north.listener" in node.log.read_text(), "the listener", 90)
+            tell_until_heard(school, node, heard)
+            assert sorted(heard.read_text().splitlines()) == [f"{TOPIC}/counts 25", f"{TOPIC}/set pause"]
+        finally:
+            process.kill()
+            school.stop()
+            print(school.log.read_text()[-2000:], node.log.read_text()[-2000:])
+
+
+def tell_until_heard(school: School, node: Node, heard: Path) -> None:
+    """One message up and one order down."""
+    with school.listener() as below:
+        school.publish("counts", "25")
+        until(lambda: f"{TOPIC}/counts 25" in heard.read_text(), "the counts above", 60)
+        where = node.where("north", SITES["north"], "north.page")
+        subprocess.run(("mosquitto_pub", *where, "-q", "1", "-t", f"{TOPIC}/set", "-m", "pause"), check=True)
+        until(lambda: f"{TOPIC}/set pause" in below(), "the order below", 60)
