@@ -109,7 +109,7 @@ class Crowd:
         boot = self._boots[number]
         return State(state=state, reason="", version=_VERSION, model=MODEL, min_faces=5, boot=boot).to_json()
 
-    def health(self, number: int, now: float, reconnects: int) -> bytes:
+    def health(self, number: int, now: float, reconnects: int, confirm: str) -> bytes:
         """The payload of a device's `health`; everything since its start may come once more."""
         boot = self._boots[number]
         return Health(
@@ -125,7 +125,7 @@ class Crowd:
             outbox_oldest_s=0.0,
             outbox_dropped={},
             outbox_first={boot: 0},
-            confirm="stored",
+            confirm=confirm,
             reconnects=reconnects,
             temperature_c=51.0,
             throttled="0x0",

@@ -231,7 +231,7 @@ class Link:
             return
         self._health_s = now + _HEALTH_S
         for number in self._devices:
-            health = self._crowd.health(number, time.time(), self._ups - 1)
+            health = self._crowd.health(number, time.time(), self._ups - 1, self._access.confirm)
             self._client.publish(self._crowd.devices[number].topic("health"), health, qos=1, retain=True)  # type: ignore[union-attr]
 
     def _send_again(self, now: float) -> None:
