@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tests.system.broker import until  # noqa: E402
 
 ROLE = ANSIBLE / "roles/rabbitmq"
 SITES = {"north": "north-password", "south": "south-password"}
-WORKER = "worker-password-1"
+WORKER = "s3cret-s3cret-s3cret"
 
 
 def inventory(folder: Path) -> Path:
@@ -44,6 +45,72 @@ def ansible() -> dict[str, str]:
     """What ansible needs from its environment here."""
     binaries = Path(__file__).parents[2] / ".venv-fleet/bin"
     return {"PATH": f"{binaries}:{os.environ['PATH']}", "ANSIBLE_LOCALHOST_WARNING": "0", "ANSIBLE_NOCOLOR": "1"}
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """One that PostgreSQL's user can reach."""
+    with tempfile.TemporaryDirectory(prefix="classpulse-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def test_postgresql_takes_the_role_s_settings_and_makes_the_database_once(public_folder):
+    """With TLS only, the user's password and no error in a second run."""
+    if lacking := servers.missing():
+        pytest.skip(f"a server is not installed: {lacking}")
+    database = servers.Postgres(public_folder / "db")
+    keys = authority(public_folder / "keys", "broker")
+    settings(database, keys)
+    database.start()
+    try:
+        where = ("-h", "127.0.0.1", "-p", str(database.port))
+        for _ in range(2):
+            command = ("psql", *where, "-U", "classpulse", "postgres", "-q", "-X", "-t", "-v", "ON_ERROR_STOP=1")
+            subprocess.run(command, input=role_sql(), text=True, check=True)
+        tls = (
+            f"host=127.0.0.1 port={database.port} dbname=pulse user=pulse sslmode=verify-full sslrootcert={keys}/ca.crt"
+        )
+        assert query(tls, WORKER) == "on"
+        assert query(tls, "wrong") == ""
+        assert query(tls.replace("verify-full", "disable"), WORKER) == ""
+    finally:
+        database.crash()
+
+
+def settings(database: servers.Postgres, keys: Path) -> None:
+    """The role's configuration, and its kind of line for who is let in."""
+    values = yaml.safe_load((ANSIBLE / "roles/postgresql/defaults/main.yml").read_text())
+    values.update(ansible_managed="a test", postgresql_shared_buffers="128MB")
+    text = (ANSIBLE / "roles/postgresql/templates/classpulse.conf.j2").read_text()
+    text = jinja2.Template(text, trim_blocks=True).render(values)
+    data = database.folder / "data"
+    for ending in ("crt", "key"):
+        shutil.copy(keys / f"broker.{ending}", data / f"postgresql.{ending}")
+        (data / f"postgresql.{ending}").chmod(0o600)
+        owner = data.stat()
+        os.chown(data / f"postgresql.{ending}", owner.st_uid, owner.st_gid)
+    with (data / "postgresql.conf").open("a") as file:
+        file.write(text.replace("/etc/postgresql/keys", str(data)))
+    line = "hostssl pulse pulse 127.0.0.0/8 scram-sha-256\nhost pulse pulse all reject\n"
+    path = data / "pg_hba.conf"
+    path.write_text(line + path.read_text())
+
+
+def role_sql() -> str:
+    """What the role tells psql, for another user than this server's own."""
+    tasks = yaml.safe_load((ANSIBLE / "roles/postgresql/tasks/main.yml").read_text())
+    (task,) = [each for each in tasks if each["name"] == "Create user and database"]
+    text = jinja2.Template(task["ansible.builtin.command"]["stdin"]).render(postgresql_password=WORKER)
+    return text.replace("classpulse", "pulse")
+
+
+def query(where: str, password: str) -> str:
+    """Whether the connection is encrypted, on or off; "" if there is none."""
+    command = ("psql", "-X", "-A", "-t", "-c", "SHOW ssl", where)
+    environment = {**os.environ, "PGPASSWORD": password}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout.strip()
 
 
 class Node:
