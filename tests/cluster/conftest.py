@@ -90,6 +90,13 @@ class Site:
         command = [sys.executable, "-m", "aggregator", "--config", str(self.file), *arguments]
         return subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
 
+    def at_work(self, number: int) -> list[Worker]:
+        """Workers that are connected: tables and consumers are there."""
+        workers = [self.worker().start() for _ in range(number)]
+        for worker in workers:
+            until(lambda worker=worker: "connected to the node" in worker.said(), f"{worker.name} at work", 120)
+        return workers
+
     def worker(self) -> Worker:
         """A worker that does not run yet."""
         self._workers.append(Worker(f"worker-{len(self._workers)}", self.file))

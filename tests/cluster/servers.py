@@ -5,17 +5,18 @@ Imports no client library, so that benchmarks may start them too.
 
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
-from tests.system.broker import free_port, until
+from tests.system.broker import until
 
 USER = "postgres"
 """Whom PostgreSQL runs as when root starts it, because it refuses root."""
@@ -35,6 +36,15 @@ vm_memory_high_watermark.absolute = 2GB
 log.console = false
 {peers}
 """
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 below those that outgoing connections use: it stays free while its server is killed."""
+    while True:
+        port = random.randrange(12_000, 32_000)  # noqa: S311 - no secret
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def missing() -> str:

@@ -45,7 +45,7 @@ class Scene:
 
 def test_every_window_equals_the_truth_whatever_is_killed(site, cluster, postgres, wait_until):
     """Workers, nodes and the database go and come back under 60 devices that reconnect and resend."""
-    first, _second = site.worker().start(), site.worker().start()
+    first, _second = site.at_work(2)
     with fleet_of(site.name, 60, site.ports) as fleet:
         scene = Scene(site, fleet, wait_until)
         wait_until(lambda: scene.fleet.confirmed > 60, "the first PUBACKs", _LONG_S)
@@ -81,7 +81,7 @@ def test_every_window_equals_the_truth_whatever_is_killed(site, cluster, postgre
 
 def test_a_cluster_that_was_stopped_goes_on(site, cluster, postgres, wait_until):
     """By the runbook: workers, nodes and database stop; the node that stopped last starts first; nothing is missing."""
-    worker = site.worker().start()
+    (worker,) = site.at_work(1)
     with fleet_of(site.name, 20, site.ports) as fleet:
         scene = Scene(site, fleet, wait_until)
         wait_until(lambda: scene.fleet.confirmed > 20, "the first PUBACKs", _LONG_S)
@@ -107,13 +107,13 @@ def test_a_cluster_that_was_stopped_goes_on(site, cluster, postgres, wait_until)
     ("alarm", "clear"),
     [
         (("set_vm_memory_high_watermark", "0"), ("set_vm_memory_high_watermark", "absolute", "2GB")),
-        (("set_disk_free_limit", "900TB"), ("set_disk_free_limit", "20MB")),
+        (("set_disk_free_limit", "900000GB"), ("set_disk_free_limit", "20MB")),
     ],
     ids=["memory", "disk"],
 )
 def test_a_broker_that_runs_short_stops_publishers_and_loses_nothing(site, cluster, wait_until, alarm, clear):
     """While a node raises the alarm nothing is confirmed, workers empty the queues, and afterwards all arrives."""
-    site.worker().start()
+    site.at_work(1)
     with fleet_of(site.name, 20, site.ports) as fleet:
         scene = Scene(site, fleet, wait_until)
         wait_until(lambda: scene.fleet.confirmed > 20, "the first PUBACKs", _LONG_S)

@@ -41,7 +41,7 @@ def test_what_cannot_be_read_is_set_aside_and_counted_by_reason(site, cluster, w
     """A poison message goes to the dead-letter queue; those around it are stored."""
     device = Device(site.name, "room-0", "cam-0")
     good = Publisher(device, site.ports)
-    worker = site.worker().start()
+    (worker,) = site.at_work(1)
     before = dead(cluster)
 
     publish(

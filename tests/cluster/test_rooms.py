@@ -56,8 +56,8 @@ class Listener:
 
 def test_one_worker_tells_of_a_room_and_another_takes_over(site, wait_until):
     """Two workers deal the rooms between them: no summary comes twice, and none stays away when one is killed."""
-    workers = [site.worker().start(), site.worker().start()]
-    with site_store_made(site, wait_until).store() as store, fleet_of(site.name, 24, site.ports) as fleet:
+    workers = site.at_work(2)
+    with site.store() as store, fleet_of(site.name, 24, site.ports) as fleet:
         wait_until(lambda: len(holders(store)) == 2, "both workers have shares", 120)
         with Listener(site.name, site.ports[1]) as heard:
             wait_until(lambda: heard.number() == 12 and len(heard.pauses()) > 36, "summaries of all rooms", 120)
@@ -74,13 +74,12 @@ def test_one_worker_tells_of_a_room_and_another_takes_over(site, wait_until):
 
 def test_states_and_exports_come_from_the_database(site, wait_until, tmp_path):
     """A device's last will is its state in the store, and a report and an export read the same windows."""
-    site.worker().start()
+    site.at_work(1)
     publisher = Publisher(Device(site.name, "room-0", "cam-0"), site.ports)
     for _ in range(30):
         publisher.accept()
     wait_until(lambda: publisher.step() or not publisher.waits, "PUBACKs", 120)
     publisher.leave()
-    site_store_made(site, wait_until)
     speak(publisher.device, site.ports[0], "ready")
 
     wait_until(lambda: state(site, publisher.device) == "ready", "state", 60)
@@ -112,12 +111,6 @@ def holders(store) -> dict[int, int]:
         0x636C7073 + 1,
     )
     return dict(rows)
-
-
-def site_store_made(site, wait_until):
-    """The site, once a worker has made its tables."""
-    wait_until(lambda: "tables of version" in "".join(worker.said() for worker in site._workers), "tables", 120)
-    return site
 
 
 def state(site, device: Device) -> str | None:

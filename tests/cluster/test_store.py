@@ -1,5 +1,6 @@
 """Rules of the store in PostgreSQL, with several aggregators at it."""
 
+import random
 import threading
 import time
 
@@ -52,25 +53,39 @@ def test_a_message_is_counted_once_however_often_it_comes(store, site):
 
 
 def test_workers_with_the_same_messages_neither_deadlock_nor_count_twice(store, site):
-    """Two workers commit the same messages at the same time, in opposite orders."""
+    """Three workers commit the same messages at the same time, each in another order."""
     devices = [Device(site.name, f"r{index}", "cam") for index in range(20)]
-    now = time.time()
-    items = [Item(device.topic("counts"), message(seq, now).to_json(), now) for device in devices for seq in range(40)]
-    batches = [read(items[at::4]) for at in range(4)]
+    now, rounds = time.time(), 6
+    items = [
+        [
+            Item(device.topic("counts"), message(seq, now).to_json(), now)
+            for device in devices
+            for seq in range(at, at + 20)
+        ]
+        for at in range(0, 20 * rounds, 20)
+    ]
     fresh: list[int] = []
+    troubles: list[StoreError] = []
+    together = threading.Barrier(3)
 
-    def work(order: list) -> None:
+    def work(number: int) -> None:
         with PostgresqlStore(site.database, site.folder) as own:
-            fresh.extend(own.commit(each).fresh for each in order)
+            for each in items:
+                mixed = read(random.Random(number).sample(each, len(each)))  # noqa: S311 - no secret
+                together.wait(60)
+                try:
+                    fresh.append(own.commit(mixed).fresh)
+                except StoreError as error:
+                    troubles.append(error)
 
-    threads = [threading.Thread(target=work, args=(order,)) for order in (batches, batches[::-1], batches[1::-1])]
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
 
-    assert sum(fresh) == len(items)
-    assert sum(total(store, device) for device in devices) == len(items)
+    assert not troubles
+    assert sum(fresh) == sum(total(store, device) for device in devices) == 400 * rounds
 
 
 def test_days_get_partitions_and_their_messages_go_with_the_horizon(store, site):
@@ -130,7 +145,6 @@ def test_a_reader_does_not_make_tables(site):
 def test_the_store_comes_back_with_the_database(store, site, postgres):
     """What is committed while it restarts fails as unavailable, and can be committed afterwards."""
     device, now = Device(site.name, "r1", "cam"), time.time()
-    held = store.shares()
     postgres.stop()
 
     with pytest.raises(StoreUnavailableError):
@@ -138,7 +152,22 @@ def test_the_store_comes_back_with_the_database(store, site, postgres):
     postgres.start()
 
     assert store.commit(batch(device, message(0, now))).fresh == 1
-    assert store.shares() == held, "alone, it has all of them again"
+
+
+def test_shares_end_with_the_connection(store, site, postgres):
+    """A worker that was away does not tell of rooms that another one took meanwhile."""
+    store.shares()
+    postgres.stop()
+    postgres.start()
+    with PostgresqlStore(site.database, site.folder) as second:
+        taken = second.shares()
+        with pytest.raises(StoreUnavailableError):
+            store.shares()
+
+        mine = store.shares()
+
+        assert len(taken) == 64
+        assert not mine & taken
 
 
 def test_a_share_is_dealt_to_one_worker(store, site):
