@@ -1,5 +1,7 @@
 """Rules of what is declared in a cluster, and of a configuration that asks for one."""
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,3 +127,36 @@ def test_what_does_not_go_together_stops_the_start(tmp_path, text, said):
         configuration(tmp_path, text)
 
     assert "aggregator.toml" in str(caught.value)
+
+
+def python(code: str) -> str:
+    """What a fresh interpreter prints."""
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_the_daemon_loads_a_clusters_libraries_only_for_a_cluster():
+    """A school's aggregator neither needs nor loads them."""
+    assert python("import sys, aggregator.__main__; print({'pika', 'psycopg'} & sys.modules.keys())") == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("library", "opened"),
+    [("psycopg", "aggregator.store.open_store(config)"), ("pika", "aggregator.source.open_source(config, ('', b''))")],
+)
+def test_a_library_that_is_missing_is_named_with_how_to_install_it(tmp_path, library, opened):
+    """A traceback would not say that they are an extra."""
+    configuration(tmp_path, BOTH)
+    code = f"""
+import pathlib, sys
+sys.modules["{library}"] = None
+import aggregator.source, aggregator.store
+from aggregator.config import AggregatorConfig
+from contract.config import ConfigError, load
+config = load(pathlib.Path("{tmp_path}/aggregator.toml"), AggregatorConfig)
+try:
+    {opened}
+except ConfigError as error:
+    print(error)
+"""
+
+    assert "pip install 'classpulse[aggregator,cluster]'" in python(code)
