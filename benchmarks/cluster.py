@@ -31,6 +31,8 @@ from tests.system.broker import Mosquitto, until
 _PATIENCE_S = 400.0
 _IDLE_S = 4.0
 _LOOK_S = 0.1
+_MIDDLE = (0.15, 0.9)
+"""Shares of the messages between which speed is measured."""
 _FRAMES = "SELECT coalesce(sum(frames), 0) FROM windows"
 _QUIET = "[summary]\nevery_s = 60\n[attention]\nenabled = false\n"
 
@@ -47,7 +49,7 @@ class Cost:
     """All workers together; what starting them costs is taken off."""
     database: float
     rate_hz: float
-    """Messages per second from the first commit to the last."""
+    """Messages per second, begin and end left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +122,62 @@ def tell(frames: int, small_: Cost, one: Cost, two: Cost) -> None:
 
 
 def measured(scene: Scene, load_: Load, workers: int, what: str) -> Cost:
-    """Send everything, then let workers read it."""
-    idle_s = start_cost_s(scene)  # also makes the session in which mosquitto keeps messages
-    before = cpu_s(scene.brokers)
+    """Send everything, then let workers read it. What the parts use while nothing happens is taken off."""
+    idle = rest(scene)  # also makes the session in which mosquitto keeps messages
+    sending = Meter(scene, idle)
     send(scene, load_)
-    taken_s = cpu_s(scene.brokers) - before
-    before, database = cpu_s(scene.brokers), cpu_s(scene.database)
+    taken_s = sending.broker_s()
+    reading = Meter(scene, idle)
     with aggregators(scene, workers) as processes:
-        first, last = watch(scene, load_.messages * load_.frames)
-        worker_s = cpu_s(processes) - workers * idle_s
-        given_s, database_s = cpu_s(scene.brokers) - before, cpu_s(scene.database) - database
-    done = load_.messages - first[1] / load_.frames
+        rate_hz = watch(scene, load_.messages, load_.frames)
+        worker_s = cpu_s(processes) - workers * idle.start_s
+        given_s, database_s = reading.broker_s(), reading.database_s()
     us = 1e6 / load_.messages
-    rate_hz = done / max(last - first[0], 0.001)
-    print(f"{what}: {last - first[0]:.1f} s for {done:.0f} messages", flush=True)
+    print(
+        f"{what}: {rate_hz:,.0f} messages/s; at rest the broker takes {idle.broker:.1%} of a core,"
+        f" the database {idle.database:.1%}",
+        flush=True,
+    )
     return Cost(taken_s * us, given_s * us, worker_s * us, database_s * us, rate_hz)
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """What is used while nothing happens."""
+
+    start_s: float
+    """CPU seconds of an aggregator's start."""
+    broker: float
+    """CPU seconds per second."""
+    database: float
+
+
+class Meter:
+    """CPU seconds from now on, beyond what would be used at rest."""
+
+    def __init__(self, scene: Scene, idle: Idle) -> None:
+        self._scene, self._idle = scene, idle
+        self._broker_s, self._database_s = cpu_s(scene.brokers), cpu_s(scene.database)
+        self._began = time.monotonic()
+
+    def broker_s(self) -> float:
+        """Of all nodes."""
+        return cpu_s(self._scene.brokers) - self._broker_s - self._idle.broker * (time.monotonic() - self._began)
+
+    def database_s(self) -> float:
+        """Of the database, all its processes."""
+        return cpu_s(self._scene.database) - self._database_s - self._idle.database * (time.monotonic() - self._began)
+
+
+def rest(scene: Scene) -> Idle:
+    """Start an aggregator for which nothing waits, and look at everybody's CPU for some seconds."""
+    with aggregators(scene, 1) as processes:
+        until(lambda: scene.frames() == 0, "the store", _PATIENCE_S)
+        time.sleep(_IDLE_S)
+        start_s = cpu_s(processes)
+    meter = Meter(scene, Idle(0.0, 0.0, 0.0))
+    time.sleep(_IDLE_S)
+    return Idle(start_s, meter.broker_s() / _IDLE_S, meter.database_s() / _IDLE_S)
 
 
 def send(scene: Scene, load_: Load) -> None:
@@ -147,26 +190,17 @@ def send(scene: Scene, load_: Load) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
-def watch(scene: Scene, frames: int) -> tuple[tuple[float, int], float]:
-    """When the first rows were seen and how many frames they had, and when all were there."""
-    first: tuple[float, int] | None = None
+def watch(scene: Scene, messages: int, frames: int) -> float:
+    """Wait until everything is stored; messages per second, begin and end left out, when workers come and go."""
+    seen: list[tuple[float, float]] = []
     deadline = time.monotonic() + _PATIENCE_S
-    while time.monotonic() < deadline:
-        held, now = scene.frames(), time.monotonic()
-        if held > 0 and first is None:
-            first = now, held
-        if held >= frames and first:
-            return first, now
+    while not seen or seen[-1][1] < messages:
+        if time.monotonic() > deadline:
+            sys.exit(f"benchmarks.cluster: not everything was stored within {_PATIENCE_S:.0f} s")
+        seen.append((time.monotonic(), scene.frames() / frames))
         time.sleep(_LOOK_S)
-    sys.exit(f"benchmarks.cluster: not everything was stored within {_PATIENCE_S:.0f} s")
-
-
-def start_cost_s(scene: Scene) -> float:
-    """CPU seconds of starting an aggregator for which nothing waits."""
-    with aggregators(scene, 1) as processes:
-        until(lambda: scene.frames() == 0, "the store", _PATIENCE_S)
-        time.sleep(_IDLE_S)
-        return cpu_s(processes)
+    (begin, first), (end, last) = (next(each for each in seen if each[1] >= part * messages) for part in _MIDDLE)
+    return (last - first) / max(end - begin, _LOOK_S)
 
 
 @contextmanager
@@ -256,7 +290,7 @@ def cpu_s(roots: list[psutil.Process]) -> float:
 
 def _own_cpu_s(process_: psutil.Process) -> float:
     try:
-        return sum(process_.cpu_times()[:4])
+        return float(sum(process_.cpu_times()[:4]))
     except psutil.NoSuchProcess:  # it ended between two looks, and is in its parent's sum
         return 0.0
 

@@ -34,12 +34,17 @@ def main() -> int:
     """Simulate; 0 if every message was confirmed."""
     arguments = _arguments()
     plan = _plan(arguments)
+    try:
+        access = _access(arguments)
+        arguments.truth.open("w").close()  # rather now than after an hour
+    except (OSError, ValueError) as error:
+        sys.exit(f"benchmarks.fleet: {error}")
     crowd, number = Crowd(plan), _connections(arguments, plan)
     print(
         f"{plan.devices} devices on {number} connections, {plan.messages_hz:g} messages/s, {plan.messages} in all",
         flush=True,
     )
-    with Links(crowd, _access(arguments), number, arguments.cuts) as links:
+    with Links(crowd, access, number, arguments.cuts) as links:
         try:
             _connect(links, number, arguments.connect_within)
             spent_s = _run(crowd, links, arguments)
@@ -158,14 +163,20 @@ def _access(arguments: argparse.Namespace) -> Access:
 
 
 def _tls(credentials: Path) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=credentials / "ca.crt")
+    authority = credentials / "ca.crt"
+    try:
+        context = ssl.create_default_context(cafile=authority)
+    except OSError as error:
+        raise OSError(f"{authority}: {error.strerror or error}") from error
     with contextlib.suppress(FileNotFoundError):
         context.load_cert_chain(credentials / "fleet.crt", credentials / "fleet.key")
     return context
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fleet", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
     add("--broker", action="append", metavar="HOST[:PORT]", help="may be given again, for each node (127.0.0.1)")
     add("--devices", type=int, default=100)
@@ -197,6 +208,9 @@ def _arguments() -> argparse.Namespace:
     add("--seed", type=int, default=0)
     arguments = parser.parse_args()
     arguments.broker = arguments.broker or ["127.0.0.1"]
+    for name in ("devices", "rate", "frames", "seconds"):
+        if getattr(arguments, name) <= 0:
+            parser.error(f"--{name} must be above 0")
     return arguments
 
 

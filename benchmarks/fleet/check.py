@@ -20,7 +20,11 @@ _PAUSE_S = 1.0
 
 def main() -> int:
     """Compare until they agree or the time is over; the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fleet.check",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("truth", type=Path)
     parser.add_argument("--config", type=Path, required=True, help="the aggregator's file, which names the store")
     parser.add_argument("--within", type=float, default=0.0, metavar="S", help="wait so long for the rest to arrive")

@@ -13,6 +13,8 @@ from benchmarks.fleet.link import Access, Link, Tally
 
 _AT_ONCE = 16
 """Connections that are being made at the same time."""
+_PENDING = 500
+"""Connections without the broker's answer: more would wait so long that they are given up."""
 _LOOK_S = 0.1
 _TICK_S = 1.0
 
@@ -93,8 +95,10 @@ class Links:
 
     def _look(self, now: float) -> None:
         """Begin the connections that are due, and watch those that were made."""
+        room = _PENDING - sum(link.connecting or (link.fd >= 0 and not link.up) for link in self._links)
         for link in self._links:
-            if link.client is None and not link.connecting and now >= link.open_s:
+            if room > 0 and link.fd < 0 and not link.connecting and now >= link.open_s:
+                room -= 1
                 link.connecting = True
                 self._pool.submit(self._make, link)
         while not self._made.empty():
