@@ -104,7 +104,11 @@ def test_an_instructor_logs_in_and_finds_the_room(stage, classroom, page):
     """The login leads to the overview, the overview to the room."""
     log_in(page, stage)
 
-    page.get_by_text("● live").first.wait_for()
+    live, deadline = page.get_by_text("● live").first, time.monotonic() + 60
+    while not live.is_visible() and time.monotonic() < deadline:
+        classroom.count(frame(time.time()))
+        page.wait_for_timeout(500)
+    live.wait_for()
     keep(page, "overview")
     page.get_by_text("north / r101").click()
     page.get_by_text("Bar: estimate.").wait_for()
