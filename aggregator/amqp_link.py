@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 from pika.spec import Basic, BasicProperties
 
@@ -24,11 +25,11 @@ _BACKOFF_S = (0.5, 10.0)
 _STEADY_S = 30.0
 """A connection that lasted so long was a good one: the waits begin again at the shortest."""
 _CONNECT_S = 5.0
-_STACK_S = 15.0
-"""To be let in, all in all."""
+_STACK_S = 8.0
+"""To be let in, all in all; less than the other connection's heartbeats may wait meanwhile."""
 _NOT_FOUND = 404
-TROUBLE = (OSError, AMQPError)
-"""What a lost connection looks like."""
+TROUBLE = (OSError, AMQPError, AMQPConnectorException)
+"""What a lost connection looks like; the last is of a frozen node, which accepts and says nothing."""
 
 
 class Link:

@@ -1,10 +1,14 @@
 """Rules of a cluster whose parts are killed, frozen and restarted: nothing is lost and nothing counted twice."""
 
+import socket
 import time
 
 import psycopg
 import pytest
 
+from aggregator.amqp_link import declared
+from aggregator.config import AmqpConfig
+from aggregator.source_amqp import AmqpSource
 from tests.cluster.fleet import Fleet, fleet_of
 
 pytestmark = pytest.mark.timeout(900)
@@ -45,7 +49,7 @@ class Scene:
 
 def test_every_window_equals_the_truth_whatever_is_killed(site, cluster, postgres, wait_until):
     """Workers, nodes and the database go and come back under 60 devices that reconnect and resend."""
-    first, _second = site.at_work(2)
+    first, second = site.at_work(2)
     with fleet_of(site.name, 60, site.ports) as fleet:
         scene = Scene(site, fleet, wait_until)
         wait_until(lambda: scene.fleet.confirmed > 60, "the first PUBACKs", _LONG_S)
@@ -76,6 +80,8 @@ def test_every_window_equals_the_truth_whatever_is_killed(site, cluster, postgre
         scene.flows()
 
         scene.comes_true()
+        first.check()
+        second.check()
     assert sum(publisher.reconnects for publisher in fleet.publishers) > 60, "the faults were felt"
 
 
@@ -131,3 +137,18 @@ def test_a_broker_that_runs_short_stops_publishers_and_loses_nothing(site, clust
 
         scene.flows()
         scene.comes_true()
+
+
+def test_a_node_that_accepts_and_says_nothing_is_left(tmp_path):
+    """A frozen machine's kernel still takes connections: that ends neither a worker nor its patience."""
+    (tmp_path / "amqp-password").write_text("guest")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        config = AmqpConfig(hosts=(f"127.0.0.1:{silent.getsockname()[1]}",), tls=False, username="guest")
+
+        with pytest.raises(OSError, match="no node answers"):
+            declared(config, tmp_path)
+        with AmqpSource(config, tmp_path) as source:
+            source.serve(1.0)
+            assert not source.connected
