@@ -30,6 +30,8 @@ from tests.system.broker import Mosquitto, until
 
 _PATIENCE_S = 400.0
 _IDLE_S = 4.0
+_REST_S = 8.0
+"""Nodes go on tidying for seconds after the work."""
 _LOOK_S = 0.1
 _MIDDLE = (0.15, 0.9)
 """Shares of the messages between which speed is measured."""
@@ -178,8 +180,8 @@ def rest(scene: Scene) -> Idle:
         time.sleep(_IDLE_S)
         start_s = cpu_s(processes)
     meter = Meter(scene, Idle(0.0, 0.0, 0.0))
-    time.sleep(_IDLE_S)
-    return Idle(start_s, meter.broker_s() / _IDLE_S, meter.database_s() / _IDLE_S)
+    time.sleep(_REST_S)
+    return Idle(start_s, meter.broker_s() / _REST_S, meter.database_s() / _REST_S)
 
 
 def send(scene: Scene, load_: Load) -> None:
