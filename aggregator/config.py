@@ -128,8 +128,8 @@ class AttentionConfig:
     deviations: float = 2.5
     """Half-width of the band in standard deviations of the smoothed share, where that is more."""
     lasts_s: float = 90.0
-    """The mix has to stay outside for so long. With these figures a lesson of 25 people without a change has 0.3
-    events, and nine in ten changes of 40 points are told after 150 s (benchmarks/attention.py)."""
+    """The mix has to stay outside for so long. With these figures a lesson of 25 people without a change has 0.1
+    events, and nearly all changes of 40 points are told, after 130 s (benchmarks/attention.py)."""
 
     def __post_init__(self) -> None:
         in_range("smooth_s", self.smooth_s, 10, 3600)
