@@ -18,8 +18,6 @@ from contract.topics import Device
 
 DICE = random.Random()  # noqa: S311 - no secret
 """Other faces, other faults in every run."""
-_ANSWER_S = 8.0
-"""A node that acknowledges nothing for so long is left for the next one."""
 _INFLIGHT = 20
 _STEP_S = 0.02
 
@@ -40,13 +38,15 @@ class _Waiting:
 class Publisher:
     """One device with an outbox, for one thread; `truth` is the windows of everything it accepted."""
 
-    def __init__(self, device: Device, ports: list[int]) -> None:
+    def __init__(self, device: Device, ports: list[int], answer_s: float = 8.0) -> None:
+        """`ports` are the nodes'; one that acknowledges nothing for `answer_s` is left for the next."""
         self.device = device
         self.truth: dict[Key, Sums] = {}
         self.accepted = 0
         self.confirmed = 0
         self.reconnects = 0
         self._ports = ports
+        self._answer_s = answer_s
         self._at = DICE.randrange(len(ports))
         self._boot = token_hex(4)
         self._waiting: dict[int, _Waiting] = {}
@@ -82,12 +82,12 @@ class Publisher:
         if self._client is None:
             self._connect(now)
         elif not self._client.is_connected():
-            if now - self._begun > _ANSWER_S:
+            if now - self._begun > self._answer_s:
                 self.leave()
         else:
             under_way = [each.sent_at for each in self._waiting.values() if each.sent_at is not None]
             fresh = [(seq, each) for seq, each in self._waiting.items() if each.sent_at is None]
-            if under_way and now - min(under_way) > _ANSWER_S:
+            if under_way and now - min(under_way) > self._answer_s:
                 self.leave()
                 return
             for seq, each in fresh[: max(0, _INFLIGHT - len(under_way))]:
@@ -120,7 +120,9 @@ class Publisher:
         # paho's thread holds locks of its own here: it only enqueues
         client.on_publish = lambda _client, _data, mid, _code, _more: acknowledged.append(mid)
         client.reconnect_delay_set(1, 2)
-        client.connect_async("127.0.0.1", self._ports[self._at % len(self._ports)], keepalive=10)
+        client.connect_async(
+            "127.0.0.1", self._ports[self._at % len(self._ports)], keepalive=max(10, int(self._answer_s))
+        )
         client.loop_start()
         self._client, self._begun = client, now
 
@@ -204,7 +206,7 @@ class Fleet:
         publisher.step()
 
 
-def fleet_of(site: str, number: int, ports: list[int], **options: float) -> Fleet:
+def fleet_of(site: str, number: int, ports: list[int], answer_s: float = 8.0, **options: float) -> Fleet:
     """`number` devices, two in each room."""
     devices = [Device(site, f"room-{index // 2}", f"cam-{index % 2}") for index in range(number)]
-    return Fleet([Publisher(device, ports) for device in devices], **options)
+    return Fleet([Publisher(device, ports, answer_s) for device in devices], **options)

@@ -118,9 +118,12 @@ def test_a_cluster_that_was_stopped_goes_on(site, cluster, postgres, wait_until)
     ids=["memory", "disk"],
 )
 def test_a_broker_that_runs_short_stops_publishers_and_loses_nothing(site, cluster, wait_until, alarm, clear):
-    """While a node raises the alarm nothing is confirmed, workers empty the queues, and afterwards all arrives."""
+    """While a node raises the alarm no connection that published is read from, and afterwards all arrives.
+
+    A new connection would bring its first messages in, so these devices keep theirs.
+    """
     site.at_work(1)
-    with fleet_of(site.name, 20, site.ports) as fleet:
+    with fleet_of(site.name, 20, site.ports, answer_s=60.0, restless=0.0) as fleet:
         scene = Scene(site, fleet, wait_until)
         wait_until(lambda: scene.fleet.confirmed > 20, "the first PUBACKs", _LONG_S)
         scene.flows()
@@ -130,7 +133,7 @@ def test_a_broker_that_runs_short_stops_publishers_and_loses_nothing(site, clust
             time.sleep(5)
             confirmed, accepted = fleet.confirmed, fleet.accepted
             time.sleep(8)
-            assert fleet.confirmed <= confirmed + 5
+            assert fleet.confirmed == confirmed
             assert fleet.accepted > accepted + 20, "devices go on counting"
         finally:
             cluster.nodes[0].ctl(*clear)
