@@ -50,14 +50,14 @@ class Hyperparameters:
     weight_decay: float = 5e-3
     """Decoupled, on kernels only."""
     label_smoothing: float = 0.1
-    dropout: float = 0.3
+    dropout: float = 0.1
     average: float = 0.998
     """Momentum of the exponential moving average of the weights, which is what is evaluated and kept."""
     votes_weight: float = 0.5
     """Weight of the auxiliary loss on FER+ votes, where a file of them is given."""
-    soft_share: float = 0.7
+    soft_share: float = 0.5
     """Weight of a teacher's probabilities against the labels, where a file of them is given."""
-    balance: float = 0.0
+    balance: float = 0.25
     """How far rare labels are shown more often: 0 as they are, 1 all labels alike."""
     bfloat16: bool = False
     """Convolutions in bfloat16, weights in float32; 1.1-1.3 times as fast with AVX512-BF16. TensorFlow only."""

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 ARCHITECTURES = ("compact", "plain", "resnet50")
 
 
-def build(architecture: str, dropout: float = 0.3) -> keras.Model:
+def build(architecture: str, dropout: float = 0.1) -> keras.Model:
     """A network from (48, 48, 1) float32 raw pixels, 0-255, to the features that the heads read, (n,) float32."""
     pixels = keras.Input((INPUT_SIZE, INPUT_SIZE, 1), name="pixels")
     body = {"compact": _compact, "plain": _plain, "resnet50": _resnet50}[architecture]

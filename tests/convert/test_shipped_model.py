@@ -57,6 +57,16 @@ def test_answers_are_those_of_the_card(runtime):
     assert np.ptp(stored, axis=0).max() > 0.3
 
 
+def test_the_soft_labels_are_probabilities_by_picture():
+    """As many as FER2013 has faces to train on, each row a distribution over the labels."""
+    with np.load(ROOT / "models" / "soft_labels.npz") as stored:
+        named, rows = stored["pictures"], stored["probabilities"].astype(float)
+    facts = card.read(MODEL.with_suffix(".json")).document["data"]
+    assert rows.shape == (sum(facts["train"].values()), len(EMOTIONS)) == (len(named), len(EMOTIONS))
+    assert rows.min() >= 0
+    assert np.abs(rows.sum(axis=1) - 1).max() < 0.01
+
+
 @pytest.mark.skipif(not LITERT, reason="CLASSPULSE_LITERT_PYTHON names no environment with ai-edge-litert")
 def test_answers_on_the_other_runtime_are_those_of_the_card():
     """ai-edge-litert, in an environment of its own, agrees too."""

@@ -130,7 +130,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(killed):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        (("--set", "dropout=0.1"), "a run with other dropout"),
+        (("--set", "dropout=0.2"), "a run with other dropout"),
         (("--set", "droopout=0.1"), "unknown key droopout"),
         (("--set", "dropout=1.5"), "dropout = 1.5 is not from 0 to 0.9"),
         (("--set", "augmentation.blur=often"), "--set"),
