@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -159,15 +159,22 @@ class Host:
         """Kill everything that runs on it, at once; what it has not synced stays in this machine's page cache."""
         if self.process is None:
             return
-        self.process.kill()
+        # systemd-nspawn itself is not in the host's network, and locks the disk as long as it lives
+        os.killpg(self.process.pid, signal.SIGKILL)
         for pid in call("ip", "netns", "pids", self._space).stdout.split():
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
         self.process.wait(10)
-        wait_for(f"{self.name} to be dead", lambda: not call("ip", "netns", "pids", self._space).stdout.split())
+        wait_for(f"{self.name} to be dead", lambda: not self._alive())
         self.process = None
+
+    def _alive(self) -> bool:
+        assert self.process is not None
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return bool(call("ip", "netns", "pids", self._space).stdout.split())
+        return True
 
     def remove(self) -> None:
         """Take it away; its disk stays in the run's folder until that goes."""

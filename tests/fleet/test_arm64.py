@@ -51,7 +51,7 @@ min_faces = 1
 
 
 @pytest.fixture(scope="module")
-def pi() -> list[str]:
+def pi(tmp_path_factory) -> list[str]:
     """The command of Python 3.11 for aarch64 with the wheels of a release; the processor's name goes behind `-cpu`."""
     absent = [tool for tool in (QEMU, "mmdebstrap") if shutil.which(tool) is None]
     if absent:
@@ -65,7 +65,12 @@ def pi() -> list[str]:
         call(*unpack, "bookworm", CACHE / "arm64.new", *MIRROR)
         _unpack_wheels(CACHE / "arm64.new")
         (CACHE / "arm64.new").rename(root)
-    places = ("PYTHONHOME", f"{root}/usr"), ("PYTHONPATH", f"{PROJECT}:{root}/wheels"), ("OMP_NUM_THREADS", "1")
+    # the daemon tells its version, which it knows from what an installation leaves
+    (facts,) = (PROJECT / ".venv/lib/python3.11/site-packages").glob("classpulse-*.dist-info")
+    installed = tmp_path_factory.mktemp("installed")
+    shutil.copytree(facts, installed / facts.name)
+    path = ":".join(map(str, (PROJECT, installed, root / "wheels")))
+    places = ("PYTHONHOME", f"{root}/usr"), ("PYTHONPATH", path), ("OMP_NUM_THREADS", "1")
     return [
         QEMU,
         "-L",
