@@ -12,15 +12,9 @@ from typing import Self
 from aggregator.amqp_link import TROUBLE, Link, Reconnecting
 from aggregator.batch import Item
 from aggregator.config import AmqpConfig
+from aggregator.gather import gather, serve_for
 from aggregator.source_mqtt import secrets
 from aggregator.topology import SOURCE, SPOKEN, counts_queues, routing_key, topic_of
-
-_QUIET_S = 0.005
-"""A batch ends when nothing more has come for so long."""
-_LONGEST_S = 0.2
-"""A batch ends when its first message has waited so long."""
-_TICK_S = 0.5
-"""Without messages the caller gets an empty batch this often, for its other duties."""
 
 
 class AmqpSource:
@@ -59,7 +53,7 @@ class AmqpSource:
         """For ever: the messages of one batch, and what acknowledges them; see aggregator.daemon.Source."""
         size = self._config.batch
         while True:
-            self._collect()
+            gather(lambda: len(self._items), size, self._serve)
             items, tags = self._items[:size], self._tags[:size]
             del self._items[:size], self._tags[:size]
             yield items, self._acknowledgement(tags)
@@ -76,20 +70,7 @@ class AmqpSource:
 
     def serve(self, span_s: float) -> None:
         """Keep the connections alive for so long without ending a batch; what comes waits for the next one."""
-        deadline = time.monotonic() + span_s
-        while (left := deadline - time.monotonic()) > 0:
-            self._serve(left)
-
-    def _collect(self) -> None:
-        started = time.monotonic()
-        while not self._items and (left := started + _TICK_S - time.monotonic()) > 0:
-            self._serve(left)
-        first = time.monotonic()
-        while 0 < len(self._items) < self._config.batch and time.monotonic() - first < _LONGEST_S:
-            before = len(self._items)
-            self._serve(_QUIET_S)
-            if len(self._items) == before:
-                return
+        serve_for(span_s, self._serve)
 
     def _serve(self, span_s: float) -> None:
         """Wait for the network for `span_s` at most and do what there is to do.

@@ -17,16 +17,11 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from aggregator.batch import Item
 from aggregator.config import AmqpConfig, MqttConfig
+from aggregator.gather import gather, serve_for
 from contract.topics import every_device
 
 log = logging.getLogger(__name__)
 
-_QUIET_S = 0.005
-"""A batch ends when nothing more has come for so long."""
-_LONGEST_S = 0.2
-"""A batch ends when its first message has waited so long."""
-_TICK_S = 0.5
-"""Without messages the caller gets an empty batch this often, for its other duties."""
 _BACKOFF_S = (0.5, 30.0)
 """First and greatest bound of the random wait before a reconnect."""
 _STEADY_S = 30.0
@@ -77,7 +72,7 @@ class MqttSource:
     def batches(self) -> Iterator[tuple[list[Item], Callable[[Collection[int]], None]]]:
         """For ever: the messages of one batch, in order, and what acknowledges them; empty ones when nothing comes."""
         while True:
-            self._collect()
+            gather(lambda: len(self._items), self._config.batch, self._serve)
             items, mids = self._items, self._mids
             self._items, self._mids = [], []
             yield items, self._acknowledgement(mids)
@@ -89,20 +84,7 @@ class MqttSource:
 
     def serve(self, span_s: float) -> None:
         """Keep the connection alive for so long without ending a batch; what comes waits for the next one."""
-        deadline = time.monotonic() + span_s
-        while (left := deadline - time.monotonic()) > 0:
-            self._serve(left)
-
-    def _collect(self) -> None:
-        started = time.monotonic()
-        while not self._items and (left := started + _TICK_S - time.monotonic()) > 0:
-            self._serve(left)
-        first = time.monotonic()
-        while 0 < len(self._items) < self._config.batch and time.monotonic() - first < _LONGEST_S:
-            before = len(self._items)
-            self._serve(_QUIET_S)
-            if len(self._items) == before:
-                return
+        serve_for(span_s, self._serve)
 
     def _serve(self, span_s: float) -> None:
         """Wait for the network for `span_s` at most and do what there is to do."""
