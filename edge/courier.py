@@ -178,8 +178,7 @@ class Courier:
             case Up():
                 self._come_up(now)
             case Down(_, reason):
-                if self._opened_s is not None:  # paho tells of a refusal twice
-                    self._go_down(reason, now)
+                self._go_down(reason, now)
             case Acked():
                 self._acknowledge(event, now)
             case Heard(_, kind, payload):

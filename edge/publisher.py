@@ -76,7 +76,7 @@ class Link(Protocol):
         """Hand a message over; the event returned is told later, or never."""
 
     def drop(self) -> None:
-        """Forget this connection, whatever its state, without waiting."""
+        """Forget this connection, whatever its state, without waiting; what it still tells is old news."""
 
     def close(self) -> None:
         """Take leave, so that the broker does not publish the last will."""
@@ -108,7 +108,6 @@ class Publisher:
     def open(self) -> None:
         """Begin a new connection; `Up` or `Down` is told later."""
         self.drop()
-        self.connection += 1
         self._ended = threading.Event()
         self._client = client = self._make(self.connection, self._ended)
         client.connect_async(self._config.mqtt.host, self._config.mqtt.port, self._config.mqtt.keepalive_s)
@@ -126,7 +125,8 @@ class Publisher:
         return Acked(self.connection, info.mid)
 
     def drop(self) -> None:
-        """Forget this connection, whatever its state, without waiting."""
+        """Forget this connection, whatever its state, without waiting; what it still tells is old news."""
+        self.connection += 1
         client, self._client = self._client, None
         if client is None:
             return

@@ -36,7 +36,8 @@ class ListLink:
         return receipt
 
     def drop(self):
-        """Write it down."""
+        """Write it down; nothing that this connection still tells is heard."""
+        self.connection += 1
         self.log.append("drop")
 
     def close(self):
@@ -188,6 +189,18 @@ def test_an_attempt_without_an_answer_is_given_up(desk):
     desk.pass_s(CONNECTING_S + 5)
 
     assert desk.link.log[:3] == ["open", "drop", "open"]
+
+
+def test_an_answer_that_comes_after_it_was_given_up_is_not_heard(desk):
+    """There is no connection to send anything over."""
+    desk.courier.tick(0.0)
+    late = desk.link.connection
+    desk.pass_s(CONNECTING_S + 0.2)
+
+    desk.take(Up(late), Status("ready", ""))
+
+    assert desk.link.log == ["open", "drop"]
+    assert desk.link.sent == []
 
 
 def test_what_an_old_connection_still_tells_is_not_heard(desk):
