@@ -2,6 +2,7 @@
 
 import logging
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -10,20 +11,19 @@ from pathlib import Path
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError, ChannelClosedByBroker, IncompatibleProtocolError, ProbableAuthenticationError
 from pika.spec import Basic, BasicProperties
 
 from aggregator.config import AmqpConfig
+from aggregator.patience import Patience
 from aggregator.source_mqtt import secrets
 from aggregator.topology import DEAD, SOURCE, declare
 
 log = logging.getLogger(__name__)
 logging.getLogger("pika").setLevel(logging.CRITICAL)  # what it would say of a lost connection is said below
 
-_BACKOFF_S = (0.5, 10.0)
-"""First and greatest bound of the random wait before a reconnect."""
-_STEADY_S = 30.0
-"""A connection that lasted so long was a good one: the waits begin again at the shortest."""
+_LONGEST_S = 10.0
+"""Greatest bound of the random wait before a reconnect."""
 _CONNECT_S = 5.0
 _STACK_S = 8.0
 """To be let in, all in all; less than the other connection's heartbeats may wait meanwhile."""
@@ -98,16 +98,13 @@ class Reconnecting:
         self._credentials = credentials
         self._begin = begin
         self._nodes: list[str] = []
-        self._since = 0.0
-        self._failures = 0
-        self._trouble = ""
-        self._retry_at = 0.0
+        self._patience = Patience(_LONGEST_S, "trying all nodes until one answers")
         self.link: Link | None = None
 
     def use(self, span_s: float) -> bool:
         """Serve the link, or try to make one, for `span_s` at most; False if it was lost."""
         if self.link is None:
-            wait_s = self._retry_at - time.monotonic()
+            wait_s = self._patience.left_s(time.monotonic())
             if wait_s > 0:
                 time.sleep(min(wait_s, span_s))
             else:
@@ -124,9 +121,7 @@ class Reconnecting:
         """Give the link up."""
         if self.link is None:
             return
-        if time.monotonic() - self._since > _STEADY_S:
-            self._failures = 0
-        self._back_off(f"lost the node {self.link.host}: {error!r}")
+        self._patience.failed(f"lost the node {self.link.host}: {error!r}", time.monotonic())
         self.link.close()
         self.link = None
 
@@ -148,21 +143,12 @@ class Reconnecting:
         except TROUBLE as error:
             if link:
                 link.close()
-            hint = "; `classpulse-aggregator topology` declares what is missing" if _is_missing(error) else ""
-            self._back_off(f"cannot use the node {host}: {error!r}{hint}")
+            trouble = f"cannot use the node in [amqp] hosts {host}: {error!r}{_advice(error, self._credentials)}"
+            self._patience.failed(trouble, time.monotonic())
         else:
-            self.link, self._since, self._trouble = link, time.monotonic(), ""
+            self.link = link
+            self._patience.succeeded(time.monotonic())
             log.info("connected to the node %s", host)
-
-    def _back_off(self, trouble: str) -> None:
-        """Put off the next attempt by a random time, so that not all workers come at once."""
-        if trouble != self._trouble:
-            log.warning("%s; trying all nodes until one answers", trouble)
-            self._trouble = trouble
-        first, most = _BACKOFF_S
-        wait_s = random.uniform(0, min(most, first * 2**self._failures))  # noqa: S311 - no secret
-        self._failures = min(self._failures + 1, 10)
-        self._retry_at = time.monotonic() + wait_s
 
 
 def declared(config: AmqpConfig, credentials: Path) -> None:
@@ -210,8 +196,8 @@ def _any(config: AmqpConfig, credentials: Path) -> Link:
         try:
             return Link(host, config, credentials)
         except TROUBLE as error:
-            troubles.append(f"{host}: {error!r}")
-    raise OSError(f"no node answers: {'; '.join(troubles)}")
+            troubles.append(f"{host}: {error!r}{_advice(error, credentials)}")
+    raise OSError(f"no node in [amqp] hosts answers: {', '.join(troubles)}")
 
 
 def _on_cancel(_frame: object) -> None:
@@ -219,5 +205,14 @@ def _on_cancel(_frame: object) -> None:
     raise AMQPError("a queue was deleted")
 
 
-def _is_missing(error: Exception) -> bool:
-    return isinstance(error, ChannelClosedByBroker) and error.reply_code == _NOT_FOUND
+def _advice(error: Exception, credentials: Path) -> str:
+    """Where to look, for errors that do not say so."""
+    if isinstance(error, ChannelClosedByBroker) and error.reply_code == _NOT_FOUND:
+        return "; `classpulse-aggregator topology` declares what is missing"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"; its certificate must bear that name and be of {credentials / 'ca.crt'}"
+    if isinstance(error, ProbableAuthenticationError):
+        return f"; [amqp] username and {credentials / 'amqp-password'} must be those of a user there"
+    if isinstance(error, IncompatibleProtocolError) and "ALERT" in repr(error):
+        return f"; it does not take {credentials / 'aggregator.crt'}, or wants one"
+    return ""

@@ -4,7 +4,6 @@ One thread: the caller's. The network is served while the next batch is waited f
 """
 
 import logging
-import random
 import ssl
 import time
 from collections.abc import Callable, Collection, Iterator
@@ -18,14 +17,13 @@ from paho.mqtt.reasoncodes import ReasonCode
 from aggregator.batch import Item
 from aggregator.config import AmqpConfig, MqttConfig
 from aggregator.gather import gather, serve_for
+from aggregator.patience import Patience
 from contract.topics import every_device
 
 log = logging.getLogger(__name__)
 
-_BACKOFF_S = (0.5, 30.0)
-"""First and greatest bound of the random wait before a reconnect."""
-_STEADY_S = 30.0
-"""A connection that lasted so long was a good one: the waits begin again at the shortest."""
+_LONGEST_S = 30.0
+"""Greatest bound of the random wait before a reconnect."""
 _MOST_UNSENT = 10_000
 """Own publications that may wait; they are retained words that the next ones replace."""
 
@@ -45,11 +43,9 @@ class MqttSource:
         self._client = self._new_client()
         self._items: list[Item] = []
         self._mids: list[int] = []
-        self._connected_at: float | None = None
-        self._failures = 0
-        self._trouble = ""
+        self._connected = False
         self._refusal = ""
-        self._retry_at = 0.0
+        self._patience = Patience(_LONGEST_S, "trying again until it answers")
         self.on_connected: Callable[[], None] = lambda: None
         """Called after every successful connection, to say again what the broker may have forgotten."""
 
@@ -67,7 +63,7 @@ class MqttSource:
     @property
     def connected(self) -> bool:
         """Whether the broker has accepted us."""
-        return self._connected_at is not None
+        return self._connected
 
     def batches(self) -> Iterator[tuple[list[Item], Callable[[Collection[int]], None]]]:
         """For ever: the messages of one batch, in order, and what acknowledges them; empty ones when nothing comes."""
@@ -102,25 +98,16 @@ class MqttSource:
             code = self._client.loop_read()
 
     def _reconnect(self, span_s: float) -> None:
-        wait = self._retry_at - time.monotonic()
-        if wait > 0:
-            time.sleep(min(wait, span_s))
+        wait_s = self._patience.left_s(time.monotonic())
+        if wait_s > 0:
+            time.sleep(min(wait_s, span_s))
             return
         self._client = self._new_client()  # the old one would send its unanswered, outdated words again
         try:
             self._client.connect(self._config.host, self._config.port, self._config.keepalive_s)
         except OSError as error:
-            self._back_off(f"cannot reach the broker {self._config.host}:{self._config.port}: {error}")
-
-    def _back_off(self, trouble: str) -> None:
-        """Put off the next attempt by a random time, so that not all clients of a broker come back at once."""
-        if trouble != self._trouble:
-            log.warning("%s; trying again until it answers", trouble)
-            self._trouble = trouble
-        first, most = _BACKOFF_S
-        wait = random.uniform(0, min(most, first * 2**self._failures))  # noqa: S311 - no secret
-        self._failures = min(self._failures + 1, 10)
-        self._retry_at = time.monotonic() + wait
+            trouble = f"cannot reach the broker {self._config.host}:{self._config.port}: {error}"
+            self._patience.failed(trouble, time.monotonic())
 
     def _acknowledgement(self, mids: list[int]) -> Callable[[Collection[int]], None]:
         client = self._client
@@ -155,7 +142,8 @@ class MqttSource:
         if code.is_failure:
             self._refusal = f"the broker refused the connection: {code}"
             return
-        self._connected_at, self._trouble, self._refusal = time.monotonic(), "", ""
+        self._connected, self._refusal = True, ""
+        self._patience.succeeded(time.monotonic())
         log.info("connected to the broker %s:%s", self._config.host, self._config.port)
         client.subscribe([(every_device(kind), 1) for kind in ("counts", "state", "health")])
         self.on_connected()
@@ -164,10 +152,8 @@ class MqttSource:
         self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, _more: object
     ) -> None:
         self._items, self._mids = [], []
-        if self._connected_at is not None and time.monotonic() - self._connected_at > _STEADY_S:
-            self._failures = 0
-        self._connected_at = None
-        self._back_off(self._refusal or f"lost the broker: {code}")
+        self._connected = False
+        self._patience.failed(self._refusal or f"lost the broker: {code}", time.monotonic())
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         try:
