@@ -41,16 +41,22 @@ class PostgresqlStore:
         """Connect; a writable one makes or migrates the tables.
 
         Raises:
-            StoreError: If there are no tables, or newer ones than this code knows.
+            StoreUnavailableError: If it cannot be reached, or one that only reads finds no tables yet, or older ones.
+            StoreError: If there are newer tables than this code knows.
             OSError: If a file of `credentials` is needed and cannot be read.
         """
-        self._name = f"database {config.database} at {config.host}:{config.port}"
+        self._name = f"[postgresql] host {config.host}:{config.port}, database {config.database}"
+        self._authority = credentials / "ca.crt"
         self._parameters = parameters(config, credentials)
         self._writable = writable
         self._connection: psycopg.Connection[tuple] | None = None
         self._shares: set[int] = set()
-        with self._connected() as db:
-            self._check(db)
+        try:
+            with self._connected() as db:
+                self._check(db)
+        except BaseException:
+            self._close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -157,8 +163,10 @@ class PostgresqlStore:
                     db.execute("DELETE FROM classpulse_schema")
                     db.execute("INSERT INTO classpulse_schema VALUES (%s)", (len(sql.MIGRATIONS),))
                     log.info("%s: tables of version %d, were of %d", self._name, len(sql.MIGRATIONS), version)
+        elif db.execute("SELECT to_regclass('classpulse_schema')").fetchall() == [(None,)]:
+            raise StoreUnavailableError(f"{self._name}: no tables; the daemon may be about to make them")
         elif self._known(db) < len(sql.MIGRATIONS):
-            raise StoreError(f"{self._name}: its tables are older than this code; start the daemon first")
+            raise StoreUnavailableError(f"{self._name}: tables of an older version; the daemon may be about to migrate")
 
     def _known(self, db: "psycopg.Connection[tuple]") -> int:
         """The tables' version, if this code knows it."""
@@ -188,6 +196,8 @@ class PostgresqlStore:
                 self._close()
             passing = isinstance(error, _PASSING)
             text = " ".join(str(error).split())
+            if "certificate verify failed" in text or "does not match host name" in text:
+                text += f"; its certificate must bear that host and be of {self._authority}"
             raise (StoreUnavailableError if passing else StoreError)(f"{self._name}: {text}") from error
 
     def _close(self) -> None:

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
+from tests.cluster.keys import authority
 from tests.system.broker import until
 
 USER = "postgres"
@@ -24,6 +25,12 @@ _START_S = 240.0
 """A node needs 10 s on a quiet machine."""
 _RABBIT_CONF = """\
 listeners.tcp.1 = 127.0.0.1:{amqp}
+listeners.ssl.1 = 127.0.0.1:{amqps}
+ssl_options.cacertfile = {keys}/ca.crt
+ssl_options.certfile = {keys}/server.crt
+ssl_options.keyfile = {keys}/server.key
+ssl_options.verify = verify_peer
+ssl_options.fail_if_no_peer_cert = false
 mqtt.listeners.tcp.1 = 127.0.0.1:{mqtt}
 mqtt.durable_queue_type = quorum
 mqtt.default_user = guest
@@ -148,14 +155,16 @@ class Rabbit(Process):
     """One node of a RabbitMQ cluster."""
 
     def __init__(self, number: int, size: int, folder: Path, epmd: int) -> None:
+        """Its keys are those of `keys` beside the folder."""
         super().__init__(f"r{number}@localhost", folder / "console.log")
-        self.amqp, self.mqtt = free_port(), free_port()
+        self.amqp, self.amqps, self.mqtt = free_port(), free_port(), free_port()
         home = folder.parent
         folder.mkdir(parents=True)
         peers = "\n".join(
             f"cluster_formation.classic_config.nodes.{each} = r{each}@localhost" for each in range(1, size + 1)
         )
-        (folder / "rabbitmq.conf").write_text(_RABBIT_CONF.format(amqp=self.amqp, mqtt=self.mqtt, peers=peers))
+        ports = {"amqp": self.amqp, "amqps": self.amqps, "mqtt": self.mqtt}
+        (folder / "rabbitmq.conf").write_text(_RABBIT_CONF.format(**ports, keys=home / "keys", peers=peers))
         (folder / "advanced.config").write_text("[{kernel, [{net_ticktime, 15}]}].\n")
         (folder / "plugins").write_text("[rabbitmq_mqtt,rabbitmq_consistent_hash_exchange].\n")
         self._environment = {
@@ -223,6 +232,7 @@ class Cluster:
     def __init__(self, folder: Path, size: int = 3) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
+        self.keys = authority(folder / "keys")
         cookie = folder / ".erlang.cookie"
         cookie.write_text("CLASSPULSETEST")
         cookie.chmod(0o400)
@@ -249,9 +259,10 @@ class Cluster:
 
 
 class Postgres(Process):
-    """One PostgreSQL server; anybody on this machine is let in."""
+    """One PostgreSQL server; anybody on this machine is let in, but `guarded` by TLS and password only."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keys: Path | None = None) -> None:
+        """It speaks TLS with `keys`."""
         super().__init__("postgres", folder / "postgres.log")
         binaries = _postgres_folder()
         assert binaries is not None, missing()
@@ -276,6 +287,20 @@ class Postgres(Process):
             "classpulse",
         ]
         subprocess.run(command, check=True, capture_output=True, user=self._user, group=self._user, cwd="/")
+        access = self._data / "pg_hba.conf"
+        access.write_text(f"hostssl all guarded all scram-sha-256\nhost all guarded all reject\n{access.read_text()}")
+        if keys:
+            self._speak_tls(keys)
+
+    def _speak_tls(self, keys: Path) -> None:
+        for ending in ("crt", "key"):
+            copy = self._data / f"server.{ending}"
+            shutil.copy(keys / copy.name, copy)
+            copy.chmod(0o600)
+            if self._user:
+                shutil.chown(copy, self._user, self._user)
+        with (self._data / "postgresql.conf").open("a") as file:
+            file.write("ssl = on\n")  # server.crt and server.key are its own defaults
 
     def start(self) -> Self:
         """Start it and wait until it answers."""
@@ -316,7 +341,8 @@ def running(nodes: int = 3) -> Iterator[tuple[Cluster, Postgres]]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="classpulse-")))
         folder.chmod(0o755)  # PostgreSQL's user has to reach its own folder
-        cluster, postgres = Cluster(folder / "rabbitmq", nodes), Postgres(folder / "postgresql")
+        cluster = Cluster(folder / "rabbitmq", nodes)
+        postgres = Postgres(folder / "postgresql", cluster.keys)
         stack.callback(cluster.end)
         stack.callback(postgres.crash)
         postgres.start()

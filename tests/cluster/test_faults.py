@@ -150,7 +150,7 @@ def test_a_node_that_accepts_and_says_nothing_is_left(tmp_path):
         silent.listen()
         config = AmqpConfig(hosts=(f"127.0.0.1:{silent.getsockname()[1]}",), tls=False, username="guest")
 
-        with pytest.raises(OSError, match="no node answers"):
+        with pytest.raises(OSError, match=r"no node in .* answers"):
             declared(config, tmp_path)
         with AmqpSource(config, tmp_path) as source:
             source.serve(1.0)

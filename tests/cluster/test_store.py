@@ -136,10 +136,23 @@ def test_several_may_make_the_tables_at_once(site):
     assert not troubles
 
 
-def test_a_reader_does_not_make_tables(site):
-    """A page that starts before the first worker waits for it."""
-    with pytest.raises(StoreError, match="classpulse_schema"):
+def test_a_reader_makes_no_tables_and_waits_for_the_daemons(site):
+    """As with an empty SQLite file: a page that starts before the first worker is told to come again."""
+    for _ in range(2):
+        with pytest.raises(StoreUnavailableError, match="no tables; the daemon may be about to make them"):
+            PostgresqlStore(site.database, site.folder, writable=False)
+
+
+def test_a_reader_waits_for_older_tables_to_be_migrated(store, site):
+    """A page that was upgraded before its worker is told to come again; newer tables it refuses for good."""
+    store._rows("UPDATE classpulse_schema SET version = version - 1 RETURNING version")
+    with pytest.raises(StoreUnavailableError, match="older version; the daemon may be about to migrate"):
         PostgresqlStore(site.database, site.folder, writable=False)
+
+    store._rows("UPDATE classpulse_schema SET version = version + 2 RETURNING version")
+    with pytest.raises(StoreError, match="install the newer aggregator") as caught:
+        PostgresqlStore(site.database, site.folder, writable=False)
+    assert not isinstance(caught.value, StoreUnavailableError)
 
 
 def test_the_store_comes_back_with_the_database(store, site, postgres):
