@@ -154,6 +154,7 @@ class NewestFrame:
         if self._thread is not None:
             return
         self._sensor.start()
+        self._error = None  # what a pause cut short may have failed
         self._stop.clear()
         self._thread = threading.Thread(target=self._work, name="camera", daemon=True)
         self._thread.start()

@@ -167,6 +167,20 @@ def test_resume_starts_the_sensor_and_frames_come_again():
     assert sensor.calls[-1] == "close"
 
 
+def test_an_error_while_the_sensor_stops_does_not_outlive_the_pause():
+    """A driver may refuse a read that a pause cuts short; the resumed sensor is well."""
+    sensor = StepSensor()
+    with NewestFrame(sensor, "test") as camera:
+        sensor.gone = True
+        until(lambda: camera._error is not None)
+        camera.pause()
+        sensor.gone = False
+        camera.resume()
+        sensor.step()
+
+        assert number(next(iter(camera))) == 1
+
+
 def test_leaving_closes_a_paused_camera_too():
     """`with` frees the device in any state."""
     sensor = StepSensor()
