@@ -35,7 +35,8 @@ class Outbox:
         self._file = OutboxFile(path, boot, now)
         self._dropped: Counter[str] = Counter()
         self._marks: dict[str, int] = {}
-        self._acked: list[Name] = []
+        self._acked: set[Name] = set()
+        """On disk, and acknowledged where that confirms."""
         self._trusted = False
         self._trusted_from = 0
         self._age_check_s = now
@@ -80,11 +81,12 @@ class Outbox:
     def acked(self, name: Name) -> None:
         """The broker sent its PUBACK."""
         message = self._memory.get(name)
-        if message:
-            message.acked = True
         if self._config.confirm == "puback":
             self._memory.remove([name])
-            self._acked.append(name)
+            if message is None:
+                self._acked.add(name)
+        elif message:
+            message.acked = True
 
     def confirm(self, marks: Mapping[str, int]) -> None:
         """The aggregator's word: of each boot everything up to this seq is in its store."""

@@ -5,6 +5,7 @@ is set aside.
 """
 
 import logging
+import math
 import sqlite3
 import zlib
 from collections import Counter
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 RETRY_S = 5.0
 """A file that failed is tried again after this time."""
+_TELL_S = 3600.0
+"""Giving up is logged so often at most: a full outbox gives up all the time."""
 _CHUNK = 20
 _BOOT_BITS = 40
 _SEQ = 2**_BOOT_BITS - 1
@@ -65,6 +68,7 @@ class OutboxFile:
         self._db: sqlite3.Connection | None = None
         self._first: dict[str, int] = {}
         self._retry_s = now
+        self._told: dict[str, tuple[float, int]] = {}
         self._open(now)
 
     def tick(self, now: float) -> None:
@@ -142,9 +146,15 @@ class OutboxFile:
             return 0
         count = self._try(lambda db: self._forget(db, which, parameters), now) or 0
         if count:
-            log.warning("%d of the oldest messages given up: %s", count, reason)
             self.dropped[reason] += count
+            self._tell(reason, now)
         return count
+
+    def _tell(self, reason: str, now: float) -> None:
+        told_s, told = self._told.get(reason, (-math.inf, 0))
+        if now - told_s >= _TELL_S:
+            log.warning("%d of the oldest messages given up: %s", self.dropped[reason] - told, reason)
+            self._told[reason] = (now, self.dropped[reason])
 
     def _forget(self, db: sqlite3.Connection, which: str, parameters: tuple[float, ...]) -> int:
         statement = f"DELETE FROM message WHERE {which} RETURNING length(payload)"  # noqa: S608 - conditions of this file
@@ -157,10 +167,12 @@ class OutboxFile:
         """The action's result in one transaction, None where the file fails."""
         if self._db is None:
             return None
+        before = self.rows, self.bytes
         try:
             with self._db:
                 return action(self._db)
         except sqlite3.DatabaseError as error:
+            self.rows, self.bytes = before  # the transaction is undone
             self._fail(error, now)
             return None
 

@@ -198,6 +198,55 @@ def test_puback_confirms_only_where_so_configured(path):
     assert outbox.first(1.1) == {NEW: 2}
 
 
+def test_pubacks_take_no_memory_while_the_file_fails(tmp_path):
+    """A card that fails for weeks: what was acknowledged from memory needs no deleting, and the rest is known once."""
+    outbox = Outbox(tmp_path / "gone" / "outbox.sqlite", OutboxConfig(confirm="puback"), NEW, 0.0)
+    for now in range(50):
+        accept(outbox, 10, now=float(now))
+        send_live(outbox, float(now))
+        outbox.tick(float(now), away=False)
+
+    assert (outbox.messages, len(outbox._acked)) == (0, 0)
+
+
+def test_a_delete_that_the_disk_refuses_leaves_the_totals_as_they_were(path):
+    """What is undone in the file is undone in the figures, or a full disk would hide what still waits."""
+    killed = Outbox(path, OutboxConfig(), OLD, 0.0)
+    accept(killed, 5)
+    killed.close(0.0)
+    outbox = Outbox(path, OutboxConfig(), NEW, 0.0)
+    accept(outbox, 5)
+    outbox.tick(1.0, away=True)
+    before = (outbox.messages, outbox.bytes)
+    with sqlite3.connect(path) as db:  # the disk is full from the second boot's first message on
+        db.execute("CREATE TABLE ballast (bytes BLOB)")
+        action = "INSERT INTO ballast VALUES (zeroblob(1000000))"
+        db.execute(f"CREATE TRIGGER full BEFORE DELETE ON message WHEN old.id >= {2 << 40} BEGIN {action}; END")
+    outbox._file._db.execute("PRAGMA max_page_count = 50")
+
+    outbox.confirm({OLD: 4, NEW: 4})
+    outbox.tick(2.0, away=False)
+
+    assert "full" in outbox.trouble
+    assert on_disk(path) == 10
+    assert (outbox.messages, outbox.bytes) == before
+
+
+def test_giving_up_is_logged_once_an_hour_and_not_at_every_message(path, caplog):
+    """An outbox that stays full for a week must not fill the journal as well."""
+    outbox = Outbox(path, OutboxConfig(max_bytes=64 * 1024), NEW, 0.0)
+    for second in range(100):
+        accept(outbox, 10, now=float(second))
+        outbox.tick(second + 1.0, away=True)
+    lines = caplog.text.count("given up: size")
+    accept(outbox, 40, now=4000.0)
+    outbox.tick(4001.0, away=True)
+
+    assert outbox.dropped["size"] > 500
+    assert lines == 1
+    assert caplog.text.count("given up: size") == 2
+
+
 def test_unconfirmed_messages_in_memory_are_sent_again_after_a_reconnect(outbox):
     """PUBACK by the last connection does not count on the next."""
     payloads = accept(outbox, 2)
