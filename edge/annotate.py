@@ -19,6 +19,8 @@ from edge.frame import Frame
 from edge.pipeline import Face, Pipeline, open_pipeline
 from edge.vision import load_vision
 
+_WRITABLE = PICTURES - {".pgm"}  # which has no colour for the boxes
+
 
 class AnnotateError(RuntimeError):
     """A picture that cannot be written; the text names the file."""
@@ -90,7 +92,7 @@ def _targets(images: Sequence[Path], out: Path | None) -> Mapping[Path, Path | N
         return dict.fromkeys(images)
     targets: dict[Path, Path | None] = {}
     for image in images:
-        target = out / (image.name if image.suffix.lower() in PICTURES else f"{image.name}.png")
+        target = out / (image.name if image.suffix.lower() in _WRITABLE else f"{image.name}.png")
         if target.resolve() == image.resolve():
             raise AnnotateError(f"{image} would be overwritten: give --out another folder")
         if image not in targets and target in targets.values():

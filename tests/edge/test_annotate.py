@@ -65,6 +65,18 @@ def test_a_copy_gets_the_box_and_the_picture_stays_as_it_was(run, astronaut_file
     assert not changed[300:].any()
 
 
+def test_the_copy_of_a_grey_picture_has_coloured_boxes_too(run, astronaut, tmp_path):
+    """A .pgm cannot hold them, so its copy is a .png."""
+    path = tmp_path / "grey.pgm"
+    cv2.imwrite(str(path), cv2.cvtColor(astronaut.image, cv2.COLOR_BGR2GRAY))
+
+    status, _, _ = run(path, "--out", tmp_path / "out")
+
+    copy = cv2.imread(str(tmp_path / "out" / "grey.pgm.png"))
+    assert status == 0
+    assert copy.shape == astronaut.image.shape
+
+
 def test_an_image_that_is_no_image_is_named_and_the_others_are_done(run, astronaut_file, tmp_path):
     """Exit status 1, because one of three failed."""
     broken = tmp_path / "broken.jpg"
