@@ -1,5 +1,6 @@
 """The courier's thread: it ticks whatever happens, tells its errors, and takes leave."""
 
+import sys
 import threading
 import time
 
@@ -76,14 +77,38 @@ def test_ticks_go_on_however_much_there_is_to_take():
     assert ticks >= 2
 
 
-def test_an_error_in_the_thread_is_raised_where_frames_are_counted():
-    """No fault may leave a daemon that looks alive and does nothing."""
+def fail(then) -> None:
+    """Let a courier fail at what it takes; `then` is given the dispatch when that has happened."""
     with Dispatch(lambda post: Recorder(fault=RuntimeError("broken"))) as dispatch:
         dispatch.post(Status("ready", ""))
         until(lambda: not dispatch._thread.is_alive())
+        then(dispatch)
 
-        with pytest.raises(RuntimeError, match="broken"):
-            dispatch.check()
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        lambda dispatch: dispatch.check(),
+        lambda dispatch: dispatch.leave("the file has ended", patience_s=0.1),
+        lambda dispatch: sys.exit(0),
+    ],
+    ids=["while counting", "at the end of a file", "at SIGTERM"],
+)
+def test_an_error_in_the_thread_ends_the_daemon_however_that_ends(then):
+    """No fault may leave a daemon that looks alive and does nothing, nor an end that looks orderly."""
+    with pytest.raises(RuntimeError, match="broken"):
+        fail(then)
+
+
+def test_a_thread_that_does_not_end_is_told(caplog):
+    """An SD card whose writes hang: what was in memory may be lost, and the journal says so."""
+    hang = threading.Event()
+    with Dispatch(lambda post: Recorder(hang=hang), spare_s=0.2) as dispatch:
+        dispatch.post(Status("ready", ""))
+        dispatch.leave("told to stop", patience_s=0.0)
+        hang.set()
+
+    assert "does not end" in caplog.text
 
 
 def test_an_error_at_the_start_is_raised_at_the_start():
