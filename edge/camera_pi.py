@@ -54,12 +54,17 @@ class PiSensor:
         """Open the camera, if this is the first start, and start it.
 
         Raises:
-            CameraError: If there is none.
+            CameraError: If there is none, or it does not start.
         """
-        if self._camera is None:
+        first = self._camera is None
+        if first:
             self._camera = self._picamera2()
-            self._configure()
-        self._camera.start()
+        try:
+            if first:
+                self._configure()
+            self._camera.start()
+        except RuntimeError as error:
+            raise CameraError(f"pi: libcamera does not start the camera: {error}") from error
 
     def stop(self) -> None:
         """Stop the sensor; the camera stays open, because opening it again leaks until memory is gone."""

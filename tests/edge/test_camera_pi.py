@@ -38,6 +38,7 @@ class Picamera2:
         self.calls: list[str] = []
         self.asked: dict[str, Any] = {}
         self.stalled = False
+        self.fault: Exception | None = None
         self.waited_s = 0.0
 
     def create_video_configuration(self, **asked: Any) -> dict[str, Any]:
@@ -54,7 +55,9 @@ class Picamera2:
         return {"size": (100, 75), "stride": STRIDE}
 
     def start(self) -> None:
-        """Told."""
+        """Told; libcamera's error, if there is to be one."""
+        if self.fault:
+            raise self.fault
         self.calls.append("start")
 
     def stop(self) -> None:
@@ -129,6 +132,15 @@ def test_a_sensor_that_stalls_is_an_error():
     camera = NewestFrame(PiSensor(CAMERA, DetectorConfig(), lambda: stalled), "pi")
     with camera, pytest.raises(CameraError, match="pi: no frame for 2 s"):
         next(iter(camera))
+
+
+def test_a_camera_that_libcamera_does_not_start_is_an_error_that_says_so():
+    """The device's state then names the camera, and no fault of the program."""
+    broken = Picamera2()
+    broken.fault = RuntimeError("Failed to start camera: Input/output error")
+
+    with pytest.raises(CameraError, match="pi: libcamera does not start the camera: Failed to start camera"):
+        PiSensor(CAMERA, DetectorConfig(), lambda: broken).start()
 
 
 def test_a_slow_rate_is_no_stall():
