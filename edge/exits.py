@@ -16,7 +16,7 @@ EXIT_MODEL = 65
 EXIT_CAMERA = 74
 """The camera gives no frames (EX_IOERR); systemd tries again."""
 EXIT_RUNNING = 75
-"""Another process has the state folder (EX_TEMPFAIL); systemd tries again."""
+"""Another process has the state folder, or it cannot be used (EX_TEMPFAIL); systemd tries again."""
 EXIT_CONFIG = 78
 """The configuration cannot be used (EX_CONFIG); systemd does not try again."""
 _STATUS: dict[type[Exception], int] = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class RunningError(RuntimeError):
-    """Another process holds the lock; the text names the file."""
+    """Another process holds the lock, or there can be none; the text names the file."""
 
 
 @contextmanager
@@ -19,12 +19,15 @@ def only_one(state: Path) -> Iterator[None]:
         state: The daemon's state folder; made if missing.
 
     Raises:
-        RunningError: If another process holds it.
+        RunningError: If another process holds it, or the folder cannot be used.
     """
-    state.mkdir(parents=True, exist_ok=True)
     path = state / "running.lock"
-    # the file stays: removing it would let two processes lock two files of one name
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        # the file stays: removing it would let two processes lock two files of one name
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise RunningError(f"{error.filename or state}: {error.strerror}") from error
     try:
         if os.geteuid() == 0:  # an administrator's `check` must not lock the service out of its own folder
             owner = state.stat()

@@ -26,6 +26,14 @@ def test_a_second_holder_is_refused_and_told_the_file(tmp_path):
             only_one(tmp_path / "state").__enter__()
 
 
+def test_a_folder_that_cannot_be_used_is_told_by_name(tmp_path):
+    """Such as one of a disk that is not mounted."""
+    (tmp_path / "file").write_text("no folder")
+
+    with pytest.raises(RunningError, match=r"file/state: Not a directory"):
+        only_one(tmp_path / "file" / "state").__enter__()
+
+
 def test_the_lock_ends_with_its_holder(tmp_path):
     """After `with` it is free again."""
     with only_one(tmp_path):
