@@ -104,20 +104,20 @@ def temperature_c(path: Path = _THERMAL) -> float | None:
 
 
 def throttled(platform: Path = _PLATFORM) -> str | None:
-    """The Pi's throttling flags as hex, such as "0x50005"; None on other machines.
+    """The Pi's throttling flags as hex, such as "0x50005"; None where they are not told.
 
     Source: vcgencmd get_throttled, Raspberry Pi documentation; the same in sysfs, drivers/firmware/raspberrypi.c.
     """
-    for path in platform.glob("soc*/soc*firmware/get_throttled"):
-        return f"0x{int(path.read_text(), 16):x}"
-    command = shutil.which("vcgencmd")
-    if command is None:
-        return None
     try:
+        for path in platform.glob("soc*/soc*firmware/get_throttled"):
+            return f"{int(path.read_text(), 16):#x}"
+        command = shutil.which("vcgencmd")
+        if command is None:
+            return None
         told = subprocess.run([command, "get_throttled"], capture_output=True, text=True, timeout=2, check=False)  # noqa: S603  no shell, no input
-    except (OSError, subprocess.TimeoutExpired):
+        return f"{int(told.stdout.partition('=')[2], 16):#x}"
+    except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
-    return told.stdout.strip().partition("=")[2][:64] or None
 
 
 def rss_bytes(path: Path = Path("/proc/self/statm")) -> int:
