@@ -233,10 +233,12 @@ class Courier:
             self._outbox.confirm(stored_from_json(payload))
         elif kind == "set":
             self._around.order(order_from_text(payload))
-        elif kind == "state" and payload and State.from_json(payload).state == "lost":
-            # the will of a connection that ended after this one began
-            self._said = None
-            self._say(now)
+        elif kind == "state" and payload:
+            said = State.from_json(payload).state
+            # the will of a connection that ended after this one began, or a second process that could not start
+            if said == "lost" or (said == "stopped" and not self._leaving):
+                self._said = None
+                self._say(now)
 
     def _send_waiting(self, now: float) -> None:
         """Live messages first, and what was saved as far as the window and the rate allow."""

@@ -7,7 +7,8 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sized
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 import paho.mqtt.client as mqtt
@@ -108,9 +109,19 @@ class Publisher:
     def open(self) -> None:
         """Begin a new connection; `Up` or `Down` is told later."""
         self.drop()
-        self._ended = threading.Event()
-        self._client = client = self._make(self.connection, self._ended)
-        client.connect_async(self._config.mqtt.host, self._config.mqtt.port, self._config.mqtt.keepalive_s)
+        self._ended.clear()
+        device, config = self._config.device, self._config.mqtt
+        # a session that lasts: the broker keeps an order to pause for a device that is away
+        client = new_client(config, device.client_id, self._tls, self._password, clean=False)
+        client.user_data_set(self.connection)
+        client.will_set(device.topic("state"), self._will, qos=1, retain=True)
+        client.max_inflight_messages_set(config.inflight + _SPARE)
+        client.max_queued_messages_set(config.inflight + _SPARE)
+        client.on_connect, client.on_connect_fail = self._on_connect, self._on_connect_fail
+        client.on_disconnect, client.on_publish = self._on_disconnect, self._on_publish
+        client.on_message = self._on_message
+        self._client = client
+        client.connect_async(config.host, config.port, config.keepalive_s)
         client.loop_start()
 
     def send(self, kind: str, payload: bytes, *, retain: bool) -> Acked:
@@ -146,45 +157,36 @@ class Publisher:
             self._ended.wait(0.4)
         self.drop()
 
-    def _make(self, connection: int, ended: threading.Event) -> mqtt.Client:
-        device, mqtt_config = self._config.device, self._config.mqtt
-        # a session that lasts: the broker keeps an order to pause for a device that is away
-        client = new_client(mqtt_config, device.client_id, self._tls, self._password, clean=False)
-        client.will_set(device.topic("state"), self._will, qos=1, retain=True)
-        client.max_inflight_messages_set(mqtt_config.inflight + _SPARE)
-        client.max_queued_messages_set(mqtt_config.inflight + _SPARE)
+    # -- paho's callbacks, in its thread; its user data is the connection's number
 
-        def on_connect(
-            client: mqtt.Client, _data: object, _flags: object, reason: ReasonCode, _properties: Properties | None
-        ) -> None:
-            if reason.is_failure or connection != self.connection:
-                self._tell(Down(connection, f"refused: {reason}"))
-                client.disconnect()
-                return
-            client.subscribe([(device.topic(kind), qos) for kind, qos in _HEARD])
-            self._tell(Up(connection))
+    def _on_connect(
+        self, client: mqtt.Client, connection: int, _flags: object, reason: ReasonCode, _more: Properties | None
+    ) -> None:
+        if reason.is_failure or connection != self.connection:
+            self._tell(Down(connection, f"refused: {reason}"))
+            client.disconnect()
+            return
+        client.subscribe([(self._config.device.topic(kind), qos) for kind, qos in _HEARD])
+        self._tell(Up(connection))
 
-        def on_connect_fail(_client: mqtt.Client, _data: object) -> None:
-            # paho calls this while it handles the exception, and does not hand it over
-            self._tell(Down(connection, str(sys.exc_info()[1])))
+    def _on_connect_fail(self, _client: mqtt.Client, connection: int) -> None:
+        # paho calls this while it handles the exception, and does not hand it over
+        self._tell(Down(connection, str(sys.exc_info()[1])))
 
-        def on_disconnect(
-            _client: mqtt.Client, _data: object, _flags: object, reason: ReasonCode, _properties: Properties | None
-        ) -> None:
-            ended.set()
-            self._tell(Down(connection, f"connection lost: {reason}"))
+    def _on_disconnect(
+        self, _client: mqtt.Client, connection: int, _flags: object, reason: ReasonCode, _more: Properties | None
+    ) -> None:
+        if connection == self.connection:
+            self._ended.set()
+        self._tell(Down(connection, f"connection lost: {reason}"))
 
-        def on_publish(
-            _client: mqtt.Client, _data: object, mid: int, _reason: ReasonCode, _properties: Properties
-        ) -> None:
-            self._tell(Acked(connection, mid))
+    def _on_publish(
+        self, _client: mqtt.Client, connection: int, mid: int, _reason: ReasonCode, _more: Properties
+    ) -> None:
+        self._tell(Acked(connection, mid))
 
-        def on_message(_client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
-            self._tell(Heard(connection, message.topic.rpartition("/")[2], bytes(message.payload)))
-
-        client.on_connect, client.on_connect_fail, client.on_disconnect = on_connect, on_connect_fail, on_disconnect
-        client.on_publish, client.on_message = on_publish, on_message
-        return client
+    def _on_message(self, _client: mqtt.Client, connection: int, message: mqtt.MQTTMessage) -> None:
+        self._tell(Heard(connection, message.topic.rpartition("/")[2], bytes(message.payload)))
 
 
 def backoff_s(attempt: int, most_s: float) -> float:
@@ -215,28 +217,61 @@ def new_client(
 
 
 def probe(config: EdgeConfig) -> str:
-    """Connect under another client id and leave again; what was found, for `check`.
+    """Connect and leave again; what was found, for `check`.
 
     Raises:
         BrokerError: With the reason, if the broker does not take us in.
         ConfigError: If a file of the credentials cannot be used.
     """
+    with _visit(config, "check") as client:
+        client.disconnect()
+    mqtt_config = config.mqtt
+    where = f"{mqtt_config.host}:{mqtt_config.port}"
+    return f"{where} takes {config.device.client_id} in, {'TLS' if mqtt_config.tls else 'without TLS'}"
+
+
+def say_once(config: EdgeConfig, state: bytes) -> None:
+    """Connect, publish the retained `state`, and leave again.
+
+    Raises:
+        BrokerError: With the reason, if the broker does not take us in, or does not acknowledge.
+        ConfigError: If a file of the credentials cannot be used.
+    """
+    acked: list[int] = []
+    with _visit(config, "farewell") as client:
+        client.on_publish = lambda _client, _data, mid, _reason, _more: acked.append(mid)
+        client.publish(config.device.topic("state"), state, qos=1, retain=True)
+        _serve(client, until=acked)
+        client.disconnect()
+    if not acked:
+        raise BrokerError(f"{config.mqtt.host}:{config.mqtt.port}: no PUBACK")
+
+
+@contextmanager
+def _visit(config: EdgeConfig, purpose: str) -> Iterator[mqtt.Client]:
+    """A connection under a client id of its own: the device's session stays, and with it the orders kept there."""
     where = f"{config.mqtt.host}:{config.mqtt.port}"
-    tls = _tls(config)
-    client = new_client(config.mqtt, f"{config.device.client_id}.check", tls, _password(config), clean=True)
+    client = new_client(
+        config.mqtt, f"{config.device.client_id}.{purpose}", _tls(config), _password(config), clean=True
+    )
     verdict: list[ReasonCode] = []
-    client.on_connect = lambda _client, _data, _flags, reason, _properties: verdict.append(reason)
-    begin = time.monotonic()
+    client.on_connect = lambda _client, _data, _flags, reason, _more: verdict.append(reason)
     try:
         client.connect(config.mqtt.host, config.mqtt.port, config.mqtt.keepalive_s)
-        while not verdict and time.monotonic() - begin < CONNECT_S and client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS:
-            pass
+        _serve(client, until=verdict)
+        if not verdict or verdict[0].is_failure:
+            client.disconnect()
+            raise BrokerError(f"{where}: {f'refused: {verdict[0]}' if verdict else 'no answer'}")
+        yield client
     except OSError as error:
         raise BrokerError(f"{where}: {error}") from error
-    client.disconnect()
-    if not verdict or verdict[0].is_failure:
-        raise BrokerError(f"{where}: {f'refused: {verdict[0]}' if verdict else 'no answer'}")
-    return f"{where} takes {config.device.client_id} in, {'TLS' if tls else 'without TLS'}"
+
+
+def _serve(client: mqtt.Client, until: Sized) -> None:
+    """Serve the network until something is in `until`, the connection ends, or too much time has passed."""
+    end_s = time.monotonic() + CONNECT_S
+    while not until and time.monotonic() < end_s and client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS:
+        pass
 
 
 def _tls(config: EdgeConfig) -> ssl.SSLContext | None:

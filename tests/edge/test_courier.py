@@ -310,6 +310,19 @@ def test_its_own_last_will_is_contradicted_while_alive(desk):
     assert desk.states() == ["ready", "ready"]
 
 
+def test_a_stop_that_another_process_said_is_contradicted_while_alive_and_its_own_is_not(desk):
+    """A second daemon, started by hand with a faulty file, says `stopped` in this one's name."""
+    desk.take(Status("ready", ""))
+    desk.connect()
+    other = About(version="0.1", model=None, min_faces=5, boot="0000000a").state("stopped", "no camera")
+
+    desk.take(Heard(1, "state", other))
+    desk.courier.leave("told to stop", desk.now)
+    desk.take(Heard(1, "state", desk.payloads("state")[-1]))
+
+    assert desk.states() == ["ready", "ready", "stopped"]
+
+
 def test_the_state_is_said_again_on_every_connection_and_only_then(desk):
     """Retained: no need to repeat it."""
     desk.take(Status("ready", ""))
