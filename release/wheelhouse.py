@@ -24,7 +24,7 @@ class Platform:
     @staticmethod
     def from_name(name: str) -> "Platform":
         """The platform called `name`; ValueError if it is none."""
-        role, python, machine = name.split("-")
+        role, python, machine = name.rsplit("-", 2)
         return Platform(role, f"{python[2]}.{python[3:]}", machine)
 
     @property

@@ -15,6 +15,9 @@ pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
 jinja2 = pytest.importorskip("jinja2", reason="the fleet's tools are in .venv-fleet")
 yaml = pytest.importorskip("yaml", reason="the fleet's tools are in .venv-fleet")
 
+from aggregator.config import AggregatorConfig  # noqa: E402
+from contract.config import load  # noqa: E402
+from edge.config import EdgeConfig  # noqa: E402
 from tests.cluster import servers  # noqa: E402
 from tests.fleet.test_bridge import ANSIBLE, TOPIC, School, authority, subscription  # noqa: E402
 from tests.system.broker import until  # noqa: E402
@@ -22,6 +25,7 @@ from tests.system.broker import until  # noqa: E402
 ROLE = ANSIBLE / "roles/rabbitmq"
 SITES = {"north": "north-password", "south": "south-password"}
 WORKER = "s3cret-s3cret-s3cret"
+PAGE = "0rders-0rders-0rders"
 
 
 def inventory(folder: Path) -> Path:
@@ -45,6 +49,81 @@ def ansible() -> dict[str, str]:
     """What ansible needs from its environment here."""
     binaries = Path(__file__).parents[2] / ".venv-fleet/bin"
     return {"PATH": f"{binaries}:{os.environ['PATH']}", "ANSIBLE_LOCALHOST_WARNING": "0", "ANSIBLE_NOCOLOR": "1"}
+
+
+RENDER = """
+- name: Render what the role would
+  ansible.builtin.copy:
+    content: "{{ lookup('template', '%(role)s.toml.j2') }}"
+    dest: "%(folder)s/%(role)s-{{ inventory_hostname }}.toml"
+    mode: "0644"
+- name: Say what it would install
+  ansible.builtin.copy:
+    content: "{{ %(role)s_pins }} {{ %(role)s_broker }}"
+    dest: "%(folder)s/%(role)s-{{ inventory_hostname }}.pins"
+    mode: "0644"
+"""
+
+
+def render(folder: Path, role: str, inventory_file: Path) -> None:
+    """The role's own template with its defaults and the inventory's values, by ansible, for every host of its group."""
+    copy = folder / "roles" / role
+    copy.mkdir(parents=True)
+    for part in ("defaults", "vars", "templates"):
+        (copy / part).symlink_to(ANSIBLE / "roles" / role / part)
+    (copy / "tasks").mkdir()
+    (copy / "tasks/main.yml").write_text(RENDER % {"role": role, "folder": folder})
+    play = {"hosts": role, "connection": "local", "gather_subset": ["min"], "roles": [role]}
+    play["vars"] = {"ansible_python_interpreter": sys.executable, "ansible_become": False}
+    playbook = folder / f"{role}.yml"
+    playbook.write_text(json.dumps([play]))
+    command = ("ansible-playbook", "-i", inventory_file, playbook)
+    environment = os.environ | ansible() | {"ANSIBLE_ROLES_PATH": str(folder / "roles")}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_cluster_s_inventory_gives_a_worker_its_nodes_and_its_database(tmp_path):
+    """The example's: the daemon's own reader takes the file, and the release's cluster pins are chosen."""
+    render(tmp_path, "aggregator", ANSIBLE / "inventory/cluster.yml")
+
+    config = load(tmp_path / "aggregator-worker-2.toml", AggregatorConfig)
+
+    assert config.amqp.hosts == ("192.168.20.11:5671", "192.168.20.13:5671", "192.168.20.12:5671")
+    assert config.amqp.tls
+    assert (config.postgresql.host, config.postgresql.tls) == ("192.168.20.20", True)
+    assert (config.mqtt.host, config.mqtt.username) == ("192.168.20.11", "classpulse-page")
+    pins, broker = (tmp_path / "aggregator-worker-2.pins").read_text().split()
+    assert pins.startswith("aggregator-cluster-py3")
+    assert (ANSIBLE.parent / f"requirements/{pins.rpartition('-')[0]}-py311.txt").exists()
+    assert broker == "worker-2"
+
+
+def test_a_cluster_s_inventory_tells_a_device_how_to_confirm(tmp_path):
+    """The example's: user and password of its site, batches, and the broker's word for the outbox."""
+    render(tmp_path, "edge", ANSIBLE / "inventory/cluster.yml")
+
+    config = load(tmp_path / "edge-north-101.toml", EdgeConfig)
+
+    assert (config.mqtt.host, config.mqtt.username) == ("brokers.example.org", "north")
+    assert (config.outbox.confirm, config.publish.batch_s) == ("puback", 1.0)
+    assert (tmp_path / "edge-north-101.pins").read_text().split()[1] == "worker-1"
+
+
+def test_a_school_s_inventory_says_nothing_of_a_cluster(tmp_path):
+    """The other example: mosquitto, SQLite, the aggregator's word."""
+    for role in ("aggregator", "edge"):
+        render(tmp_path, role, ANSIBLE / "inventory/example.yml")
+
+    aggregator = load(tmp_path / "aggregator-hub.toml", AggregatorConfig)
+    edge = load(tmp_path / "edge-room-102.toml", EdgeConfig)
+
+    assert (aggregator.amqp, aggregator.postgresql, aggregator.mqtt.username) == (None, None, "")
+    assert aggregator.mqtt.host == edge.mqtt.host == "192.168.10.2"
+    assert (edge.mqtt.username, edge.outbox.confirm, edge.publish.batch_s) == ("", "stored", 0.0)
+    pins, broker = (tmp_path / "aggregator-hub.pins").read_text().split()
+    assert not pins.startswith("aggregator-cluster")
+    assert broker == "hub"
 
 
 @pytest.fixture
@@ -152,7 +231,7 @@ class Node:
         tool.write_text(f'#!/bin/sh\n{settings}\nexec {servers._tool("rabbitmqctl")} --node {self.rabbit.name} "$@"\n')
         tool.chmod(0o755)
         tasks = [{"name": "Users", "ansible.builtin.include_role": {"name": "rabbitmq", "tasks_from": "users.yml"}}]
-        variables = {"rabbitmq_sites": SITES, "rabbitmq_worker_password": WORKER}
+        variables = {"rabbitmq_sites": SITES, "rabbitmq_worker_password": WORKER, "rabbitmq_page_password": PAGE}
         variables["ansible_python_interpreter"] = sys.executable
         play = [{"name": "A test", "hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}]
         path = self.folder / "play.yml"
@@ -198,6 +277,13 @@ def test_a_site_speaks_below_its_own_name_only(node):
     assert not published(node, "south", SITES["south"], TOPIC + "/counts")
     assert not published(node, "north", "wrong", TOPIC + "/counts")
     assert not published(node, "guest", "guest", TOPIC + "/counts")
+
+
+def test_a_page_gives_orders_and_says_nothing_else(node):
+    """To the devices of every site."""
+    assert published(node, "classpulse-page", PAGE, TOPIC + "/set")
+    assert not published(node, "classpulse-page", PAGE, TOPIC + "/counts")
+    assert not published(node, "classpulse-page", PAGE, TOPIC.rpartition("/")[0] + "/summary")
 
 
 def test_a_second_run_adds_nobody(node):
