@@ -34,10 +34,26 @@ MIGRATIONS = (
         PRIMARY KEY (site, room, device)
     );
     """,
+    f"""
+    ALTER TABLE windows RENAME TO windows_other;
+    ALTER INDEX windows_pkey RENAME TO windows_other_pkey;
+    ALTER INDEX windows_by_start RENAME TO windows_other_by_start;
+    DROP INDEX windows_by_day;
+    CREATE TABLE windows (LIKE windows_other INCLUDING DEFAULTS, PRIMARY KEY ({", ".join(_KEY)}))
+        PARTITION BY RANGE (start);
+    ALTER TABLE windows ATTACH PARTITION windows_other DEFAULT;
+    CREATE INDEX windows_by_start ON windows (start);
+    CREATE INDEX windows_by_day ON windows USING brin (day);
+    """,
 )
 """Applied in order, each once; the database's version is how many were. `messages.sender` names a device's boot,
 `day` is that of the message's newest frame or UNSYNCED: a property of the message itself, so that one sent again meets
-its first copy. A day without a partition of its own is in messages_other until it gets one."""
+its first copy. A day without a partition of its own is in messages_other until it gets one. `windows.day` is the one on
+which a row was first stored: retention goes by it, while the partitions are days of `start`, a device's clock; what
+these do not hold is in windows_other."""
+DAY_S = 86400
+_FILL = {"messages": 100, "windows": 70}
+"""Percent of a page that insertions fill: a window is written some times more, beside itself if there is room."""
 UNSYNCED = -1
 """`messages.day` where the device's clock was not set."""
 
@@ -88,19 +104,33 @@ WHERE devices.{word}_at <= excluded.{word}_at
 """  # noqa: S608 - `word` is one of two constants
 
 
-def partition(day: int) -> str:
-    """The name of a day's partition of messages."""
-    return f"messages_{day}"
+def partition(table: str, day: int) -> str:
+    """The name of a day's partition of `messages` or `windows`."""
+    return f"{table}_{day}"
 
 
-def make_partition(day: int) -> str:
-    """Gives a day a partition of its own, with what came before it had one. Lock messages first."""
-    name = partition(day)
+def make_partition(table: str, day: int) -> str:
+    """Gives a day a partition of its own, with what came before it had one. Lock the table first."""
+    name, begin, end = partition(table, day), day * DAY_S, (day + 1) * DAY_S
+    held, values = {
+        "messages": (f"day = {day}", f"IN ({day})"),
+        "windows": (f"start >= {begin} AND start < {end}", f"FROM ({begin}) TO ({end})"),
+    }[table]
     return f"""
-CREATE TABLE {name} (LIKE messages INCLUDING ALL);
-WITH moved AS (DELETE FROM messages_other WHERE day = {day} RETURNING *) INSERT INTO {name} SELECT * FROM moved;
-ALTER TABLE messages ATTACH PARTITION {name} FOR VALUES IN ({day});
-"""  # noqa: S608 - `day` is a number
+CREATE TABLE {name} (LIKE {table} INCLUDING ALL) WITH (fillfactor = {_FILL[table]});
+WITH moved AS (DELETE FROM {table}_other WHERE {held} RETURNING *) INSERT INTO {name} SELECT * FROM moved;
+ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES {values};
+"""  # noqa: S608 - `table` is one of two constants, `day` a number
+
+
+def drop_windows(day: int, limit: int) -> str:
+    """Forgets a day's partition of windows, but what was stored on the day `limit` or later. Lock the table first."""
+    name = partition("windows", day)
+    return f"""
+ALTER TABLE windows DETACH PARTITION {name};
+INSERT INTO windows SELECT * FROM {name} WHERE day >= {limit};
+DROP TABLE {name};
+"""  # noqa: S608 - numbers
 
 
 def share_of(room: Room) -> int:

@@ -17,21 +17,22 @@ import psycopg
 from aggregator import schema_postgresql as sql
 from aggregator.batch import Arrival, Batch
 from aggregator.config import PostgresqlConfig
+from aggregator.retention_postgresql import forget
 from aggregator.store import Committed, Spoken, StoreError, StoreUnavailableError
 from aggregator.window import Key, Sums, add, fold
 from contract.labels import EMOTIONS
-from contract.message import HORIZON_S
 from contract.topics import Device
 
 log = logging.getLogger(__name__)
 
-_DAY_S = 86400
 _CONNECT_S = 5
-_OPTIONS = "-c statement_timeout=120s -c lock_timeout=60s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
+_OPTIONS = (
+    "-c statement_timeout=45s -c lock_timeout=20s -c idle_in_transaction_session_timeout=60s -c timezone=UTC -c jit=off"
+)
+"""What takes longer fails as unavailable: sooner than the unit's watchdog, 60 s, ends a worker that waits. To compile
+what is asked each second costs more than it saves."""
 _PASSING = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 """Lost connections, deadlocks, full disks, a server that only reads."""
-_AHEAD_DAYS = 2
-"""Days that get their partitions before they begin."""
 
 
 class PostgresqlStore:
@@ -78,7 +79,7 @@ class PostgresqlStore:
                 fresh += 1
                 for key, sums in fold(arrival.device, arrival.message).items():
                     add(windows, key, sums)
-                    days[key] = int(arrival.received // _DAY_S)
+                    days[key] = int(arrival.received // sql.DAY_S)
             _run(db, sql.UPSERT_WINDOWS, [_window_row(key, days[key], windows[key]) for key in sorted(windows)])
             states = ((device, state.to_json(), at) for device, (state, at) in sorted(batch.states.items()))
             _run(db, sql.upsert_devices("state"), [_device_row(*each) for each in states])
@@ -92,7 +93,7 @@ class PostgresqlStore:
 
     def recent(self, since: int) -> list[tuple[Key, Sums]]:
         """The windows of all rooms with `since` <= Key.start."""
-        return [_window(row) for row in self._rows(sql.SELECT_RECENT, since, since // _DAY_S - 1)]
+        return [_window(row) for row in self._rows(sql.SELECT_RECENT, since, since // sql.DAY_S - 1)]
 
     def changed(self, shares: Collection[int], since: int, within_s: float) -> list[tuple[Key, Sums]]:
         """Of rooms of `shares` the windows with `since` <= Key.start to which something was added `within_s` ago."""
@@ -135,20 +136,14 @@ class PostgresqlStore:
         return frozenset(self._shares)
 
     def expire(self, now: float, retention_days: int) -> int:
-        """Forget windows and devices after `retention_days`, messages after the horizon; the windows forgotten.
+        """Forget windows and devices after `retention_days`, messages after the horizon; about the windows forgotten.
 
         Raises:
             StoreUnavailableError: If it cannot be written now.
         """
-        limit = now - retention_days * _DAY_S
         with self._connected() as db, db.transaction():
             lock = db.execute("SELECT pg_try_advisory_xact_lock(%s, %s)", (sql.LOCKS, sql.LOCK_EXPIRE)).fetchall()
-            if lock != [(True,)]:  # another worker is at it
-                return 0
-            _renew_partitions(db, now)
-            forgotten = db.execute("DELETE FROM windows WHERE day < %s", (int(limit // _DAY_S),)).rowcount
-            db.execute("DELETE FROM devices WHERE greatest(state_at, health_at) < %s", (limit,))
-        return forgotten
+            return forget(db, now, retention_days) if lock == [(True,)] else 0  # another worker is at it
 
     def _check(self, db: "psycopg.Connection[tuple]") -> None:
         """Make or migrate the tables; refuse those that this code does not understand."""
@@ -223,6 +218,8 @@ def parameters(config: PostgresqlConfig, credentials: Path) -> dict[str, object]
         "connect_timeout": _CONNECT_S,
         "tcp_user_timeout": 30_000,
         "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 4,
         "target_session_attrs": "read-write" if "," in config.host else "any",
         "options": _OPTIONS,
         "sslmode": "verify-full" if config.tls else "disable",
@@ -255,28 +252,7 @@ def _unknown(db: "psycopg.Connection[tuple]", arrivals: Iterable[Arrival]) -> li
 
 
 def _day(arrival: Arrival) -> int:
-    return int(arrival.newest // _DAY_S) if arrival.message.synced else sql.UNSYNCED
-
-
-def _renew_partitions(db: "psycopg.Connection[tuple]", now: float) -> None:
-    """Drop the days of which every message would be refused as too old, with a day to spare; make those that come."""
-    today = int(now // _DAY_S)
-    first = int((now - HORIZON_S) // _DAY_S) - 1
-    rows = db.execute(
-        "SELECT c.relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid WHERE inhparent = 'messages'::regclass"
-    ).fetchall()
-    there = {name for (name,) in rows}
-    wanted = {sql.partition(day): day for day in range(first, today + _AHEAD_DAYS + 1)}
-    missing = [day for name, day in wanted.items() if name not in there]
-    if missing:
-        # all of it: an insertion that had chosen the default partition would fail once the day has its own
-        db.execute("LOCK TABLE messages IN ACCESS EXCLUSIVE MODE")
-    for day in missing:
-        db.execute(sql.make_partition(day))
-    for name in sorted(there - wanted.keys() - {"messages_other"}):
-        if int(name.rpartition("_")[2]) < first:
-            db.execute(f"DROP TABLE {name}")
-    db.execute("DELETE FROM messages_other WHERE seen < %s", (int(now - HORIZON_S - _DAY_S),))
+    return int(arrival.newest // sql.DAY_S) if arrival.message.synced else sql.UNSYNCED
 
 
 def _run(db: "psycopg.Connection[tuple]", statement: str, rows: Sequence[tuple]) -> None:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from aggregator.config import AggregatorConfig, PostgresqlConfig
@@ -17,6 +18,7 @@ from aggregator.window import Key, Sums
 from contract.config import load
 from contract.topics import Room
 from tests.cluster import servers
+from tests.cluster.keys import authority
 from tests.system.broker import until
 
 _NUMBERS = itertools.count()
@@ -54,16 +56,29 @@ class Worker(servers.Process):
         return self.log.read_text() if self.log.exists() else ""
 
 
-class Site:
-    """A database, a configuration and workers of one test; its devices are of the site `name`."""
+class Place:
+    """A database of one test; its devices are of the site `name`."""
 
-    def __init__(self, folder: Path, cluster: servers.Cluster, postgres: servers.Postgres) -> None:
+    def __init__(self, folder: Path, postgres: servers.Postgres) -> None:
         self.name = f"school-{next(_NUMBERS)}"
-        self.cluster, self.postgres = cluster, postgres
+        self.postgres = postgres
         database = re.sub(r"\W", "_", self.name)
         postgres.create(database)
         self.database = PostgresqlConfig(host="127.0.0.1", port=postgres.port, database=database, tls=False)
         self.folder = folder
+
+    def administration(self) -> psycopg.Connection:
+        """The database, for who owns it."""
+        where = {"host": "127.0.0.1", "port": self.postgres.port, "dbname": self.database.database}
+        return psycopg.connect(**where, user="classpulse", autocommit=True)
+
+
+class Site(Place):
+    """A database, a configuration and workers of one test."""
+
+    def __init__(self, folder: Path, cluster: servers.Cluster, postgres: servers.Postgres) -> None:
+        super().__init__(folder, postgres)
+        self.cluster = cluster
         (folder / "amqp-password").write_text("guest\n")
         self.file = folder / "aggregator.toml"
         self.file.write_text(
@@ -71,7 +86,8 @@ class Site:
             f'[mqtt]\nhost = "127.0.0.1"\nport = {cluster.nodes[0].mqtt}\ntls = false\n'
             f'[amqp]\nhosts = {json.dumps(cluster.amqp_hosts)}\ntls = false\nusername = "guest"\nqueues = 6\n'
             f"heartbeat_s = 5\n"
-            f'[postgresql]\nhost = "127.0.0.1"\nport = {postgres.port}\ndatabase = "{database}"\ntls = false\n'
+            f'[postgresql]\nhost = "127.0.0.1"\nport = {postgres.port}\n'
+            f'database = "{self.database.database}"\ntls = false\n'
         )
         self._workers: list[Worker] = []
 
@@ -118,30 +134,50 @@ class Site:
 
 
 @pytest.fixture(scope="session")
-def machines() -> Iterator[tuple[servers.Cluster, servers.Postgres]]:
-    """Three nodes of RabbitMQ and PostgreSQL, started once."""
+def public_folder() -> Iterator[Path]:
+    """Of the servers."""
     if lacking := servers.missing():
         pytest.skip(f"a server is not installed: {lacking}")
-    with servers.running() as (cluster, postgres):
-        yield cluster, postgres
+    with servers.public_folder() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def keys(public_folder) -> Path:
+    """What all servers show, and the authority to trust."""
+    return authority(public_folder / "keys")
+
+
+@pytest.fixture(scope="session")
+def cluster(public_folder, keys) -> Iterator[servers.Cluster]:
+    """Three nodes of RabbitMQ, all running, started once."""
+    nodes = servers.Cluster(public_folder / "rabbitmq", keys=keys)
+    try:
+        yield nodes.start()
+    finally:
+        nodes.end()
+
+
+@pytest.fixture(scope="session")
+def postgres(public_folder, keys) -> Iterator[servers.Postgres]:
+    """The database server, running, started once."""
+    server = servers.Postgres(public_folder / "postgresql", keys)
+    try:
+        yield server.start()
+    finally:
+        server.crash()
 
 
 @pytest.fixture
-def cluster(machines) -> servers.Cluster:
-    """The nodes, all running."""
-    return machines[0]
+def place(postgres, tmp_path) -> Place:
+    """A new database; no RabbitMQ is needed for it."""
+    return Place(tmp_path, postgres)
 
 
 @pytest.fixture
-def postgres(machines) -> servers.Postgres:
-    """The database server."""
-    return machines[1]
-
-
-@pytest.fixture
-def site(machines, tmp_path) -> Iterator[Site]:
+def site(cluster, postgres, tmp_path) -> Iterator[Site]:
     """A new database; exchanges and queues are declared."""
-    made = Site(tmp_path, *machines)
+    made = Site(tmp_path, cluster, postgres)
     declared = made.command("topology")
     assert declared.returncode == 0, declared.stderr
     yield made

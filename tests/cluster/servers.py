@@ -154,8 +154,8 @@ class Process:
 class Rabbit(Process):
     """One node of a RabbitMQ cluster."""
 
-    def __init__(self, number: int, size: int, folder: Path, epmd: int) -> None:
-        """Its keys are those of `keys` beside the folder."""
+    def __init__(self, number: int, size: int, folder: Path, epmd: int, keys: Path) -> None:
+        """It speaks TLS with `keys`, on a port of its own."""
         super().__init__(f"r{number}@localhost", folder / "console.log")
         self.amqp, self.amqps, self.mqtt = free_port(), free_port(), free_port()
         home = folder.parent
@@ -164,7 +164,7 @@ class Rabbit(Process):
             f"cluster_formation.classic_config.nodes.{each} = r{each}@localhost" for each in range(1, size + 1)
         )
         ports = {"amqp": self.amqp, "amqps": self.amqps, "mqtt": self.mqtt}
-        (folder / "rabbitmq.conf").write_text(_RABBIT_CONF.format(**ports, keys=home / "keys", peers=peers))
+        (folder / "rabbitmq.conf").write_text(_RABBIT_CONF.format(**ports, keys=keys, peers=peers))
         (folder / "advanced.config").write_text("[{kernel, [{net_ticktime, 15}]}].\n")
         (folder / "plugins").write_text("[rabbitmq_mqtt,rabbitmq_consistent_hash_exchange].\n")
         self._environment = {
@@ -229,16 +229,19 @@ def _tool(name: str) -> Path:
 class Cluster:
     """RabbitMQ nodes with an epmd of their own; `nodes` are started in turn."""
 
-    def __init__(self, folder: Path, size: int = 3) -> None:
+    def __init__(self, folder: Path, size: int = 3, keys: Path | None = None) -> None:
+        """They speak TLS with `keys`, or with some of their own."""
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.keys = authority(folder / "keys")
+        self.keys = keys or authority(folder / "keys")
         cookie = folder / ".erlang.cookie"
         cookie.write_text("CLASSPULSETEST")
         cookie.chmod(0o400)
         self._epmd_port = free_port()
         self._epmd = Process("epmd", folder / "epmd.log")
-        self.nodes = [Rabbit(number, size, folder / f"r{number}", self._epmd_port) for number in range(1, size + 1)]
+        self.nodes = [
+            Rabbit(number, size, folder / f"r{number}", self._epmd_port, self.keys) for number in range(1, size + 1)
+        ]
 
     @property
     def amqp_hosts(self) -> list[str]:
@@ -336,13 +339,20 @@ class Postgres(Process):
 
 
 @contextmanager
+def public_folder() -> Iterator[Path]:
+    """A new one that PostgreSQL's user can reach, removed at the end."""
+    with tempfile.TemporaryDirectory(prefix="classpulse-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@contextmanager
 def running(nodes: int = 3) -> Iterator[tuple[Cluster, Postgres]]:
     """A cluster and a database, both started, in a folder that is removed at the end with them."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="classpulse-")))
-        folder.chmod(0o755)  # PostgreSQL's user has to reach its own folder
-        cluster = Cluster(folder / "rabbitmq", nodes)
-        postgres = Postgres(folder / "postgresql", cluster.keys)
+        folder = stack.enter_context(public_folder())
+        cluster, postgres = Cluster(folder / "rabbitmq", nodes), Postgres(folder / "postgresql")
         stack.callback(cluster.end)
         stack.callback(postgres.crash)
         postgres.start()

@@ -4,7 +4,6 @@ import re
 from collections import Counter
 
 import paho.mqtt.client as paho
-import psycopg
 
 from aggregator.store_postgresql import PostgresqlStore
 from contract.topics import Device
@@ -69,9 +68,7 @@ def test_what_cannot_be_read_is_set_aside_and_counted_by_reason(site, cluster, w
 def test_a_worker_older_than_the_tables_refuses_to_start(site, wait_until):
     """After a newer aggregator migrated the database, an older one says so and ends."""
     PostgresqlStore(site.database, site.folder).__exit__()
-    with psycopg.connect(
-        host="127.0.0.1", port=site.postgres.port, user="classpulse", dbname=site.database.database
-    ) as db:
+    with site.administration() as db:
         db.execute("UPDATE classpulse_schema SET version = version + 1")
 
     worker = site.worker().start()

@@ -6,7 +6,9 @@ import time
 
 import pytest
 
+from aggregator import schema_postgresql as sql
 from aggregator.batch import Item, read
+from aggregator.schema_sqlite import SUMS
 from aggregator.store import StoreError, StoreUnavailableError
 from aggregator.store_postgresql import PostgresqlStore
 from contract.message import HORIZON_S, CountsMessage
@@ -18,9 +20,9 @@ DAY_S = 86400
 
 
 @pytest.fixture
-def store(site):
+def store(place):
     """A store of its own."""
-    with PostgresqlStore(site.database, site.folder) as made:
+    with PostgresqlStore(place.database, place.folder) as made:
         yield made
 
 
@@ -40,9 +42,9 @@ def total(store, device: Device) -> int:
     return sum(sums.frames for _, sums in rows)
 
 
-def test_a_message_is_counted_once_however_often_it_comes(store, site):
+def test_a_message_is_counted_once_however_often_it_comes(store, place):
     """In one batch, in two, and after others."""
-    device, now = Device(site.name, "r1", "cam"), time.time()
+    device, now = Device(place.name, "r1", "cam"), time.time()
     first, second = message(0, now), message(1, now)
 
     store.commit(batch(device, first, first))
@@ -52,9 +54,9 @@ def test_a_message_is_counted_once_however_often_it_comes(store, site):
     assert (again.fresh, again.duplicates) == (1, 1)
 
 
-def test_workers_with_the_same_messages_neither_deadlock_nor_count_twice(store, site):
+def test_workers_with_the_same_messages_neither_deadlock_nor_count_twice(store, place):
     """Three workers commit the same messages at the same time, each in another order."""
-    devices = [Device(site.name, f"r{index}", "cam") for index in range(20)]
+    devices = [Device(place.name, f"r{index}", "cam") for index in range(20)]
     now, rounds = time.time(), 6
     items = [
         [
@@ -69,7 +71,7 @@ def test_workers_with_the_same_messages_neither_deadlock_nor_count_twice(store, 
     together = threading.Barrier(3)
 
     def work(number: int) -> None:
-        with PostgresqlStore(site.database, site.folder) as own:
+        with PostgresqlStore(place.database, place.folder) as own:
             for each in items:
                 mixed = read(random.Random(number).sample(each, len(each)))  # noqa: S311 - no secret
                 together.wait(60)
@@ -88,9 +90,9 @@ def test_workers_with_the_same_messages_neither_deadlock_nor_count_twice(store, 
     assert sum(fresh) == sum(total(store, device) for device in devices) == 400 * rounds
 
 
-def test_days_get_partitions_and_their_messages_go_with_the_horizon(store, site):
+def test_days_get_partitions_and_their_messages_go_with_the_horizon(store, place):
     """A message sent again meets its first copy before and after its day has a partition; past the horizon both go."""
-    device, now = Device(site.name, "r1", "cam"), time.time()
+    device, now = Device(place.name, "r1", "cam"), time.time()
     old, new, unset = message(0, now - 5 * DAY_S), message(1, now), message(2, 1000.0, synced=False)
     store.commit(batch(device, old, new, unset))
     in_default = store._rows("SELECT count(*) FROM messages_other")
@@ -107,9 +109,9 @@ def test_days_get_partitions_and_their_messages_go_with_the_horizon(store, site)
     assert store._rows("SELECT count(*) FROM messages") == [(0,)]
 
 
-def test_windows_past_retention_are_forgotten(store, site):
+def test_windows_past_retention_are_forgotten(store, place):
     """By the day on which they were stored."""
-    device, now = Device(site.name, "r1", "cam"), time.time()
+    device, now = Device(place.name, "r1", "cam"), time.time()
     store.commit(batch(device, message(0, now - 3 * DAY_S), received=now - 3 * DAY_S))
     store.commit(batch(device, message(1, now)))
 
@@ -117,13 +119,66 @@ def test_windows_past_retention_are_forgotten(store, site):
     assert total(store, device) == 1
 
 
-def test_several_may_make_the_tables_at_once(site):
+def test_a_day_of_windows_is_dropped_as_a_whole_but_for_what_came_later(store, place):
+    """Retention goes by the day on which a window was stored, the partition by the device's clock."""
+    now = time.time()
+    early, late = Device(place.name, "r1", "cam"), Device(place.name, "r2", "cam")
+    store.expire(now, 2)
+    tomorrow = now + DAY_S
+    store.commit(batch(early, message(0, tomorrow), received=tomorrow))
+    store.commit(batch(late, message(0, tomorrow), received=tomorrow + 4 * DAY_S))
+    name = f"windows_{int(tomorrow // DAY_S)}"
+    assert store._rows("SELECT DISTINCT tableoid::regclass::text FROM windows") == [(name,)]
+
+    store.expire(tomorrow + 3 * DAY_S, 2)
+
+    assert store._rows("SELECT to_regclass(%s)", name) == [(None,)]
+    assert (total(store, early), total(store, late)) == (0, 1)
+    assert store.expire(tomorrow + 7 * DAY_S, 2) == 1
+    assert total(store, late) == 0
+
+
+def test_retention_does_not_wait_behind_a_long_reader(store, place):
+    """Workers would wait behind it: the hour's turn is left out, and nothing is lost of what it would have done."""
+    now = time.time()
+    reader = PostgresqlStore(place.database, place.folder, writable=False)
+    with reader, reader._connected() as db, db.transaction():
+        db.execute("SELECT count(*) FROM windows")
+        with pytest.raises(StoreUnavailableError, match="lock timeout"):
+            store.expire(now, 90)
+    store.expire(now, 90)
+    assert store._rows("SELECT to_regclass(%s)", f"windows_{int(now // DAY_S) + 1}") != [(None,)]
+
+
+def test_tables_of_the_version_before_keep_their_windows(place):
+    """A window of before goes on growing after the migration, and is forgotten in its time."""
+    device, now = Device(place.name, "r1", "cam"), float(int(time.time() // 10 * 10))
+    with place.administration() as db:
+        db.execute(sql.MIGRATIONS[0])
+        db.execute("CREATE TABLE classpulse_schema (version integer NOT NULL)")
+        db.execute("INSERT INTO classpulse_schema VALUES (1)")
+        values = {"site": place.name, "room": "r1", "device": "cam", "model": "3f9c1a77", "synced": True, "share": 0}
+        values |= {"start": int(now), "day": int(now // DAY_S)} | dict.fromkeys(SUMS, 1)
+        db.execute(
+            f"INSERT INTO windows ({', '.join(values)}) VALUES ({', '.join(['%s'] * len(values))})",  # noqa: S608 - names
+            list(values.values()),
+        )
+
+    with PostgresqlStore(place.database, place.folder) as store:
+        store.commit(batch(device, message(0, now)))
+        assert total(store, device) == 2
+        store.expire(now, 90)
+        assert total(store, device) == 2
+        assert store.expire(now + 92 * DAY_S, 90) == 1
+
+
+def test_several_may_make_the_tables_at_once(place):
     """Workers of a new cluster start together."""
     troubles: list[StoreError] = []
 
     def start() -> None:
         try:
-            PostgresqlStore(site.database, site.folder).__exit__()
+            PostgresqlStore(place.database, place.folder).__exit__()
         except StoreError as error:
             troubles.append(error)
 
@@ -136,28 +191,28 @@ def test_several_may_make_the_tables_at_once(site):
     assert not troubles
 
 
-def test_a_reader_makes_no_tables_and_waits_for_the_daemons(site):
+def test_a_reader_makes_no_tables_and_waits_for_the_daemons(place):
     """As with an empty SQLite file: a page that starts before the first worker is told to come again."""
     for _ in range(2):
         with pytest.raises(StoreUnavailableError, match="no tables; the daemon may be about to make them"):
-            PostgresqlStore(site.database, site.folder, writable=False)
+            PostgresqlStore(place.database, place.folder, writable=False)
 
 
-def test_a_reader_waits_for_older_tables_to_be_migrated(store, site):
+def test_a_reader_waits_for_older_tables_to_be_migrated(store, place):
     """A page that was upgraded before its worker is told to come again; newer tables it refuses for good."""
     store._rows("UPDATE classpulse_schema SET version = version - 1 RETURNING version")
     with pytest.raises(StoreUnavailableError, match="older version; the daemon may be about to migrate"):
-        PostgresqlStore(site.database, site.folder, writable=False)
+        PostgresqlStore(place.database, place.folder, writable=False)
 
     store._rows("UPDATE classpulse_schema SET version = version + 2 RETURNING version")
     with pytest.raises(StoreError, match="install the newer aggregator") as caught:
-        PostgresqlStore(site.database, site.folder, writable=False)
+        PostgresqlStore(place.database, place.folder, writable=False)
     assert not isinstance(caught.value, StoreUnavailableError)
 
 
-def test_the_store_comes_back_with_the_database(store, site, postgres):
+def test_the_store_comes_back_with_the_database(store, place, postgres):
     """What is committed while it restarts fails as unavailable, and can be committed afterwards."""
-    device, now = Device(site.name, "r1", "cam"), time.time()
+    device, now = Device(place.name, "r1", "cam"), time.time()
     postgres.stop()
 
     with pytest.raises(StoreUnavailableError):
@@ -167,12 +222,12 @@ def test_the_store_comes_back_with_the_database(store, site, postgres):
     assert store.commit(batch(device, message(0, now))).fresh == 1
 
 
-def test_shares_end_with_the_connection(store, site, postgres):
+def test_shares_end_with_the_connection(store, place, postgres):
     """A worker that was away does not tell of rooms that another one took meanwhile."""
     store.shares()
     postgres.stop()
     postgres.start()
-    with PostgresqlStore(site.database, site.folder) as second:
+    with PostgresqlStore(place.database, place.folder) as second:
         taken = second.shares()
         with pytest.raises(StoreUnavailableError):
             store.shares()
@@ -183,13 +238,13 @@ def test_shares_end_with_the_connection(store, site, postgres):
         assert not mine & taken
 
 
-def test_a_share_is_dealt_to_one_worker(store, site):
+def test_a_share_is_dealt_to_one_worker(store, place):
     """A second worker gets half, and a store that only reads gets and counts for nothing."""
     assert len(store.shares()) == 64
 
     with (
-        PostgresqlStore(site.database, site.folder) as second,
-        PostgresqlStore(site.database, site.folder, writable=False),
+        PostgresqlStore(place.database, place.folder) as second,
+        PostgresqlStore(place.database, place.folder, writable=False),
     ):
         second.shares()
         mine, others = store.shares(), second.shares()
@@ -199,9 +254,9 @@ def test_a_share_is_dealt_to_one_worker(store, site):
     until(lambda: len(store.shares()) == 64, "the shares of the worker that ended")
 
 
-def test_an_older_word_does_not_replace_a_newer_one(store, site):
+def test_an_older_word_does_not_replace_a_newer_one(store, place):
     """A backlog of states that is committed late by another worker changes nothing."""
-    device = Device(site.name, "r1", "cam")
+    device = Device(place.name, "r1", "cam")
     ready = b'{"state":"ready","reason":"","version":"1","model":null,"schema":1,"min_faces":5,"boot":"9f3a2c41"}'
     lost = ready.replace(b"ready", b"lost")
 
@@ -212,7 +267,7 @@ def test_an_older_word_does_not_replace_a_newer_one(store, site):
     assert (spoken.state.state, spoken.state_at) == ("lost", 200.0)
 
 
-def test_days_may_get_their_partitions_while_workers_insert(store, site):
+def test_days_may_get_their_partitions_while_workers_insert(store, place):
     """Nobody fails because the place of a message changes under way, and nothing is counted twice."""
     now = time.time()
     ended = threading.Event()
@@ -220,10 +275,10 @@ def test_days_may_get_their_partitions_while_workers_insert(store, site):
     counted: list[int] = []
 
     def work(number: int) -> None:
-        device, seq = Device(site.name, f"r{number}", "cam"), 0
-        with PostgresqlStore(site.database, site.folder) as own:
+        device, seq = Device(place.name, f"r{number}", "cam"), 0
+        with PostgresqlStore(place.database, place.folder) as own:
             while not ended.is_set():
-                sent = batch(device, *(message(seq + each, now - each % 6 * DAY_S) for each in range(30)))
+                sent = batch(device, *(message(seq + each, now + (1 - each % 6) * DAY_S) for each in range(30)))
                 try:
                     counted.append(own.commit(sent).fresh + own.commit(sent).fresh)
                 except StoreError as error:
@@ -243,3 +298,7 @@ def test_days_may_get_their_partitions_while_workers_insert(store, site):
     assert not troubles
     assert store._rows("SELECT count(*) FROM messages") == [(sum(counted),)]
     assert store._rows("SELECT count(*) FROM messages_other") == [(0,)]
+    assert store._rows("SELECT sum(frames)::bigint FROM windows") == [(sum(counted),)]
+    assert store._rows("SELECT count(*) > 0 FROM windows_other WHERE start >= %s", int(now // DAY_S + 1) * DAY_S) == [
+        (False,)
+    ]

@@ -5,7 +5,6 @@ import re
 import shutil
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from contract.topics import Device
@@ -45,18 +44,11 @@ class Secured:
 @pytest.fixture
 def secured(site) -> Secured:
     """With the right authority and names; nobody runs."""
-    with administration(site) as db:
+    with site.administration() as db:
         if not db.execute("SELECT FROM pg_roles WHERE rolname = 'guarded'").fetchall():
             db.execute(f"CREATE ROLE guarded LOGIN PASSWORD '{PASSWORD}'")
         db.execute("GRANT ALL ON SCHEMA public TO guarded")
     return Secured(site)
-
-
-def administration(site) -> psycopg.Connection:
-    """The site's database, for who owns it."""
-    return psycopg.connect(
-        host="127.0.0.1", port=site.postgres.port, user="classpulse", dbname=site.database.database, autocommit=True
-    )
 
 
 @pytest.mark.parametrize("shown", [(), ("aggregator.crt", "aggregator.key")], ids=["password", "certificate"])
@@ -75,7 +67,7 @@ def test_a_worker_stores_over_tls(secured, wait_until, shown):
     publisher.leave()
 
     wait_until(lambda: site.windows({publisher.device.where}) == publisher.truth, "windows", 60)
-    with administration(site) as db:
+    with site.administration() as db:
         used = "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'guarded'"
         assert db.execute(used).fetchall() == [(True,)]
 
