@@ -7,8 +7,7 @@ import secrets
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -30,7 +29,7 @@ from edge.farewell import partly_load, say_stopped
 from edge.frame import Frame
 from edge.health import Vitals
 from edge.lock import RunningError, only_one
-from edge.loop import count, work
+from edge.loop import work
 from edge.outbox import Outbox
 from edge.pause import Pause
 from edge.pipeline import Record, open_pipeline
@@ -98,6 +97,8 @@ def serve(config: EdgeConfig, ledger: Path | None, eyes: Eyes) -> int:
     Raises:
         ConfigError: If the broker's credentials cannot be used.
     """
+    pause = Pause(config.state / "pause")
+    _obey_signals(pause)
     boot = _new_boot()
     camera = eyes.camera(config.camera, config.detector)
     vitals = Vitals(boot, config.outbox.confirm, lambda: camera.dropped, time.monotonic())
@@ -108,12 +109,10 @@ def serve(config: EdgeConfig, ledger: Path | None, eyes: Eyes) -> int:
         say_stopped(config, _about(config, boot, None).state("stopped", str(error)))
         return EXIT_MODEL
     about = _about(config, boot, model)
-    pause = Pause(config.state / "pause")
     clock = _clock(config)
     around = Surroundings(clock.now, partial(pause.order, by="MQTT"), _ledger(ledger))
-    with _signals_to(pause), Dispatch(partial(_courier, config, about, vitals, around)) as dispatch:
-        room = _Room(config, clock, pause, vitals, dispatch)
-        return room.run(camera, read)
+    with Dispatch(partial(_courier, config, about, vitals, around)) as dispatch:
+        return _Room(config, clock, pause, vitals, dispatch).run(camera, read)
 
 
 class _Room:
@@ -133,15 +132,7 @@ class _Room:
         """Count until the camera ends; the exit status."""
         reason, status, drain_s = "a fault of the program", 0, 0.0
         try:
-            work(
-                camera,
-                partial(
-                    count, read=partial(self._timed, read), offer=self._offer, alive=self._alive, paused=self._paused
-                ),
-                self._paused,
-                self._say,
-                self._rest,
-            )
+            work(camera, partial(self._count, read), self._paused, self._say, self._rest)
             reason, drain_s = "the file has ended", _DRAIN_S
         except CameraError as error:
             log.critical("%s", error)
@@ -155,13 +146,14 @@ class _Room:
             self._dispatch.leave(reason, patience_s=_PATIENCE_S, drain_s=drain_s)
         return status
 
-    def _timed(self, read: Callable[[Frame], Reading], frame: Frame) -> Reading:
+    def _count(self, read: Callable[[Frame], Reading], frame: Frame) -> None:
+        """Count one frame; it is done when the outbox has accepted it, or while it waits for the clock."""
         self._vitals.record("capture", max(0.0, time.monotonic() - frame.captured_s))
-        return read(frame)
-
-    def _offer(self, reading: Reading) -> None:
+        reading = read(frame)
         self._vitals.frame(reading.captured_s)
         self._batch.add(reading)
+        self._dispatch.check()
+        self._tell_watchdog((self._dispatch.accepted, self._batch.waiting))
 
     def _paused(self) -> str:
         """Why the sensor must not see now, "" if it may."""
@@ -177,11 +169,6 @@ class _Room:
         self._dispatch.post(Status(state, reason))
         notify(f"{'' if self._ready else 'READY=1'}\nSTATUS={state} {reason}".strip())
         self._ready = True
-
-    def _alive(self) -> None:
-        """A frame is done when the outbox has accepted it, or while it waits for the clock."""
-        self._dispatch.check()
-        self._tell_watchdog((self._dispatch.accepted, self._batch.waiting))
 
     def _rest(self) -> None:
         time.sleep(REST_S)
@@ -226,9 +213,7 @@ def _ledger(path: Path | None) -> Callable[[bytes], None]:
     return append
 
 
-@contextmanager
-def _signals_to(pause: Pause) -> Iterator[None]:
+def _obey_signals(pause: Pause) -> None:
     """SIGUSR1 pauses, SIGUSR2 resumes."""
     signal.signal(signal.SIGUSR1, lambda *_: pause.order("pause", by="signal"))
     signal.signal(signal.SIGUSR2, lambda *_: pause.order("resume", by="signal"))
-    yield

@@ -1,11 +1,11 @@
-"""The loop: every frame counted, pauses kept, the watchdog told of work done and of nothing else."""
+"""The loop: every frame counted, and pauses kept."""
 
 import numpy as np
 import pytest
 
 from edge.camera import CameraError
 from edge.frame import Frame
-from edge.loop import count, work
+from edge.loop import work
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)
 
@@ -57,26 +57,20 @@ class Room:
         """Let it work."""
         work(
             self.camera,
-            lambda frames: count(
-                frames,
-                lambda frame: frame.captured_s,
-                lambda reading: self.log.append(f"frame {reading:g}"),
-                lambda: self.log.append("alive"),
-                self.paused,
-            ),
+            lambda frame: self.log.append(f"frame {frame.captured_s:g}"),
             self.paused,
             lambda *status: self.log.append(" ".join(status).strip()),
             lambda: self.log.append("rest"),
         )
 
 
-def test_every_frame_is_offered_in_order_and_then_the_watchdog_is_told():
-    """A list is a camera; one sign of life per frame, after it."""
+def test_every_frame_is_counted_in_order():
+    """A list is a camera; it is on only as long as it is looked at."""
     room = Room(ListCamera(1, 2))
 
     room.run()
 
-    assert room.log == ["on", "ready", "frame 1", "alive", "frame 2", "alive", "off"]
+    assert room.log == ["on", "ready", "frame 1", "frame 2", "off"]
 
 
 def test_a_pause_stops_the_sensor_and_reads_nothing_of_what_it_still_gives():
@@ -86,8 +80,8 @@ def test_a_pause_stops_the_sensor_and_reads_nothing_of_what_it_still_gives():
     room.run()
 
     assert room.log == [
-        *("on", "ready", "frame 1", "alive", "pause", "paused ordered", "rest", "rest"),
-        *("resume", "ready", "frame 3", "alive", "off"),
+        *("on", "ready", "frame 1", "pause", "paused ordered", "rest", "rest"),
+        *("resume", "ready", "frame 3", "off"),
     ]
 
 
@@ -97,7 +91,7 @@ def test_a_daemon_that_starts_in_a_pause_does_not_touch_the_camera():
 
     room.run()
 
-    assert room.log == ["paused ordered", "rest", "rest", "on", "ready", "frame 1", "alive", "off"]
+    assert room.log == ["paused ordered", "rest", "rest", "on", "ready", "frame 1", "off"]
 
 
 def test_another_reason_for_the_same_pause_is_said():
