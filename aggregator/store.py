@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol, Self
 
 from aggregator.batch import Batch
@@ -10,6 +11,9 @@ from aggregator.window import Key, Sums
 from contract.config import ConfigError
 from contract.message import Health, MessageError, State
 from contract.topics import Device
+
+_WORDS = 16384
+"""Words of devices that are kept as read: a page asks for all of them every second, and few have changed."""
 
 
 class StoreError(Exception):
@@ -98,6 +102,7 @@ def open_store(config: AggregatorConfig, *, writable: bool = True) -> Store:
     return PostgresqlStore(config.postgresql, config.credentials, writable=writable)
 
 
+@lru_cache(maxsize=_WORDS)
 def _state(text: str | None) -> State | None:
     try:
         return State.from_json(text.encode()) if text else None
@@ -105,6 +110,7 @@ def _state(text: str | None) -> State | None:
         return None
 
 
+@lru_cache(maxsize=_WORDS)
 def _health(text: str | None) -> Health | None:
     try:
         return Health.from_json(text.encode()) if text else None
