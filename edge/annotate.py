@@ -34,7 +34,6 @@ class Annotated:
     width: int
     height: int
     faces: Sequence[Face]
-    unsure_below: float
     written: Path | None
     """The copy."""
 
@@ -44,13 +43,13 @@ class Annotated:
             "image": str(self.image),
             "width": self.width,
             "height": self.height,
-            "faces": [_fields(face, self.unsure_below) for face in self.faces],
+            "faces": [_fields(face) for face in self.faces],
             "written": str(self.written) if self.written else None,
         }
 
     def line(self) -> str:
         """For people."""
-        captions = [caption(face, self.unsure_below) or "not classified" for face in self.faces]
+        captions = [caption(face) or "not classified" for face in self.faces]
         return f"{self.image}: faces: {len(self.faces)}{', ' if captions else ''}{', '.join(captions)}"
 
 
@@ -64,8 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """0, or 1 if a picture could not be read or written; the others are done all the same."""
     with told("annotate"):
-        pipeline, classifier = open_pipeline(load_vision(arguments.config))
-    unsure_below = classifier.card.unsure_below if classifier else 0.0
+        pipeline, _ = open_pipeline(load_vision(arguments.config))
     done: list[Annotated] = []
     errors: list[str] = []
     try:
@@ -74,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
         targets, errors = {}, [str(error)]
     for image in targets:
         try:
-            done.append(_annotate(pipeline, image, targets[image], unsure_below))
+            done.append(_annotate(pipeline, image, targets[image]))
         except (CameraError, AnnotateError) as error:
             errors.append(str(error))
     if arguments.json:
@@ -101,13 +99,13 @@ def _targets(images: Sequence[Path], out: Path | None) -> Mapping[Path, Path | N
     return targets
 
 
-def _annotate(pipeline: Pipeline, image: Path, target: Path | None, unsure_below: float) -> Annotated:
+def _annotate(pipeline: Pipeline, image: Path, target: Path | None) -> Annotated:
     picture = read_picture(image)
     faces = pipeline.faces(Frame(picture, captured_s=0.0))
     if target:
-        _write(target, draw(picture, faces, unsure_below))
+        _write(target, draw(picture, faces))
     height, width = picture.shape[:2]
-    return Annotated(image, width, height, faces, unsure_below, target)
+    return Annotated(image, width, height, faces, target)
 
 
 def _write(path: Path, picture: np.ndarray) -> None:
@@ -118,7 +116,7 @@ def _write(path: Path, picture: np.ndarray) -> None:
         raise AnnotateError(f"{path}: {error.strerror}") from error
 
 
-def _fields(face: Face, unsure_below: float) -> dict[str, object]:
+def _fields(face: Face) -> dict[str, object]:
     """One face as JSON's object; label and probabilities are null where it was not classified."""
     if face.probabilities is None:
         return {"box": face.box, "label": None, "probability": None, "sure": False, "probabilities": None}
@@ -127,7 +125,7 @@ def _fields(face: Face, unsure_below: float) -> dict[str, object]:
         "box": face.box,
         "label": label,
         "probability": round(probability, 4),
-        "sure": probability >= unsure_below,
+        "sure": face.sure,
         "probabilities": {
             name: round(float(value), 4) for name, value in zip(EMOTIONS, face.probabilities, strict=True)
         },

@@ -19,22 +19,22 @@ def top(probabilities: np.ndarray) -> tuple[str, float]:
     return EMOTIONS[index], float(probabilities[index])
 
 
-def caption(face: Face, unsure_below: float) -> str:
+def caption(face: Face) -> str:
     """What stands at a face's box: "happy 93%", "unsure (happy 31%)", or nothing if it was not classified."""
     if face.probabilities is None:
         return ""
     label, probability = top(face.probabilities)
     text = f"{label} {probability:.0%}"
-    return text if probability >= unsure_below else f"unsure ({text})"
+    return text if face.sure else f"unsure ({text})"
 
 
-def draw(image: np.ndarray, faces: Sequence[Face], unsure_below: float) -> np.ndarray:
+def draw(image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     """A copy of a (height, width, 3) uint8 bgr picture with the faces' boxes: green if sure or not asked, else grey."""
     copy = image.copy()
     thickness = max(1, round(min(image.shape[:2]) / 400))
     for face in faces:
-        text = caption(face, unsure_below)
-        colour = _GREY if text.startswith("unsure") else _GREEN
+        text = caption(face)
+        colour = _GREEN if face.sure or face.probabilities is None else _GREY
         x0, y0, x1, y1 = face.box
         cv2.rectangle(copy, (x0, y0), (x1, y1), colour, thickness)
         if text:

@@ -3,42 +3,23 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import cv2
 import numpy as np
 
 from contract.card import INPUT_SIZE
 from contract.preprocess import crop, grey
-from edge.config import DetectorConfig, EmotionsConfig, RuntimeConfig
+from edge.config import EdgeConfig
 from edge.counts import Reading, read_faces
 from edge.detector import Detector, open_detector
 from edge.emotions import EmotionClassifier
 from edge.frame import Box, Frame
+from edge.vision import Vision
 
 STAGES = ("capture", "detect", "crop", "emotions", "publish")
 """In the order of a frame's way; `detect`, `crop` and `emotions` are recorded here."""
 Record = Callable[[str, float], None]
 """Told a stage's name and its seconds."""
-
-
-class VisionConfig(Protocol):
-    """The tables that a pipeline is made from; EdgeConfig has them."""
-
-    @property
-    def detector(self) -> DetectorConfig:
-        """`[detector]`."""
-        ...
-
-    @property
-    def emotions(self) -> EmotionsConfig:
-        """`[emotions]`."""
-        ...
-
-    @property
-    def runtime(self) -> RuntimeConfig:
-        """`[runtime]`."""
-        ...
 
 
 def ignore(stage: str, seconds: float) -> None:
@@ -52,6 +33,8 @@ class Face:
     box: Box
     probabilities: np.ndarray | None
     """(len(EMOTIONS),) float32; None if the face is too small or emotions are off."""
+    sure: bool
+    """Whether it counts for its top label; false if it was not classified."""
 
 
 class Pipeline:
@@ -93,10 +76,14 @@ class Pipeline:
         """Every face of one frame with its box: for pictures that the user named or sees, never for the daemon."""
         boxes = self._detect(frame)
         if self._classifier is None:
-            return [Face(box, None) for box in boxes]
+            return [Face(box, None, sure=False) for box in boxes]
         readable = self._readable(boxes)
-        probabilities = dict(zip(readable, self._classify(self._classifier, frame, readable), strict=True))
-        return [Face(box, probabilities.get(box)) for box in boxes]
+        least = self._classifier.card.unsure_below
+        classified = {
+            box: Face(box, probabilities, sure=float(probabilities.max()) >= least)
+            for box, probabilities in zip(readable, self._classify(self._classifier, frame, readable), strict=True)
+        }
+        return [classified.get(box, Face(box, None, sure=False)) for box in boxes]
 
     def _readable(self, boxes: list[Box]) -> list[Box]:
         return [box for box in boxes if box[3] - box[1] >= self._min_face_px]
@@ -127,7 +114,7 @@ def crop_faces(image: np.ndarray, boxes: list[Box]) -> np.ndarray:
     return crops
 
 
-def open_pipeline(config: VisionConfig, record: Record = ignore) -> tuple[Pipeline, EmotionClassifier | None]:
+def open_pipeline(config: EdgeConfig | Vision, record: Record = ignore) -> tuple[Pipeline, EmotionClassifier | None]:
     """The pipeline that a configuration describes, and its classifier, if any, for its card.
 
     Raises:

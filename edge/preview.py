@@ -64,13 +64,12 @@ def preview_config(path: Path, *, emotions: bool) -> EdgeConfig:
 
 def show(config: EdgeConfig, latest: Latest, goes_on: Callable[[], bool]) -> None:
     """Put annotated frames into `latest` until `goes_on` is false or the camera ends."""
-    pipeline, classifier = open_pipeline(config)
-    unsure_below = classifier.card.unsure_below if classifier else 0.0
+    pipeline, _ = open_pipeline(config)
     with open_camera(config.camera, config.detector) as camera:
         for frame in camera:
             if not goes_on():
                 return
-            latest.put(jpeg(draw(frame.image, pipeline.faces(frame), unsure_below)))
+            latest.put(jpeg(draw(frame.image, pipeline.faces(frame))))
 
 
 def jpeg(image: np.ndarray) -> bytes:

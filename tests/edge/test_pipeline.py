@@ -78,6 +78,7 @@ def test_faces_keep_their_boxes(classifier):
     assert [face.box for face in faces] == [boxes[1], small, boxes[0]]
     assert faces[1].probabilities is None
     assert [EMOTIONS[face.probabilities.argmax()] for face in (faces[0], faces[2])] == ["sad", "happy"]
+    assert [face.sure for face in faces] == [True, False, True]
 
 
 def test_each_stage_is_recorded_once_per_frame(classifier):
