@@ -3,11 +3,12 @@
 No clock, no socket. `from_json` raises only MessageError, whatever the bytes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from contract import payload as p
+from contract.health import Health
 from contract.labels import EMOTIONS
 from contract.payload import HORIZON_S, MAX_BYTES, SCHEMA, MessageError, instant, utc
 
@@ -217,65 +218,6 @@ class State:
         return State(**{key: value for key, value in fields.items() if key != "schema"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
-    """One payload of a device's retained `health` topic; of the time since the last one, where a field says no else."""
-
-    t: datetime
-    boot: str
-    uptime_s: float
-    rate_hz: float
-    """Frames published per second."""
-    frame_age_s: float | None
-    """Age of the newest frame; None before the first."""
-    latency_ms: Mapping[str, tuple[float, float]]
-    """Stage -> (p50, p99) milliseconds; stages are capture, detect, crop, emotions, publish."""
-    dropped_frames: int
-    """Frames that a newer one replaced before they were read, since the start."""
-    outbox_messages: int
-    outbox_bytes: int
-    outbox_oldest_s: float
-    outbox_dropped: Mapping[str, int]
-    """Reason -> messages given up since the start: size, age, disk, corrupt."""
-    outbox_first: Mapping[str, int]
-    """Boot -> the lowest `seq` that waits to be confirmed; of the running boot always: the next `seq` if none waits.
-
-    Nothing below will be sent again, so the aggregator no longer waits for it: what the outbox gave up, or another
-    store confirmed, would else hold back `stored` for ever.
-    """
-    confirm: str
-    """What deletes a message from the outbox: "stored" or "puback"."""
-    reconnects: int
-    """Since the start."""
-    temperature_c: float | None
-    throttled: str | None
-    """The Pi's `get_throttled` flags as hex, None where there are none."""
-    rss_bytes: int
-
-    def to_json(self) -> bytes:
-        """The payload."""
-        fields = {key: getattr(self, key) for key in self.__dataclass_fields__}
-        fields["t"] = instant(self.t)
-        return p.compact({"schema": SCHEMA, **fields})
-
-    @staticmethod
-    def from_json(payload: bytes) -> "Health":
-        """Read a payload.
-
-        Raises:
-            MessageError: Whatever is wrong with it.
-        """
-        fields = p.read_object(payload)
-        p.check_schema(fields)
-        p.check_fields(fields, frozenset({"schema", *Health.__dataclass_fields__}))
-        for key, check in _HEALTH_CHECKS.items():
-            p.require(check(fields[key]), "field", f"{key} is {fields[key]!r}"[:200])
-        values = {key: fields[key] for key in Health.__dataclass_fields__}
-        values["t"] = p.read_instant(fields["t"])
-        values["latency_ms"] = {stage: tuple(pair) for stage, pair in fields["latency_ms"].items()}
-        return Health(**values)
-
-
 def stored_to_json(stored: Mapping[str, int]) -> bytes:
     """The `stored` payload: boot -> the highest `seq` committed without a gap below it."""
     return p.compact(dict(stored))
@@ -323,23 +265,3 @@ def _frame(fields: object) -> Frame:
     return FrameCounts(
         t=t, faces=fields["faces"], unsure=fields["unsure"], counts=fields["counts"], expected=fields["expected"]
     )
-
-
-_HEALTH_CHECKS: Mapping[str, Callable[[object], bool]] = {
-    "boot": p.is_hex8,
-    "uptime_s": p.is_number,
-    "rate_hz": p.is_number,
-    "frame_age_s": p.optional(p.is_number),
-    "latency_ms": p.is_latencies,
-    "dropped_frames": p.is_count,
-    "outbox_messages": p.is_count,
-    "outbox_bytes": p.is_count,
-    "outbox_oldest_s": p.is_number,
-    "outbox_dropped": p.is_reasons,
-    "outbox_first": p.is_marks,
-    "confirm": lambda value: value in ("stored", "puback"),
-    "reconnects": p.is_count,
-    "temperature_c": p.optional(p.is_finite),
-    "throttled": p.optional(p.is_text),
-    "rss_bytes": p.is_count,
-}
