@@ -279,12 +279,19 @@ def test_a_model_of_no_release_is_refused(program, key, tmp_path):
         verify_release.in_program(program, [tmp_path / "mine/emotion.tflite"], key.with_suffix(".pub"))
 
 
-def test_a_platform_is_its_name():
+@pytest.mark.parametrize(
+    ("name", "role", "pins"),
+    [
+        ("edge-py313-aarch64", "edge", "edge-py313"),
+        ("aggregator-cluster-py313-aarch64", "aggregator-cluster", "aggregator-cluster-py313"),
+    ],
+)
+def test_a_platform_is_its_name(name, role, pins):
     """There and back, with the pins it is installed from."""
-    platform = Platform.from_name("edge-py313-aarch64")
+    platform = Platform.from_name(name)
 
-    assert platform == Platform("edge", "3.13", "aarch64")
-    assert (platform.name, platform.pins) == ("edge-py313-aarch64", "edge-py313")
+    assert platform == Platform(role, "3.13", "aarch64")
+    assert (platform.name, platform.pins) == (name, pins)
     assert (PROJECT / "requirements" / f"{platform.pins}.txt").exists()
 
 
