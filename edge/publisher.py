@@ -16,8 +16,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from contract.config import ConfigError
 from edge.config import EdgeConfig, MqttConfig
+from edge.credentials import broker_password, tls_context
 
 log = logging.getLogger(__name__)
 
@@ -101,8 +101,8 @@ class Publisher:
         self._config = config
         self._will = will
         self._tell = tell
-        self._tls = _tls(config)
-        self._password = _password(config)
+        self._tls = tls_context(config)
+        self._password = broker_password(config)
         self._client: mqtt.Client | None = None
         self._ended = threading.Event()
 
@@ -252,7 +252,7 @@ def _visit(config: EdgeConfig, purpose: str) -> Iterator[mqtt.Client]:
     """A connection under a client id of its own: the device's session stays, and with it the orders kept there."""
     where = f"{config.mqtt.host}:{config.mqtt.port}"
     client = new_client(
-        config.mqtt, f"{config.device.client_id}.{purpose}", _tls(config), _password(config), clean=True
+        config.mqtt, f"{config.device.client_id}.{purpose}", tls_context(config), broker_password(config), clean=True
     )
     verdict: list[ReasonCode] = []
     client.on_connect = lambda _client, _data, _flags, reason, _more: verdict.append(reason)
@@ -272,29 +272,3 @@ def _serve(client: mqtt.Client, until: Sized) -> None:
     end_s = time.monotonic() + CONNECT_S
     while not until and time.monotonic() < end_s and client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS:
         pass
-
-
-def _tls(config: EdgeConfig) -> ssl.SSLContext | None:
-    if not config.mqtt.tls:
-        return None
-    authority, certificate, key = (config.credentials / name for name in ("ca.crt", "device.crt", "device.key"))
-    try:
-        context = ssl.create_default_context(cafile=authority)
-    except OSError as error:
-        raise ConfigError(f"{authority}: {error.strerror or error}") from error
-    if certificate.exists():
-        try:
-            context.load_cert_chain(certificate, key)
-        except OSError as error:
-            raise ConfigError(f"{certificate} with {key}: {error.strerror or error}") from error
-    return context
-
-
-def _password(config: EdgeConfig) -> str | None:
-    if not config.mqtt.username:
-        return None
-    path = config.credentials / "mqtt-password"
-    try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
