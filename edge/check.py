@@ -141,7 +141,7 @@ def clock(config: EdgeConfig) -> str:
     """The clock is synchronised, or is not waited for."""
     if config.clock.synchronized.exists():
         return "synchronised"
-    if config.clock.wait_s == 0 or config.camera.source.startswith("file:"):
+    if config.clock_wait_s == 0:
         return "not synchronised, and not waited for"
     raise RuntimeError(
         f"not synchronised ({config.clock.synchronized} does not exist): messages wait {config.clock.wait_s:g} s "

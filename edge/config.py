@@ -187,3 +187,8 @@ class EdgeConfig:
     """Folder for the outbox and the pause; systemd's StateDirectory by default."""
     credentials: Path = field(default_factory=lambda: Path(os.environ.get("CREDENTIALS_DIRECTORY", "/etc/classpulse")))
     """Folder of ca.crt, device.crt, device.key, mqtt-password; systemd's credentials by default."""
+
+    @property
+    def clock_wait_s(self) -> float:
+        """How long to wait for a synchronised clock: `[clock] wait_s`; a file is no lesson, and waits for nothing."""
+        return 0.0 if self.camera.source.startswith("file:") else self.clock.wait_s

@@ -189,8 +189,9 @@ def _courier(config: EdgeConfig, about: About, vitals: Vitals, around: Surroundi
 
 
 def _clock(config: EdgeConfig) -> Clock:
-    wait_s = 0.0 if config.camera.source.startswith("file:") else config.clock.wait_s
-    return Clock(wait_s, synchronized=config.clock.synchronized.exists, monotonic=time.monotonic, wall=time.time)
+    return Clock(
+        config.clock_wait_s, synchronized=config.clock.synchronized.exists, monotonic=time.monotonic, wall=time.time
+    )
 
 
 def _about(config: EdgeConfig, boot: str, model: str | None) -> About:
