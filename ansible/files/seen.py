@@ -4,9 +4,10 @@
     seen.py SITE/ROOM/DEVICE [--version 0.1.0] [--seconds 90]
     seen.py SITE [--version 0.1.0] [--seconds 90]
 
-A device is alive if it is `ready`, of that version, and then sends counts of the same start of the daemon. Outside its
-lesson hours it is `paused` and sends no counts; that is alive too. An aggregator is alive if it is `ready`, of that
-version, and says nothing else for some seconds. Prints what it saw; 1 and what was last seen if the time is over.
+A device is alive if it is `ready`, of that version, and then sends counts of the same start of the daemon: a state that
+was retained is not enough, nor are an earlier start's counts, which the outbox sends again. Outside its lesson hours it
+is `paused` and sends no counts; that is alive too. An aggregator is alive if it is `ready`, of that version, and says
+nothing else for some seconds. Prints what it saw, with the start's id; 1 and what was last seen if the time is over.
 """
 
 import argparse
@@ -42,7 +43,7 @@ def alive(lines: Iterable[str], version: str) -> tuple[bool, str]:
         if kind == "state" and state.get("state") == "paused":
             return True, last
         if kind == "counts" and state.get("state") == "ready" and message.get("boot") == state.get("boot"):
-            return True, f"{last} and counts, seq {message.get('seq')}"
+            return True, f"{last} and counts, boot {message.get('boot')}, seq {message.get('seq')}"
     return False, last
 
 

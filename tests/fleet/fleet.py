@@ -80,7 +80,9 @@ class Fleet:
         inventory.write_text(json.dumps(self._inventory(), indent=1))  # JSON is YAML
         ansible = Path(sys.executable).with_name("ansible-playbook")
         command = ["ip", "netns", "exec", SWITCH, "env", f"ANSIBLE_CONFIG={PROJECT}/ansible/ansible.cfg"]
-        command += ["ANSIBLE_NOCOLOR=1", "ANSIBLE_HOST_KEY_CHECKING=0", str(ansible), "-i", str(inventory)]
+        # connections stay open for a minute, and another run's hosts have the same addresses
+        command += ["ANSIBLE_NOCOLOR=1", "ANSIBLE_HOST_KEY_CHECKING=0", f"ANSIBLE_SSH_CONTROL_PATH_DIR={self.folder}"]
+        command += [str(ansible), "-i", str(inventory)]
         started = time.monotonic()
         done = call(*command, PROJECT / "ansible" / playbook, *arguments, check=False, timeout_s=1500)
         played = Played(done.returncode, done.stdout + done.stderr, time.monotonic() - started)
@@ -101,6 +103,10 @@ class Fleet:
         device = self.identity(host)
         wanted = f"--version {version}" if version else ""
         return self.hosts["hub"].run(f"classpulse-seen {device} {wanted} --seconds {seconds}").strip()
+
+    def seen_boot(self, host: str) -> str:
+        """Which start of a room's daemon the broker hears counts of, as `seen`."""
+        return self.seen(host, seconds=180).partition(" boot ")[2].partition(",")[0]
 
     def on_broker(self, command: str) -> str:
         """Run one of mosquitto's clients on the broker's machine as the fleet."""
