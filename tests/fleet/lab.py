@@ -45,12 +45,21 @@ _NSPAWN = (
 )
 
 
+DETECTOR = Path(__file__).parents[2] / "models/yunet_n_640_640.onnx"
+"""In every release, and not in the repository."""
+
+
 def missing() -> str:
     """Why no lab can be built here; "" where it can."""
     if os.geteuid() != 0:
         return "hosts need root"
     absent = [tool for tool in TOOLS if shutil.which(tool) is None]
-    return f"{', '.join(absent)} not installed" if absent else ""
+    return f"{', '.join(absent)} not installed" if absent else no_detector()
+
+
+def no_detector() -> str:
+    """What to do for YuNet's file; "" where it is."""
+    return "" if DETECTOR.exists() else f"models/{DETECTOR.name} is missing (make models)"
 
 
 def call(

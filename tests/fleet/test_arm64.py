@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.fleet.fleet import PROJECT
-from tests.fleet.lab import MIRROR, call
+from tests.fleet.lab import MIRROR, call, no_detector
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1800)]
 pytest.importorskip("cryptography", reason="the fleet's tools are in .venv-fleet")
@@ -56,6 +56,8 @@ def pi(tmp_path_factory) -> list[str]:
     absent = [tool for tool in (QEMU, "mmdebstrap") if shutil.which(tool) is None]
     if absent:
         pytest.skip(f"{', '.join(absent)} not installed (qemu-user-static, mmdebstrap)")
+    if why := no_detector():
+        pytest.skip(why)
     root = CACHE / "arm64-bookworm"
     if not root.exists():
         shutil.rmtree(CACHE / "arm64.new", ignore_errors=True)
