@@ -26,7 +26,7 @@ class Scene:
         """Names of messages in the database."""
         settings = self.site.database
         with psycopg.connect(
-            host=settings.host, port=settings.port, dbname=settings.database, user=settings.user, connect_timeout=5
+            host=settings.host, port=settings.port, dbname=settings.database, user=settings.user, connect_timeout=60
         ) as db:
             return int(db.execute("SELECT count(*) FROM messages").fetchall()[0][0])
 

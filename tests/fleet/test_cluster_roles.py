@@ -222,7 +222,7 @@ class Node:
             text = text.replace(old, new)
         return text
 
-    def add_users(self) -> str:
+    def add_users(self, sites: dict[str, str] = SITES) -> str:
         """By the role's own tasks, over a `rabbitmqctl` that finds this node; what ansible said."""
         binaries = self.folder / "bin"
         binaries.mkdir(exist_ok=True)
@@ -231,7 +231,7 @@ class Node:
         tool.write_text(f'#!/bin/sh\n{settings}\nexec {servers._tool("rabbitmqctl")} --node {self.rabbit.name} "$@"\n')
         tool.chmod(0o755)
         tasks = [{"name": "Users", "ansible.builtin.include_role": {"name": "rabbitmq", "tasks_from": "users.yml"}}]
-        variables = {"rabbitmq_sites": SITES, "rabbitmq_worker_password": WORKER, "rabbitmq_page_password": PAGE}
+        variables = {"rabbitmq_sites": sites, "rabbitmq_worker_password": WORKER, "rabbitmq_page_password": PAGE}
         variables["ansible_python_interpreter"] = sys.executable
         play = [{"name": "A test", "hosts": "localhost", "gather_facts": False, "vars": variables, "tasks": tasks}]
         path = self.folder / "play.yml"
@@ -277,6 +277,17 @@ def test_a_site_speaks_below_its_own_name_only(node):
     assert not published(node, "south", SITES["south"], TOPIC + "/counts")
     assert not published(node, "north", "wrong", TOPIC + "/counts")
     assert not published(node, "guest", "guest", TOPIC + "/counts")
+
+
+def test_a_new_password_takes_the_place_of_the_old(node):
+    """A site's, from the vault; the others' stay."""
+    assert "changed=1" in node.add_users(SITES | {"south": "another-password"})
+    try:
+        assert published(node, "south", "another-password", TOPIC.replace("north", "south") + "/counts")
+        assert not published(node, "south", SITES["south"], TOPIC.replace("north", "south") + "/counts")
+        assert published(node, "north", SITES["north"], TOPIC + "/counts")
+    finally:
+        node.add_users()
 
 
 def test_a_page_gives_orders_and_says_nothing_else(node):
