@@ -113,7 +113,8 @@ def test_an_instructor_logs_in_and_finds_the_room(stage, classroom, page):
     page.get_by_text("north / r101").click()
     page.get_by_text("Bar: estimate.").wait_for()
     page.locator(".mix-chart svg text", has_text="happy").wait_for()
-    page.wait_for_timeout(1000)
+    classroom.count(frame(time.time()))
+    page.get_by_text("● live").wait_for()
     keep(page, "room")
 
 
