@@ -63,7 +63,7 @@ def install(incoming: Path, folder: Path, platform: str, key: Path, *, system_pa
 
 def take_over(folder: Path, sums: str, pins: str, key: Path) -> bool:
     """Copy the packages of a release beside `folder` that has the same pins, Python and kind of environment, if any."""
-    (pinned,) = (line for line in sums.splitlines() if line.endswith(f"  {pins}"))
+    pinned = next((line for line in sums.splitlines() if line.endswith(f"  {pins}")), None)
     site = next((folder / "venv/lib").glob("python3*/site-packages"))
     for other in sorted(folder.parent.iterdir(), reverse=True):
         there = other / site.relative_to(folder)
