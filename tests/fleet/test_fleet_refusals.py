@@ -78,5 +78,5 @@ def test_a_wrong_password(fleet):
     command = "mosquitto_sub --unix /run/mosquitto/fleet.sock -u fleet -t 'classpulse/1/+/+/+/state' -C 1 -W 5 -P "
     hub = fleet.hosts["hub"]
 
-    assert "ready" in hub.run(command + shlex.quote(password_of(fleet)), check=False)
-    assert "ready" not in hub.run(f"{command} wrong", check=False)
+    assert '"schema"' in hub.run(command + shlex.quote(password_of(fleet)), check=False)
+    assert '"schema"' not in hub.run(f"{command} wrong", check=False)
