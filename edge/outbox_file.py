@@ -77,7 +77,7 @@ class OutboxFile:
             return
         if self._db is None:
             self._open(now)
-        elif self._try(lambda db: db.execute(_PROBE), now) is not None:
+        elif self._try(_probe, now):
             self._recover()
 
     def save(self, messages: list[Message], now: float) -> bool:
@@ -242,3 +242,10 @@ class OutboxFile:
         if known > self.rows:
             log.error("%s: %d messages are gone", self._path, known - self.rows)
             self.dropped["corrupt"] += known - self.rows
+
+
+def _probe(db: sqlite3.Connection) -> bool:
+    """Whether it can be written; what the log of writes holds goes into the file first, since that log fills disks."""
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.execute(_PROBE)
+    return True
