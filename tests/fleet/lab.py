@@ -146,6 +146,10 @@ class Host:
         authorized = self.root / "root/.ssh/authorized_keys"
         authorized.write_text(self.key.with_suffix(".pub").read_text())
         authorized.chmod(0o600)
+        # Inside a container systemd misses the end of root's user manager, and the next login waits for its 90 s.
+        lingering = self.root / "var/lib/systemd/linger/root"
+        lingering.parent.mkdir(parents=True, exist_ok=True)
+        lingering.touch()
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
         (self.root / "etc/machine-id").write_text("")
 
