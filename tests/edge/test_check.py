@@ -103,12 +103,17 @@ def test_an_identity_that_no_certificate_can_name_is_refused(run, edge_toml, roo
     assert good or "has 66 characters, a certificate names at most 64" in lines["config"]
 
 
-def test_a_running_service_has_the_camera(run, edge_toml, astronaut_file, tmp_path):
-    """Said plainly, instead of a driver's error."""
-    with only_one(tmp_path / "state"):
-        _, lines = run(edge_toml(f"file:{astronaut_file}"))
+def test_a_running_service_keeps_camera_and_connection(run, edge_toml, astronaut_file, tmp_path):
+    """Said plainly, instead of a driver's error and of a connection that the broker takes from the service."""
+    with only_one(tmp_path / "state"), socket.create_server(("127.0.0.1", 0)) as listener:
+        mqtt = f'host = "127.0.0.1"\nport = {listener.getsockname()[1]}\ntls = false'
+        _, lines = run(edge_toml(f"file:{astronaut_file}", mqtt=mqtt))
+        listener.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            listener.accept()
 
     assert "stop the service first" in lines["camera"]
+    assert "stop the service first" in lines["broker"]
 
 
 def test_with_emotions_off_neither_model_nor_runtime_is_needed(run, edge_toml, tmp_path):
