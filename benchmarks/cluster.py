@@ -1,6 +1,6 @@
 """What a message costs in a cluster, and beside it in mosquitto and SQLite: `make bench-cluster`.
 
-    python -m benchmarks.cluster [--messages 20000] [--devices 2000]
+    python -m benchmarks.cluster [--messages 40000] [--devices 2000]
 
 Three RabbitMQ nodes, PostgreSQL, mosquitto, the simulated fleet and real aggregators run on this machine. Messages
 are sent first and read afterwards, so that each part's CPU time is its own. Ratios of one run are worth more than
@@ -79,7 +79,7 @@ class Load:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--messages", type=int, default=20_000, help="of one run; there are six")
+    parser.add_argument("--messages", type=int, default=40_000, help="of one run; there are six")
     parser.add_argument("--devices", type=int, default=2000, help="which share 50 connections")
     arguments = parser.parse_args()
     if lacking := servers.missing():
