@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 MEMORY_BYTES = 8 * 2**20
 """The most that waits in memory while the file cannot be written: an hour of 5 frames/s."""
 _AGE_CHECK_S = 60.0
-_PIECE = 500
+_PIECE = 100
 """Messages of one transaction."""
 
 

@@ -19,9 +19,12 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_S = 5.0
-"""A file that failed is tried again after this time."""
+"""A file that failed is tried again after this time, and is in order when it then did not fail for as long."""
 _TELL_S = 3600.0
 """Giving up is logged so often at most: a full outbox gives up all the time."""
+_LOG_PAGES = 100
+"""Of 4 KiB: how long the log of writes grows before it goes into the file. On a full disk what is only in the log can
+be neither moved nor deleted; a shorter one wears the card more."""
 _CHUNK = 20
 _BOOT_BITS = 40
 _SEQ = 2**_BOOT_BITS - 1
@@ -57,7 +60,7 @@ class OutboxFile:
 
     def __init__(self, path: Path, boot: str, now: float) -> None:
         self.trouble = ""
-        """Why the file cannot be written now; "" if it can."""
+        """Why the file cannot be written, or could not a few seconds ago; "" if it can."""
         self.dropped: Counter[str] = Counter()
         """Reason -> messages given up: size, age, corrupt."""
         self.rows = 0
@@ -67,23 +70,28 @@ class OutboxFile:
         self._boot_no = 0
         self._db: sqlite3.Connection | None = None
         self._first: dict[str, int] = {}
+        self._blocked = False
+        """Nothing is written until the next attempt."""
         self._retry_s = now
         self._told: dict[str, tuple[float, int]] = {}
         self._open(now)
 
     def tick(self, now: float) -> None:
-        """Try a file that failed again, when it is time."""
-        if not self.trouble or now < self._retry_s:
+        """Try a file that failed again, when it is time; believe it when nothing failed until the next time."""
+        if now < self._retry_s:
             return
-        if self._db is None:
-            self._open(now)
-        elif self._try(_probe, now):
+        self._retry_s = now + RETRY_S
+        if not self._blocked:
             self._recover()
+        elif self._db is None:
+            self._open(now)
+        else:
+            self._blocked = not self._try(_probe, now)
 
     def save(self, messages: list[Message], now: float) -> bool:
         """Whether all of them are on disk now, with what the drive promised."""
         rows = [((self._boot_no << _BOOT_BITS) + m.name.seq, m.t, zlib.crc32(m.payload), m.payload) for m in messages]
-        if self.trouble or self._try(lambda db: db.executemany(_SAVE, rows), now) is None:
+        if self._blocked or self._try(lambda db: db.executemany(_SAVE, rows), now) is None:
             return False
         self.rows += len(messages)
         self.bytes += sum(message.size for message in messages)
@@ -113,7 +121,7 @@ class OutboxFile:
                     self._forget(db, "id BETWEEN ? AND ?", (base + low, base + high))
             return True
 
-        return not self.trouble and (self.rows == 0 or self._try(act, now) is not None)
+        return not self._blocked and (self.rows == 0 or self._try(act, now) is not None)
 
     def bound(self, max_bytes: int, oldest_t: float | None, now: float) -> None:
         """Give up the oldest messages until `max_bytes` are left, and those with frames before `oldest_t`."""
@@ -142,7 +150,7 @@ class OutboxFile:
         self._first = {boot: seq for boot, seq in db.execute(_FIRST).fetchall() if seq is not None}
 
     def _give_up(self, reason: str, which: str, parameters: tuple[float, ...], now: float) -> int:
-        if self.trouble:
+        if self._blocked:
             return 0
         count = self._try(lambda db: self._forget(db, which, parameters), now) or 0
         if count:
@@ -186,6 +194,7 @@ class OutboxFile:
         if not self.trouble:
             log.error("%s: %s; messages stay in memory", self._path, error)
         self.trouble = str(error)
+        self._blocked = True
         self._retry_s = now + RETRY_S
 
     def _recover(self) -> None:
@@ -216,12 +225,13 @@ class OutboxFile:
             self.close()
             self._fail(error, now)
             return
-        self._recover()
+        self._blocked = False
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA journal_size_limit = 4194304")
+        db.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        db.execute(f"PRAGMA journal_size_limit = {_LOG_PAGES * 4096}")
         (version,) = db.execute("PRAGMA user_version").fetchone()
         if version not in (0, _VERSION):
             raise _DamagedError(f"its schema is version {version}, this code's is {_VERSION}")

@@ -10,6 +10,7 @@ import pytest
 from contract.message import CountsMessage, Withheld
 from edge.config import OutboxConfig
 from edge.outbox import MEMORY_BYTES, Outbox
+from edge.outbox_file import RETRY_S
 
 T0 = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 OLD, NEW = "0000000a", "0000000b"
@@ -389,10 +390,33 @@ def test_without_a_usable_file_messages_stay_in_memory_are_sent_and_saved_later(
     folder.mkdir()
 
     outbox.tick(10.0, away=True)
+    saved = on_disk(folder / "outbox.sqlite")
+    outbox.tick(10.0 + RETRY_S, away=True)
 
     assert "unable to open" in trouble
+    assert saved == 3
     assert outbox.trouble == ""
-    assert on_disk(folder / "outbox.sqlite") == 3
+
+
+def test_a_disk_with_room_for_some_of_what_waits_stays_in_trouble(path, caplog):
+    """Its file can be written for a moment at every attempt: no reason to call the device ready, or to log it."""
+    outbox = Outbox(path, OutboxConfig(), NEW, 0.0)
+    outbox._file._db.execute("PRAGMA max_page_count = 50")
+    accept(outbox, 3000)
+    outbox.tick(1.0, away=True)
+    troubles = set()
+    for now in range(2, 200):
+        if now % 15 == 0:
+            outbox._file._db.execute(f"PRAGMA max_page_count = {50 + now // 15}")
+        outbox.tick(now - 0.5, away=True)  # too early for what waits
+        troubles.add(outbox.trouble)
+        accept(outbox, 1, now=now - 0.5)
+        outbox.tick(float(now), away=True)
+        troubles.add(outbox.trouble)
+
+    assert troubles == {"database or disk is full"}
+    assert caplog.text.count("messages stay in memory") == 1
+    assert "can be written again" not in caplog.text
 
 
 def test_memory_is_bounded_while_the_disk_cannot_be_written(tmp_path):
