@@ -419,6 +419,16 @@ def test_a_disk_with_room_for_some_of_what_waits_stays_in_trouble(path, caplog):
     assert "can be written again" not in caplog.text
 
 
+def test_a_backlog_is_soon_in_the_file_and_not_only_in_its_log(outbox, path):
+    """On a full disk what is only in the log can be neither moved nor deleted."""
+    accept(outbox, 20_000)
+
+    outbox.tick(1.0, away=True)
+
+    assert on_disk(path) == 20_000
+    assert path.with_name("outbox.sqlite-wal").stat().st_size < 600_000 < path.stat().st_size
+
+
 def test_memory_is_bounded_while_the_disk_cannot_be_written(tmp_path):
     """The oldest go first and are counted as `disk`."""
     outbox = Outbox(tmp_path / "gone" / "outbox.sqlite", OutboxConfig(), NEW, 0.0)
