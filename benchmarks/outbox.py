@@ -75,7 +75,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=".") as name:  # /tmp may be no disk
         folder = Path(name)
         accepted, saved = enqueue(folder, 20_000)
-        print(f"enqueue            {accepted:8,.0f} messages/s accepted, {saved:,.0f} accepted and saved in one write")
+        print(f"enqueue            {accepted:8,.0f} messages/s accepted, {saved:,.0f} accepted and saved")
         for rate_hz, away, ticks in ((10.0, False, 15_000), (5.0, False, 15_000), (5.0, True, 1_500)):
             share, per_day = day(folder, rate_hz, away=away, ticks=ticks)
             where = "away" if away else "reachable"
