@@ -7,20 +7,20 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from aggregator import daemon
 from aggregator.config import AggregatorConfig
-from aggregator.store import StoreError
-from contract.config import ConfigError, load
+from aggregator.ingest import daemon
+from aggregator.store.types import StoreError
+from service.config import ConfigError, load
 
 EX_OK, EX_IOERR, EX_CONFIG = 0, 74, 78
 """Exit codes: ended as asked; the store or a credential cannot be used; the configuration cannot (sysexits.h)."""
 COMMANDS = {
-    "watch": ("watch", "a live table of all rooms, in this terminal"),
-    "page": ("page", "the live page, in a process of its own"),
-    "user": ("accounts", "who may look at the page"),
-    "report": ("report", "one lesson as a page and as CSV"),
-    "export": ("export", "windows as Parquet"),
-    "topology": ("topology", "declare a RabbitMQ cluster's exchanges and queues"),
+    "watch": ("commands.watch", "a live table of all rooms, in this terminal"),
+    "page": ("web.app", "the live page, in a process of its own"),
+    "user": ("commands.accounts", "who may look at the page"),
+    "report": ("commands.report", "one lesson as a page and as CSV"),
+    "export": ("commands.export", "windows as Parquet"),
+    "topology": ("commands.topology", "declare a RabbitMQ cluster's exchanges and queues"),
 }
 """Command -> the module whose `configure` and `run` it is, and what it does. Only that module is imported: the daemon
 needs neither a web framework nor Parquet."""

@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contract.config import in_range
 from contract.topics import check_id
+from service.config import in_range
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,13 @@ from tempfile import TemporaryDirectory
 
 import paho.mqtt.client as paho
 
-from aggregator.alerts import Alerts
-from aggregator.batch import Batch, Item, read
+from aggregator.analysis.live import Live
 from aggregator.config import AttentionConfig, SummaryConfig
-from aggregator.daemon import cards_in
-from aggregator.live import Live
-from aggregator.store_sqlite import SqliteStore
-from aggregator.window import WINDOW_S, Key, Sums, fold
+from aggregator.ingest.alerts import Alerts
+from aggregator.ingest.batch import Batch, Item, read
+from aggregator.ingest.daemon import cards_in
+from aggregator.store.sqlite import SqliteStore
+from aggregator.store.windows import WINDOW_S, Key, Sums, fold
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts, utc
 from contract.topics import Device, aggregator_state

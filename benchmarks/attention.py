@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from aggregator.attention import Point, events
+from aggregator.analysis.attention import Point, events
+from aggregator.analysis.estimate import estimate
 from aggregator.config import AttentionConfig
-from aggregator.estimate import estimate
-from aggregator.window import WINDOW_S
+from aggregator.store.windows import WINDOW_S
 from contract.card import read
 from contract.labels import EMOTIONS
 

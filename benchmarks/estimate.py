@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from aggregator.estimate import Confusion, estimate
+from aggregator.analysis.estimate import Confusion, estimate
 from contract.labels import EMOTIONS
 from edge.config import RuntimeConfig
-from edge.emotions import EmotionClassifier
+from edge.vision.classifier import EmotionClassifier
 from train.data import Faces, load
 from train.figures import soft_confusion
 

@@ -21,7 +21,7 @@ import numpy as np
 from contract.card import INPUT_SIZE, read
 from convert.verify import runtime_name
 from edge.config import RuntimeConfig
-from edge.runtime import open_interpreter
+from edge.vision.runtime import open_interpreter
 
 BATCHES = (1, 16)
 _FLOAT = (

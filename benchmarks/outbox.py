@@ -12,8 +12,8 @@ from pathlib import Path
 from contract.labels import EMOTIONS
 from contract.message import FrameCounts, utc
 from edge.config import OutboxConfig
-from edge.courier import TICK_S
-from edge.outbox import Outbox
+from edge.uplink.courier import TICK_S
+from edge.uplink.outbox import Outbox
 
 BOOT = "9f3a2c41"
 DAY_S = 86400

@@ -13,8 +13,8 @@ import sys
 
 from contract.card import ModelCardError
 from convert.verify import ConversionError
-from edge.detector import DetectorError
-from edge.runtime import RuntimeMissingError
+from edge.vision.detector import DetectorError
+from edge.vision.runtime import RuntimeMissingError
 from train.data import DatasetError
 from train.origin import ModelError
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from contract.card import INPUT_SIZE
 from edge.config import RuntimeConfig
-from edge.emotions import EmotionClassifier
+from edge.vision.classifier import EmotionClassifier
 
 AGREES_WITHIN = 0.06
 """Of a probability, whatever runtime and processor; the two runtimes of the design differed by 0.013 here."""

@@ -12,8 +12,8 @@ import numpy as np
 from contract.card import ModelCard
 from contract.labels import EMOTIONS
 from edge.config import RuntimeConfig
-from edge.emotions import EmotionClassifier
-from edge.runtime import choose, installed, open_interpreter
+from edge.vision.classifier import EmotionClassifier
+from edge.vision.runtime import choose, installed, open_interpreter
 from train import figures
 from train.data import Faces, digest, load
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from aggregator.store import StoreError
-from aggregator.store_sqlite import SqliteStore
-from aggregator.window import NOTHING, Sums
+from aggregator.store.sqlite import SqliteStore
+from aggregator.store.types import StoreError
+from aggregator.store.windows import NOTHING, Sums
 from contract.labels import EMOTIONS
 from contract.topics import Device
 

@@ -6,14 +6,14 @@ import logging
 import sys
 from pathlib import Path
 
-from edge.vision import DEFAULT_PATH
+from edge.vision.settings import DEFAULT_PATH
 
 COMMANDS = {
     "run": ("edge.daemon", "count until told to stop"),
-    "check": ("edge.check", "try everything that a lesson needs"),
-    "annotate": ("edge.annotate", "draw what is found in pictures that you name"),
-    "preview": ("edge.preview", "show the live picture on this machine, to aim the camera"),
-    "bench": ("edge.bench", "measure the stages on this machine"),
+    "check": ("edge.commands.check", "try everything that a lesson needs"),
+    "annotate": ("edge.commands.annotate", "draw what is found in pictures that you name"),
+    "preview": ("edge.commands.preview", "show the live picture on this machine, to aim the camera"),
+    "bench": ("edge.commands.bench", "measure the stages on this machine"),
 }
 """Command -> the module with its `configure` and `run`, and what it is for."""
 

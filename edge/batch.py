@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contract.message import Frame
 from edge.clock import Clock, Stamp
 from edge.config import PublishConfig
-from edge.counts import Reading, frame_message
+from edge.vision.counts import Reading, frame_message
 
 MOST_FRAMES = 150
 """In one message: 50 KB of the 64 that a message may have."""

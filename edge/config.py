@@ -4,10 +4,10 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contract.config import in_range, one_of
 from contract.message import HORIZON_S
 from contract.topics import Device
 from edge.schedule import Schedule
+from service.config import in_range, one_of
 
 
 @dataclass(frozen=True, slots=True)

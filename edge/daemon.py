@@ -14,28 +14,28 @@ from importlib.metadata import version
 from pathlib import Path
 
 from contract.card import ModelCardError
-from contract.config import ConfigError, load
-from contract.notify import notify
 from edge.batch import Batch
-from edge.camera import Camera, CameraError, open_camera
+from edge.camera.frame import Frame
+from edge.camera.source import Camera, CameraError, open_camera
 from edge.clock import Clock
 from edge.config import CameraConfig, DetectorConfig, EdgeConfig
-from edge.counts import Reading
-from edge.courier import About, Courier, Frames, Status, Surroundings
-from edge.detector import DetectorError
-from edge.dispatch import Dispatch, Post
 from edge.exits import EXIT_CAMERA, EXIT_CONFIG, EXIT_MODEL, EXIT_RUNNING
-from edge.farewell import partly_load, say_stopped
-from edge.frame import Frame
 from edge.health import Vitals
 from edge.lock import RunningError, only_one
 from edge.loop import work
-from edge.outbox import Outbox
 from edge.pause import Pause
-from edge.pipeline import Record, open_pipeline
-from edge.publisher import Publisher
-from edge.runtime import RuntimeMissingError
 from edge.schedule import Schedule
+from edge.uplink.courier import About, Courier, Frames, Status, Surroundings
+from edge.uplink.dispatch import Dispatch, Post
+from edge.uplink.farewell import partly_load, say_stopped
+from edge.uplink.outbox import Outbox
+from edge.uplink.publisher import Publisher
+from edge.vision.counts import Reading
+from edge.vision.detector import DetectorError
+from edge.vision.pipeline import Record, open_pipeline
+from edge.vision.runtime import RuntimeMissingError
+from service.config import ConfigError, load
+from service.notify import notify
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from contract.card import ModelCardError
-from contract.config import ConfigError
-from edge.camera import CameraError
-from edge.detector import DetectorError
+from edge.camera.source import CameraError
 from edge.lock import RunningError
-from edge.runtime import RuntimeMissingError
+from edge.vision.detector import DetectorError
+from edge.vision.runtime import RuntimeMissingError
+from service.config import ConfigError
 
 EXIT_MODEL = 65
 """Model, card, detector or runtime cannot be used (sysexits' EX_DATAERR); systemd does not try again."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from edge.camera import Camera
-from edge.frame import Frame
+from edge.camera.frame import Frame
+from edge.camera.source import Camera
 
 
 def work(

@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory, gettempdir
 import atheris
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-with atheris.instrument_imports(include=["contract", "aggregator.batch"]):
-    from aggregator.batch import Item, read
+with atheris.instrument_imports(include=["contract", "aggregator.ingest.batch"]):
+    from aggregator.ingest.batch import Item, read
     from contract.labels import EMOTIONS
     from contract.message import (
         CountsMessage,

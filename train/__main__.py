@@ -11,7 +11,7 @@ import logging
 import os
 import sys
 
-from contract.config import ConfigError
+from service.config import ConfigError
 from train.data import DatasetError
 from train.origin import ModelError, TrainingError
 

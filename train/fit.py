@@ -12,8 +12,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from contract.config import build as build_config
-from contract.config import in_range, one_of
+from service.config import build as build_config
+from service.config import in_range, one_of
 from train.augment import Augmentation
 from train.batches import Batches, Targets, showings, targets
 from train.data import FER_PLUS, Faces, digest, load, pictures, require_enough, split_validation, votes

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 from aggregator.config import AggregatorConfig
-from aggregator.store import StoreError, open_store
+from aggregator.store.types import StoreError, open_store
 from benchmarks.fleet.truth import compare, read
-from contract.config import ConfigError, load
+from service.config import ConfigError, load
 
 _PAUSE_S = 1.0
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
 
-from aggregator.window import Key, Sums, add, fold
+from aggregator.store.windows import Key, Sums, add, fold
 from contract.labels import EMOTIONS
 from contract.message import MAX_BYTES, CountsMessage, Frame, FrameCounts, Health, State, Withheld, utc
 from contract.topics import Device

@@ -15,8 +15,8 @@ from benchmarks.fleet.crowd import Crowd, Message
 from contract.message import MessageError, stored_from_json
 from contract.topics import parse
 from edge.config import MqttConfig
-from edge.courier import CONNECTING_S, SILENT_S
-from edge.publisher import backoff_s, new_client
+from edge.uplink.courier import CONNECTING_S, SILENT_S
+from edge.uplink.publisher import backoff_s, new_client
 
 _HEARD = (("set", 1), ("stored", 0), ("state", 0))
 """What a device subscribes to: kind and QoS."""

@@ -4,9 +4,9 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from aggregator.schema_sqlite import SUMS
-from aggregator.store import Store
-from aggregator.window import Key, Sums
+from aggregator.store.schema_sqlite import SUMS
+from aggregator.store.types import Store
+from aggregator.store.windows import Key, Sums
 from contract.labels import EMOTIONS
 
 _KEY = ("site", "room", "device", "model", "start")

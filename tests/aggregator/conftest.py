@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.batch import Item, read
-from aggregator.store_sqlite import SqliteStore
+from aggregator.ingest.batch import Item, read
+from aggregator.store.sqlite import SqliteStore
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, Frame, FrameCounts, utc
 from contract.topics import Device

@@ -3,7 +3,7 @@
 import json
 import random
 
-from aggregator.attention import Point, events
+from aggregator.analysis.attention import Point, events
 from aggregator.config import AttentionConfig
 from contract.labels import EMOTIONS
 from contract.topics import Room

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.batch import Item, Name, read
+from aggregator.ingest.batch import Item, Name, read
 from contract.message import HORIZON_S, MAX_BYTES
 from contract.topics import Device, TopicError
 

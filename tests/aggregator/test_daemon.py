@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.alerts import Alerts
-from aggregator.batch import Item
+from aggregator.analysis.live import Live
+from aggregator.analysis.summary import Summary
 from aggregator.config import AggregatorConfig, AmqpConfig, MqttConfig, PostgresqlConfig, StoreConfig
-from aggregator.daemon import Aggregator, cards_in
-from aggregator.live import Live
-from aggregator.store import StoreUnavailableError
-from aggregator.store_sqlite import SqliteStore
-from aggregator.summary import Summary
+from aggregator.ingest.alerts import Alerts
+from aggregator.ingest.batch import Item
+from aggregator.ingest.daemon import Aggregator, cards_in
+from aggregator.store.sqlite import SqliteStore
+from aggregator.store.types import StoreUnavailableError
 from contract.message import Health, State, stored_from_json, utc
 
 NOW = 1_795_000_000.0

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.estimate import estimate, on_simplex
+from aggregator.analysis.estimate import estimate, on_simplex
 
 CONFUSION = tuple(tuple(0.64 if i == j else 0.06 for j in range(7)) for i in range(7))
 PERFECT = tuple(tuple(float(i == j) for j in range(7)) for i in range(7))

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from aggregator.alerts import Alerts
+from aggregator.analysis.live import Live
 from aggregator.config import AttentionConfig
-from aggregator.following import Shared
-from aggregator.live import Live
-from aggregator.schema_postgresql import SHARES, share_of
-from aggregator.store import StoreUnavailableError
-from aggregator.window import NOTHING, Key
+from aggregator.ingest.alerts import Alerts
+from aggregator.ingest.following import Shared
+from aggregator.store.schema_postgresql import SHARES, share_of
+from aggregator.store.types import StoreUnavailableError
+from aggregator.store.windows import NOTHING, Key
 from contract.topics import Room
 
 ROOMS = [Room("school", f"r{number}") for number in range(20)]

@@ -5,8 +5,8 @@ import json
 import pytest
 from jinja2 import Environment
 
-from aggregator.home_assistant import discovery
-from aggregator.summary import recent_of, summarize
+from aggregator.analysis.summary import recent_of, summarize
+from aggregator.ingest.home_assistant import discovery
 from contract.labels import EMOTIONS
 from contract.payload import utc
 from contract.topics import Room

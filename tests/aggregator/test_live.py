@@ -4,12 +4,12 @@ from itertools import chain
 
 import pytest
 
-from aggregator.alerts import Alerts
-from aggregator.batch import Batch, arrived
+from aggregator.analysis.live import Live, condensed
 from aggregator.config import AttentionConfig
-from aggregator.live import Live, condensed
-from aggregator.twins import Twins
-from aggregator.window import add, fold
+from aggregator.ingest.alerts import Alerts
+from aggregator.ingest.batch import Batch, arrived
+from aggregator.ingest.twins import Twins
+from aggregator.store.windows import add, fold
 from contract.message import State
 from contract.topics import Device
 

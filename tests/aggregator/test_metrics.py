@@ -10,10 +10,10 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from aggregator import metrics
-from aggregator.batch import Batch
 from aggregator.config import AggregatorConfig, MetricsConfig, MqttConfig, StoreConfig
-from aggregator.metrics import Tally
+from aggregator.ingest import metrics
+from aggregator.ingest.batch import Batch
+from aggregator.ingest.metrics import Tally
 from contract.message import Health, State, utc
 from tests.system.broker import free_port
 

@@ -11,22 +11,22 @@ from pathlib import Path
 import orjson
 import pytest
 
-from aggregator.attention import Event
-from aggregator.batch import Batch, read
+from aggregator.analysis.attention import Event
+from aggregator.analysis.mix import Mix
 from aggregator.config import AggregatorConfig, AttentionConfig, MqttConfig, PageConfig, StoreConfig
-from aggregator.mix import Mix
-from aggregator.page import STORE_S, address, check_certificate, open_users, opened, warnings
-from aggregator.page_charts import PALETTE, mix_options, timeline_options
-from aggregator.page_feed import Feed
-from aggregator.page_room import Drawings
-from aggregator.page_words import device_standing, event_text, facts, leading, mix_hint, span, standing
-from aggregator.store import StoreError, StoreUnavailableError
-from aggregator.store_sqlite import SqliteStore
-from aggregator.users import Users
-from contract.config import ConfigError
+from aggregator.ingest.batch import Batch, read
+from aggregator.store.sqlite import SqliteStore
+from aggregator.store.types import StoreError, StoreUnavailableError
+from aggregator.web.app import STORE_S, address, check_certificate, open_users, opened, warnings
+from aggregator.web.charts import PALETTE, mix_options, timeline_options
+from aggregator.web.feed import Feed
+from aggregator.web.room import Drawings
+from aggregator.web.text import device_standing, event_text, facts, leading, mix_hint, span, standing
+from aggregator.web.users import Users
 from contract.labels import EMOTIONS
 from contract.message import Health, State, utc
 from contract.topics import Device, Room
+from service.config import ConfigError
 
 NOW = 1_795_000_000.0
 ROOM = Room("school", "r1")

@@ -5,8 +5,8 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from aggregator.page_gate import COOKIE, Gate
-from aggregator.users import Users
+from aggregator.web.auth import COOKIE, Gate
+from aggregator.web.users import Users
 
 PASSWORD = "correct horse"  # noqa: S105 - of these tests
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from aggregator.patience import Patience
+from service.backoff import Patience
 
 
 def longest(failures: int, most_s: float = 10.0) -> float:

@@ -8,9 +8,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from aggregator.attention import Event
-from aggregator.daemon import word
-from aggregator.summary import Summary, lesson_of, recent_of, summarize
+from aggregator.analysis.attention import Event
+from aggregator.analysis.summary import Summary, lesson_of, recent_of, summarize
+from aggregator.ingest.daemon import word
 from contract.labels import EMOTIONS
 from contract.message import (
     ORDERS,

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.ranges import contains, insert
+from aggregator.store.ranges import contains, insert
 
 NUMBERS = st.lists(st.lists(st.integers(0, 60), max_size=20), max_size=8)
 

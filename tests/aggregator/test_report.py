@@ -10,10 +10,10 @@ from xml.etree import ElementTree as ET
 import pytest
 from pyarrow import parquet
 
-from aggregator.batch import Batch
+from aggregator.analysis.lesson import lesson
+from aggregator.commands.report import ReportError, room_of, time_of, to_csv, to_html
 from aggregator.config import AttentionConfig
-from aggregator.lesson import lesson
-from aggregator.report import ReportError, room_of, time_of, to_csv, to_html
+from aggregator.ingest.batch import Batch
 from contract.labels import EMOTIONS
 from contract.message import State, Withheld
 from contract.payload import instant, utc

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.batch import Batch, arrived, read
-from aggregator.store import StoreError
-from aggregator.store_sqlite import SqliteStore
-from aggregator.window import Key
+from aggregator.ingest.batch import Batch, arrived, read
+from aggregator.store.sqlite import SqliteStore
+from aggregator.store.types import StoreError
+from aggregator.store.windows import Key
 from contract.message import HORIZON_S, CountsMessage, Health, State, Withheld, utc
 from contract.topics import Device
 
@@ -277,8 +277,8 @@ def test_a_commit_survives_kill_9(tmp_path, now):
     """What was committed before SIGKILL is there, whole batches only."""
     script = """
 import sys
-from aggregator.batch import Batch, arrived
-from aggregator.store_sqlite import SqliteStore
+from aggregator.ingest.batch import Batch, arrived
+from aggregator.store.sqlite import SqliteStore
 from contract.message import CountsMessage, Withheld, utc
 from contract.topics import Device
 from pathlib import Path

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from aggregator.mix import mix_of
-from aggregator.summary import Summary, lesson_of, recent_of, summarize
-from aggregator.window import Key, Sums
+from aggregator.analysis.mix import mix_of
+from aggregator.analysis.summary import Summary, lesson_of, recent_of, summarize
+from aggregator.store.windows import Key, Sums
 from contract.card import ModelCard
 from contract.labels import EMOTIONS
 from contract.message import MessageError, State

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.commands.topology import DEAD, PARTS, SOURCE, SPOKEN, counts_queues, declare, routing_key, topic_of
 from aggregator.config import AggregatorConfig, AmqpConfig
-from aggregator.topology import DEAD, PARTS, SOURCE, SPOKEN, counts_queues, declare, routing_key, topic_of
-from contract.config import ConfigError, load
 from contract.topics import Device
+from service.config import ConfigError, load
 
 BOTH = '[amqp]\nhosts = ["r1:5671"]\n[postgresql]\nhost = "db"\n'
 
@@ -141,7 +141,10 @@ def test_the_daemon_loads_a_clusters_libraries_only_for_a_cluster():
 
 @pytest.mark.parametrize(
     ("library", "opened"),
-    [("psycopg", "aggregator.store.open_store(config)"), ("pika", "aggregator.source.open_source(config, ('', b''))")],
+    [
+        ("psycopg", "aggregator.store.types.open_store(config)"),
+        ("pika", "aggregator.ingest.source.open_source(config, ('', b''))"),
+    ],
 )
 def test_a_library_that_is_missing_is_named_with_how_to_install_it(tmp_path, library, opened):
     """A traceback would not say that they are an extra."""
@@ -149,9 +152,9 @@ def test_a_library_that_is_missing_is_named_with_how_to_install_it(tmp_path, lib
     code = f"""
 import pathlib, sys
 sys.modules["{library}"] = None
-import aggregator.source, aggregator.store
+import aggregator.ingest.source, aggregator.store.types
 from aggregator.config import AggregatorConfig
-from contract.config import ConfigError, load
+from service.config import ConfigError, load
 config = load(pathlib.Path("{tmp_path}/aggregator.toml"), AggregatorConfig)
 try:
     {opened}

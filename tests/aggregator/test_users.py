@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from aggregator.users import FORGET_S, IDLE_S, SESSION_S, Attempts, Sessions, User, Users, UsersError
+from aggregator.web.users import FORGET_S, IDLE_S, SESSION_S, Attempts, Sessions, User, Users, UsersError
 from contract.topics import Room
 
 PASSWORD = "correct horse"  # noqa: S105 - of these tests

@@ -4,9 +4,9 @@ import io
 
 from rich.console import Console
 
-from aggregator.summary import summarize
-from aggregator.watch import Board
-from aggregator.window import Key, Sums
+from aggregator.analysis.summary import summarize
+from aggregator.commands.watch import Board
+from aggregator.store.windows import Key, Sums
 from contract.message import State, Withheld, utc
 from contract.topics import Device, Room
 

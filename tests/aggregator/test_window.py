@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregator.window import NOTHING, Key, add, fold, window_start
+from aggregator.store.windows import NOTHING, Key, add, fold, window_start
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FacesOnly, FrameCounts, Withheld, utc
 from contract.topics import Device

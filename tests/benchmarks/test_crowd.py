@@ -2,8 +2,8 @@
 
 import time
 
-from aggregator.batch import Item, read
-from aggregator.window import Key, Sums, add, fold
+from aggregator.ingest.batch import Item, read
+from aggregator.store.windows import Key, Sums, add, fold
 from benchmarks.fleet import truth
 from benchmarks.fleet.crowd import Crowd, Message, Plan
 

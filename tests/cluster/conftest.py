@@ -13,10 +13,10 @@ import psycopg
 import pytest
 
 from aggregator.config import AggregatorConfig, PostgresqlConfig
-from aggregator.store_postgresql import PostgresqlStore
-from aggregator.window import Key, Sums
-from contract.config import load
+from aggregator.store.postgresql import PostgresqlStore
+from aggregator.store.windows import Key, Sums
 from contract.topics import Room
+from service.config import load
 from tests.cluster import servers
 from tests.cluster.keys import authority
 from tests.system.broker import until

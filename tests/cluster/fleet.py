@@ -11,7 +11,7 @@ from typing import Self
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from aggregator.window import Key, Sums, add, fold
+from aggregator.store.windows import Key, Sums, add, fold
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts, utc
 from contract.topics import Device

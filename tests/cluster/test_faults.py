@@ -6,9 +6,9 @@ import time
 import psycopg
 import pytest
 
-from aggregator.amqp_link import declared
 from aggregator.config import AmqpConfig
-from aggregator.source_amqp import AmqpSource
+from aggregator.ingest.amqp import AmqpSource
+from aggregator.ingest.amqp_link import declared
 from tests.cluster.fleet import Fleet, fleet_of
 
 pytestmark = pytest.mark.timeout(900)

@@ -5,7 +5,7 @@ from collections import Counter
 
 import paho.mqtt.client as paho
 
-from aggregator.store_postgresql import PostgresqlStore
+from aggregator.store.postgresql import PostgresqlStore
 from contract.topics import Device
 from tests.cluster.fleet import Publisher
 

@@ -8,7 +8,7 @@ import paho.mqtt.client as paho
 import pytest
 from pyarrow import parquet
 
-from aggregator.summary import Summary
+from aggregator.analysis.summary import Summary
 from contract.message import State
 from contract.topics import Device, Room
 from tests.cluster.fleet import Publisher, fleet_of

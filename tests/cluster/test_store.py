@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from aggregator import schema_postgresql as sql
-from aggregator.batch import Item, read
-from aggregator.schema_sqlite import SUMS
-from aggregator.store import StoreError, StoreUnavailableError
-from aggregator.store_postgresql import PostgresqlStore
+from aggregator.ingest.batch import Item, read
+from aggregator.store import schema_postgresql as sql
+from aggregator.store.postgresql import PostgresqlStore
+from aggregator.store.schema_sqlite import SUMS
+from aggregator.store.types import StoreError, StoreUnavailableError
 from contract.message import HORIZON_S, CountsMessage
 from contract.topics import Device
 from tests.cluster.fleet import frame

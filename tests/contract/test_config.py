@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.config import ConfigError, in_range, load, one_of
+from service.config import ConfigError, in_range, load, one_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from contract.notify import notify
+from service.notify import notify
 
 
 @pytest.fixture

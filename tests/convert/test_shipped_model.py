@@ -12,8 +12,8 @@ from contract import card
 from contract.labels import EMOTIONS
 from convert import golden, report, verify
 from edge.config import RuntimeConfig
-from edge.emotions import EmotionClassifier
-from edge.runtime import installed
+from edge.vision.classifier import EmotionClassifier
+from edge.vision.runtime import installed
 from train.data import digest, load
 
 pytestmark = pytest.mark.tflite

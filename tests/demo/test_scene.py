@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from demo import scene
+from edge.camera.frame import Box, Frame
 from edge.config import DetectorConfig
-from edge.detector import Haar
-from edge.frame import Box, Frame
+from edge.vision.detector import Haar
 
 
 @pytest.fixture(scope="module")

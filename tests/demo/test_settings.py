@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from aggregator.config import AggregatorConfig
-from contract.config import load
 from demo import settings
 from demo.options import Options
 from edge.config import EdgeConfig
+from service.config import load
 
 OPTIONS = Options(broker="broker.lan:1884", min_faces=2)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aggregator.window import NOTHING, Sums
+from aggregator.store.windows import NOTHING, Sums
 from contract.topics import Device
 from demo.verdict import arrived, complaint, in_words
 

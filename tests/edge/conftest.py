@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.camera.frame import Frame
 from edge.config import DetectorConfig
-from edge.detector import YUNET_SHA256
-from edge.frame import Frame
+from edge.vision.detector import YUNET_SHA256
 
 ROOT = Path(__file__).parents[2]
 _YUNET = "yunet_n_640_640.onnx"

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from contract.labels import EMOTIONS
-from edge import annotate
+from edge.commands import annotate
 
 
 @pytest.fixture

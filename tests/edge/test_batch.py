@@ -3,7 +3,7 @@
 from edge.batch import MOST_FRAMES, Batch
 from edge.clock import Clock
 from edge.config import PublishConfig
-from edge.counts import Reading
+from edge.vision.counts import Reading
 
 
 class World:

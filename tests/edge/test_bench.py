@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edge import bench
-from edge.bench_scene import cells, compose, faces_of, inner
+from edge.commands import bench
+from edge.commands.bench_scene import cells, compose, faces_of, inner
 from edge.config import DetectorConfig
-from edge.detector import open_detector
-from edge.pipeline import STAGES
+from edge.vision.detector import open_detector
+from edge.vision.pipeline import STAGES
 
 
 def run(*arguments: object) -> int:

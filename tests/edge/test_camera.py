@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera import CameraError, EveryFrame, NewestFrame, open_camera
-from edge.camera_usb import UsbSensor
+from edge.camera.frame import Frame
+from edge.camera.source import CameraError, EveryFrame, NewestFrame, open_camera
+from edge.camera.usb import UsbSensor
 from edge.config import CameraConfig, DetectorConfig
-from edge.frame import Frame
 
 PATIENCE_S = 10.0
 

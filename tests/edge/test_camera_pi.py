@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera import CameraError, NewestFrame
-from edge.camera_pi import PiSensor, lores_size
+from edge.camera.pi import PiSensor, lores_size
+from edge.camera.source import CameraError, NewestFrame
 from edge.config import CameraConfig, DetectorConfig
 
 CAMERA = CameraConfig(source="pi", width=320, height=240, rate_hz=5.0)

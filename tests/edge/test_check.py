@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge import check
+from edge.commands import check
 from edge.lock import only_one
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FacesOnly, FrameCounts, Withheld
-from edge.counts import Reading, count_emotions, frame_message, read_faces, sum_probabilities
+from edge.vision.counts import Reading, count_emotions, frame_message, read_faces, sum_probabilities
 
 T = datetime(2026, 11, 22, 6, 31, 7, 412000, tzinfo=UTC)
 

@@ -7,10 +7,10 @@ import pytest
 from contract.message import CountsMessage, FacesOnly, Health, State, stored_to_json
 from contract.topics import Device
 from edge.config import CameraConfig, EdgeConfig, MqttConfig, OutboxConfig, PublishConfig
-from edge.courier import CONNECTING_S, SILENT_S, About, Courier, Frames, Status, Surroundings
 from edge.health import Vitals
-from edge.outbox import Outbox
-from edge.publisher import Acked, Down, Heard, Up
+from edge.uplink.courier import CONNECTING_S, SILENT_S, About, Courier, Frames, Status, Surroundings
+from edge.uplink.outbox import Outbox
+from edge.uplink.publisher import Acked, Down, Heard, Up
 
 T0 = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 BOOT = "0000000b"

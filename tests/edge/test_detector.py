@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from edge.camera.frame import Frame
 from edge.config import DetectorConfig
-from edge.detector import DetectorError, fit, open_detector, to_frame
-from edge.frame import Frame
+from edge.vision.detector import DetectorError, fit, open_detector, to_frame
 
 FACE = (180, 65, 270, 175)
 """The astronaut's."""

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from edge.courier import Status
-from edge.dispatch import Dispatch
+from edge.uplink.courier import Status
+from edge.uplink.dispatch import Dispatch
 
 
 class Recorder:

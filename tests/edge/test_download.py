@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from edge.detector import YUNET_SHA256
+from edge.vision.detector import YUNET_SHA256
 
 SCRIPT = Path(__file__).parents[2] / "models" / "download.py"
 NAME = "yunet_n_640_640.onnx"

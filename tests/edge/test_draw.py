@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from contract.labels import EMOTIONS
-from edge.draw import caption, draw
-from edge.pipeline import Face
+from edge.commands.draw import caption, draw
+from edge.vision.pipeline import Face
 
 
 def face(box: tuple[int, int, int, int], happy: float | None) -> Face:

@@ -11,7 +11,7 @@ import pytest
 from contract.card import ModelCardError
 from contract.labels import EMOTIONS
 from edge.config import RuntimeConfig
-from edge.emotions import MAX_BATCH, EmotionClassifier, dequantize, normalized, quantize
+from edge.vision.classifier import MAX_BATCH, EmotionClassifier, dequantize, normalized, quantize
 
 RUNTIME = RuntimeConfig()
 

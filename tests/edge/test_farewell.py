@@ -5,7 +5,7 @@ import threading
 
 from contract.topics import Device
 from edge.config import CameraConfig, EdgeConfig, MqttConfig
-from edge.farewell import partly_load, say_stopped
+from edge.uplink.farewell import partly_load, say_stopped
 
 CONNECT, PUBLISH, RETAINED, SUBSCRIBE = 0x10, 0x32, 0x01, 0x82
 CONNACK, PUBACK = b"\x20\x02\x00\x00", b"\x40\x02"

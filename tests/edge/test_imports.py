@@ -21,7 +21,7 @@ def test_the_daemon_loads_no_trainer():
     """After `import edge.__main__` and every module of `edge`, none of them is there."""
     code = (
         "import importlib, pkgutil, sys, edge.__main__\n"
-        "for module in pkgutil.iter_modules(edge.__path__): importlib.import_module('edge.' + module.name)\n"
+        "for module in pkgutil.walk_packages(edge.__path__, 'edge.'): importlib.import_module(module.name)\n"
         "print('\\n'.join(sorted({name.partition('.')[0] for name in sys.modules})))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)

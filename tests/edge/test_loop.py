@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from edge.camera import CameraError
-from edge.frame import Frame
+from edge.camera.frame import Frame
+from edge.camera.source import CameraError
 from edge.loop import work
 
 IMAGE = np.zeros((2, 2, 3), np.uint8)

@@ -9,8 +9,8 @@ import pytest
 
 from contract.message import CountsMessage, Withheld
 from edge.config import OutboxConfig
-from edge.outbox import MEMORY_BYTES, Outbox
-from edge.outbox_file import RETRY_S
+from edge.uplink.outbox import MEMORY_BYTES, Outbox
+from edge.uplink.outbox_file import RETRY_S
 
 T0 = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 OLD, NEW = "0000000a", "0000000b"

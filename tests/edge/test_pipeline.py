@@ -7,10 +7,10 @@ import pytest
 
 from contract.labels import EMOTIONS
 from contract.topics import Device
+from edge.camera.frame import Box, Frame
 from edge.config import CameraConfig, DetectorConfig, EdgeConfig, EmotionsConfig, MqttConfig, RuntimeConfig
-from edge.emotions import EmotionClassifier
-from edge.frame import Box, Frame
-from edge.pipeline import Pipeline, crop_faces, open_pipeline
+from edge.vision.classifier import EmotionClassifier
+from edge.vision.pipeline import Pipeline, crop_faces, open_pipeline
 
 
 class FixedBoxes:

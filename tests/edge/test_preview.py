@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge import preview
+from edge.commands import preview
+from edge.commands.preview_page import Latest, serve
 from edge.lock import only_one
-from edge.preview_page import Latest, serve
 
 
 @pytest.fixture

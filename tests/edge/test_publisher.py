@@ -6,7 +6,7 @@ import time
 
 from contract.topics import Device
 from edge.config import CameraConfig, EdgeConfig, MqttConfig
-from edge.publisher import Event, Publisher, Up, backoff_s
+from edge.uplink.publisher import Event, Publisher, Up, backoff_s
 
 CONNACK = b"\x20\x02\x00\x00"
 

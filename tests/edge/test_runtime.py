@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from edge.config import RuntimeConfig
-from edge.runtime import PACKAGES, RuntimeMissingError, choose, installed, open_interpreter
+from edge.vision.runtime import PACKAGES, RuntimeMissingError, choose, installed, open_interpreter
 
 
 def test_the_only_package_installed_is_used():

@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from contract.config import ConfigError, build
 from edge.config import ScheduleConfig
 from edge.schedule import Schedule
+from service.config import ConfigError, build
 
 WEEK = ("mon-fri 08:00-12:30", "sat 09:00-11:00")
 

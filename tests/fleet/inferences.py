@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.config import RuntimeConfig
-from edge.emotions import EmotionClassifier
+from edge.vision.classifier import EmotionClassifier
 
 classifier = EmotionClassifier(Path("models/emotion_int8.tflite"), RuntimeConfig())
 face = np.full((1, 48, 48), 128, np.uint8)

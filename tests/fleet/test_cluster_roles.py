@@ -16,8 +16,8 @@ jinja2 = pytest.importorskip("jinja2", reason="the fleet's tools are in .venv-fl
 yaml = pytest.importorskip("yaml", reason="the fleet's tools are in .venv-fleet")
 
 from aggregator.config import AggregatorConfig  # noqa: E402
-from contract.config import load  # noqa: E402
 from edge.config import EdgeConfig  # noqa: E402
+from service.config import load  # noqa: E402
 from tests.cluster import servers  # noqa: E402
 from tests.fleet.test_bridge import ANSIBLE, TOPIC, School, authority, subscription  # noqa: E402
 from tests.system.broker import until  # noqa: E402

@@ -22,7 +22,7 @@ WRITE_KEY = "import sys; from pathlib import Path; from release.manifest import 
 def test_a_broken_aggregator_goes_back_and_no_room_is_touched(fleet):
     """It is ready for a moment whenever it starts: the update waits until it stays so, and stops there."""
     rooms = {host: fleet.hosts[host].main_pid(EDGE) for host in ROOMS}
-    broken = {"aggregator/daemon.py": DIES_AT_ITS_FIRST_BATCH}
+    broken = {"aggregator/ingest/daemon.py": DIES_AT_ITS_FIRST_BATCH}
     good, fleet.release = fleet.release, next_release(fleet.release, "0.8.0", fleet.key, broken)
 
     played = fleet.play("update.yml")

@@ -62,7 +62,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("installed")
     manifest.write_key(folder / "release.key")
     shutil.copy(PROJECT / "ansible/files/install_release.py", folder)
-    shutil.copy(PROJECT / "edge/release.py", folder / "verify_release.py")
+    shutil.copy(PROJECT / "release/verify.py", folder / "verify_release.py")
     done = install(folder, release(folder, "1.0.0"))
     assert (done.returncode, done.stdout) == (0, "installed\n"), done.stderr
     return folder

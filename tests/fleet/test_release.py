@@ -14,8 +14,8 @@ PROJECT = Path(__file__).parents[2]
 pytestmark = pytest.mark.fleet
 pytest.importorskip("cryptography", reason="the fleet's tools are in .venv-fleet")
 
-from edge import release as verify_release  # noqa: E402
 from release import manifest, sbom  # noqa: E402
+from release import verify as verify_release  # noqa: E402
 from release.wheelhouse import Platform  # noqa: E402
 
 
@@ -178,7 +178,7 @@ def test_the_installer_refuses_what_is_older_than_the_release_in_use_unless_told
     """Run as the role runs it: a script of its own, with the system's Python."""
     (program.parents[1] / "current").symlink_to(program)
     shutil.copy(PROJECT / "ansible/files/install_release.py", tmp_path)
-    shutil.copy(PROJECT / "edge/release.py", tmp_path / "verify_release.py")
+    shutil.copy(PROJECT / "release/verify.py", tmp_path / "verify_release.py")
     older = make_release(tmp_path / "classpulse-1.2.2", "1.2.2", key)
     command = [sys.executable, tmp_path / "install_release.py", older, f"--base={tmp_path / 'opt'}"]
     command += ["--platform=edge-py311-x86_64", f"--key={key.with_suffix('.pub')}"]

@@ -29,7 +29,7 @@ sys.modules["pidng.core"] = types.SimpleNamespace(PICAM2DNG=object)
 from picamera2 import Picamera2  # noqa: E402
 from picamera2.allocators import LibcameraAllocator  # noqa: E402
 
-from edge.camera_pi import PiSensor  # noqa: E402
+from edge.camera.pi import PiSensor  # noqa: E402
 from edge.config import CameraConfig, DetectorConfig  # noqa: E402
 
 SIZE = (1280, 720)

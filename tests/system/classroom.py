@@ -12,9 +12,9 @@ import cv2
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from aggregator.store import StoreError
-from aggregator.store_sqlite import SqliteStore
-from aggregator.window import NOTHING, Sums
+from aggregator.store.sqlite import SqliteStore
+from aggregator.store.types import StoreError
+from aggregator.store.windows import NOTHING, Sums
 from contract.message import CountsMessage, Frame, State
 from contract.topics import Device, aggregator_state
 from demo import scene

@@ -13,15 +13,15 @@ from pathlib import Path
 import cv2
 import pytest
 
-from aggregator.summary import Summary
-from contract.config import load
+from aggregator.analysis.summary import Summary
 from contract.labels import EMOTIONS
 from contract.message import FrameCounts, Health, State, stored_from_json
 from contract.topics import aggregator_state
 from demo import scene
+from edge.camera.frame import Frame
 from edge.config import EdgeConfig
-from edge.frame import Frame
-from edge.pipeline import open_pipeline
+from edge.vision.pipeline import open_pipeline
+from service.config import load
 from tests.system.classroom import DEVICE, MODEL, Arrival, Classroom
 
 pytestmark = pytest.mark.system

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.batch import Batch
-from aggregator.store_sqlite import SqliteStore
+from aggregator.ingest.batch import Batch
+from aggregator.store.sqlite import SqliteStore
 from contract.message import State
 from contract.topics import Device
 from tests.system.broker import Mosquitto, free_port

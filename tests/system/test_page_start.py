@@ -10,9 +10,9 @@ import urllib.request
 import pytest
 
 from aggregator.config import AggregatorConfig
-from aggregator.page import address
-from aggregator.store_sqlite import SqliteStore
-from contract.config import load
+from aggregator.store.sqlite import SqliteStore
+from aggregator.web.app import address
+from service.config import load
 from tests.system.broker import free_port
 from tests.system.instructor import PASSWORD, ROOT
 

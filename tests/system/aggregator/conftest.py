@@ -13,8 +13,8 @@ from pathlib import Path
 import paho.mqtt.client as paho
 import pytest
 
-from aggregator.store_sqlite import SqliteStore
-from aggregator.window import Key, Sums, add, fold
+from aggregator.store.sqlite import SqliteStore
+from aggregator.store.windows import Key, Sums, add, fold
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts, State, stored_from_json, utc
 from contract.topics import Device, aggregator_state

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from aggregator.store_sqlite import SqliteStore
+from aggregator.store.sqlite import SqliteStore
 
 pytestmark = [pytest.mark.system, pytest.mark.broker]
 

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from aggregator.store_sqlite import SqliteStore
-from aggregator.window import Key, Sums, add, fold
+from aggregator.store.sqlite import SqliteStore
+from aggregator.store.windows import Key, Sums, add, fold
 from contract.message import CountsMessage
 from contract.topics import Device
 from demo.settings import toml

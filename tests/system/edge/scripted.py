@@ -20,10 +20,10 @@ import numpy as np
 
 from contract.labels import EMOTIONS
 from edge import daemon
-from edge.camera import Camera, CameraError, NewestFrame
-from edge.counts import Reading
-from edge.frame import Frame
-from edge.pipeline import open_pipeline
+from edge.camera.frame import Frame
+from edge.camera.source import Camera, CameraError, NewestFrame
+from edge.vision.counts import Reading
+from edge.vision.pipeline import open_pipeline
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 MODEL = "3f9c1a77"

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from contract.message import Health, State
-from edge.memory import Message, Name
-from edge.outbox_file import RETRY_S, OutboxFile
+from edge.uplink.memory import Message, Name
+from edge.uplink.outbox_file import RETRY_S, OutboxFile
 from tests.system.broker import until
 from tests.system.edge.lab import DEVICE
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from contract.config import ConfigError
 from contract.message import State
 from contract.topics import Device
 from edge.config import CameraConfig, EdgeConfig, MqttConfig
-from edge.publisher import BrokerError, probe
+from edge.uplink.publisher import BrokerError, probe
+from service.config import ConfigError
 from tests.system.broker import until
 from tests.system.edge.lab import DEVICE, Lab
 

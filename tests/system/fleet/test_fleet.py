@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.store_sqlite import SqliteStore
+from aggregator.store.sqlite import SqliteStore
 from benchmarks.fleet.truth import read, write
 from demo.settings import ROOT, toml
 from tests.system.broker import Mosquitto

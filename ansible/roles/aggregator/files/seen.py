@@ -18,9 +18,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from aggregator.config import AggregatorConfig
-from aggregator.store import Store, StoreError, open_store
-from contract.config import load
+from aggregator.store.types import Store, StoreError, open_store
 from contract.topics import Device
+from service.config import load
 
 CONFIG = Path("/etc/classpulse/aggregator.toml")
 KEYS = "/etc/classpulse/keys"

@@ -1,0 +1,1 @@
+"""From windows to what a room's people are told. No I/O."""

@@ -1,0 +1,84 @@
+"""Windows as Parquet for a data team: `classpulse-aggregator export`. The only importer of pyarrow."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from aggregator.analysis.mix import Row
+from aggregator.commands.report import EX_USAGE, ReportError, room_of, time_of
+from aggregator.config import AggregatorConfig
+from aggregator.store.types import Store, open_store
+from contract.labels import EMOTIONS
+from contract.topics import Room
+from service.config import load
+
+_CHUNK_S = 24 * 3600
+"""A day of a room is in memory at a time."""
+SCHEMA = pa.schema(
+    [
+        ("site", pa.string()),
+        ("room", pa.string()),
+        ("device", pa.string()),
+        ("model", pa.string()),
+        ("start", pa.timestamp("s", tz="UTC")),
+        ("synced", pa.bool_()),
+        *((name, pa.int64()) for name in ("frames", "withheld", "faces", "unsure")),
+        *((f"count_{label}", pa.int64()) for label in EMOTIONS),
+        *((f"expected_{label}", pa.float64()) for label in EMOTIONS),
+    ]
+)
+"""A row per window: sums over its frames, `expected` in faces."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give the command its arguments."""
+    parser.add_argument(
+        "--from", dest="start", required=True, metavar="TIME", help="such as 2026-11-22T08:00, local time"
+    )
+    parser.add_argument("--to", dest="end", required=True, metavar="TIME")
+    parser.add_argument("--room", metavar="SITE/ROOM", help="default: all rooms")
+    parser.add_argument("--out", type=Path, required=True, help="the file, such as windows.parquet")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the file; the exit code."""
+    try:
+        start, end = time_of(arguments.start), time_of(arguments.end)
+        only = room_of(arguments.room) if arguments.room else None
+    except ReportError as error:
+        print(f"classpulse-aggregator: {error}", file=sys.stderr)
+        return EX_USAGE
+    config = load(arguments.config, AggregatorConfig)
+    with (
+        open_store(config, writable=False) as store,
+        parquet.ParquetWriter(arguments.out, SCHEMA, compression="zstd") as file,
+    ):
+        rooms = [only] if only else sorted({device.where for device in store.states()})
+        written = sum(_write(file, rows) for room in rooms for rows in _days(store, room, start, end))
+    print(f"{arguments.out}: {written} windows of {len(rooms)} rooms")
+    return 0
+
+
+def _days(store: Store, room: Room, start: int, end: int) -> Iterator[list[Row]]:
+    for day in range(start, end, _CHUNK_S):
+        yield store.windows(room.site, room.room, day, min(day + _CHUNK_S, end), unsynced=True)
+
+
+def _write(file: parquet.ParquetWriter, rows: list[Row]) -> int:
+    table = pa.Table.from_pylist([_fields(row) for row in rows], SCHEMA)
+    file.write_table(table)
+    return len(rows)
+
+
+def _fields(row: Row) -> dict[str, object]:
+    key, sums = row
+    fields: dict[str, object] = {
+        name: getattr(key, name) for name in ("site", "room", "device", "model", "start", "synced")
+    }
+    fields |= {name: getattr(sums, name) for name in ("frames", "withheld", "faces", "unsure")}
+    fields |= {f"count_{label}": count for label, count in zip(EMOTIONS, sums.counts, strict=True)}
+    return fields | {f"expected_{label}": cents / 100 for label, cents in zip(EMOTIONS, sums.expected, strict=True)}

@@ -1,0 +1,190 @@
+"""Messages from an MQTT broker in batches, acknowledged when they are in the store.
+
+One thread: the caller's. The network is served while the next batch is waited for, so callbacks touch nothing foreign.
+"""
+
+import logging
+import ssl
+import time
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Self
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.reasoncodes import ReasonCode
+
+from aggregator.config import AmqpConfig, MqttConfig
+from aggregator.ingest.batch import Item
+from aggregator.ingest.gather import gather, serve_for
+from contract.topics import every_device
+from service.backoff import Patience
+
+log = logging.getLogger(__name__)
+
+_LONGEST_S = 30.0
+"""Greatest bound of the random wait before a reconnect."""
+_MOST_UNSENT = 10_000
+"""Own publications that may wait; they are retained words that the next ones replace."""
+
+
+class MqttSource:
+    """A persistent session at the broker; open it with `with`."""
+
+    def __init__(self, config: MqttConfig, credentials: Path, will: tuple[str, bytes]) -> None:
+        """`will`: topic and payload that the broker publishes, retained, when this process is lost.
+
+        Raises:
+            OSError: If a file of `credentials` is needed and cannot be read.
+        """
+        self._config = config
+        self._password, self._tls = secrets(config, credentials)
+        self._will = will
+        self._client = self._new_client()
+        self._items: list[Item] = []
+        self._mids: list[int] = []
+        self._connected = False
+        self._refusal = ""
+        self._patience = Patience(_LONGEST_S, "trying again until it answers")
+        self.on_connected: Callable[[], None] = lambda: None
+        """Called after every successful connection, to say again what the broker may have forgotten."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Send what waits, and say goodbye: the session stays, the last will does not come."""
+        deadline = time.monotonic() + 2.0
+        while self.connected and self._client.want_write() and time.monotonic() < deadline:
+            self._serve(0.05)
+        self._client.on_disconnect = None
+        self._client.disconnect()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us."""
+        return self._connected
+
+    def batches(self) -> Iterator[tuple[list[Item], Callable[[Collection[int]], None]]]:
+        """For ever: the messages of one batch, in order, and what acknowledges them; empty ones when nothing comes."""
+        while True:
+            gather(lambda: len(self._items), self._config.batch, self._serve)
+            items, mids = self._items, self._mids
+            self._items, self._mids = [], []
+            yield items, self._acknowledgement(mids)
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        """Publish once; while the broker is away nothing is kept, because everything is said again."""
+        if self.connected:
+            self._client.publish(topic, payload, qos=1, retain=retain)
+
+    def serve(self, span_s: float) -> None:
+        """Keep the connection alive for so long without ending a batch; what comes waits for the next one."""
+        serve_for(span_s, self._serve)
+
+    def _serve(self, span_s: float) -> None:
+        """Wait for the network for `span_s` at most and do what there is to do."""
+        if self._client.socket() is None:
+            self._reconnect(span_s)
+            return
+        if len(self._items) >= self._config.batch:  # the store is slow: what is not read stays in the broker
+            time.sleep(min(span_s, 0.05))
+            self._client.loop_misc()
+            return
+        code = self._client.loop(span_s)
+        before = -1
+        while code == MQTTErrorCode.MQTT_ERR_SUCCESS and before < len(self._items) < self._config.batch:
+            before = len(self._items)
+            code = self._client.loop_read()
+
+    def _reconnect(self, span_s: float) -> None:
+        wait_s = self._patience.left_s(time.monotonic())
+        if wait_s > 0:
+            time.sleep(min(wait_s, span_s))
+            return
+        self._client = self._new_client()  # the old one would send its unanswered, outdated words again
+        try:
+            self._client.connect(self._config.host, self._config.port, self._config.keepalive_s)
+        except OSError as error:
+            trouble = f"cannot reach the broker {self._config.host}:{self._config.port}: {error}"
+            self._patience.failed(trouble, time.monotonic())
+
+    def _acknowledgement(self, mids: list[int]) -> Callable[[Collection[int]], None]:
+        client = self._client
+
+        def acknowledge(_dropped: Collection[int]) -> None:
+            if client is not self._client:
+                return  # the numbers mean nothing on another connection, which gives the messages again
+            for mid in mids:
+                client.ack(mid, 1)
+
+        return acknowledge
+
+    def _new_client(self) -> paho.Client:
+        config = self._config
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2, config.client_id, clean_session=False, protocol=paho.MQTTv311, manual_ack=True
+        )
+        client.will_set(*self._will, qos=1, retain=True)
+        client.max_queued_messages_set(_MOST_UNSENT)
+        client.max_inflight_messages_set(0)  # the last word must not wait for hundreds of acknowledgements
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = _on_subscribe
+        client.on_message = self._on_message
+        if config.username:
+            client.username_pw_set(config.username, self._password)
+        if self._tls:
+            client.tls_set_context(self._tls)
+        return client
+
+    def _on_connect(self, client: paho.Client, _data: object, _flags: object, code: ReasonCode, _more: object) -> None:
+        if code.is_failure:
+            self._refusal = f"the broker refused the connection: {code}"
+            return
+        self._connected, self._refusal = True, ""
+        self._patience.succeeded(time.monotonic())
+        log.info("connected to the broker %s:%s", self._config.host, self._config.port)
+        client.subscribe([(every_device(kind), 1) for kind in ("counts", "state", "health")])
+        self.on_connected()
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, _more: object
+    ) -> None:
+        self._items, self._mids = [], []
+        self._connected = False
+        self._patience.failed(self._refusal or f"lost the broker: {code}", time.monotonic())
+
+    def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = "not UTF-8"
+        self._items.append(Item(topic, bytes(message.payload), time.time()))
+        if message.qos:
+            self._mids.append(message.mid)
+
+
+def _on_subscribe(_client: paho.Client, _data: object, _mid: int, codes: list[ReasonCode], _more: object) -> None:
+    if any(code.is_failure for code in codes):
+        log.error("the broker's access list refused a subscription: %s", ", ".join(map(str, codes)))
+
+
+def secrets(config: MqttConfig | AmqpConfig, credentials: Path) -> tuple[str | None, ssl.SSLContext | None]:
+    """Password and TLS context, where the configuration asks for them.
+
+    Raises:
+        OSError: If a file is missing or is not what it should be.
+    """
+    kind = "mqtt" if isinstance(config, MqttConfig) else "amqp"
+    password = (credentials / f"{kind}-password").read_text().strip() if config.username else None
+    if not config.tls:
+        return password, None
+    authority, certificate, key = (credentials / name for name in ("ca.crt", "aggregator.crt", "aggregator.key"))
+    try:
+        context = ssl.create_default_context(cadata=authority.read_text())
+        if certificate.exists() and key.exists():
+            context.load_cert_chain(certificate, key)
+    except (ssl.SSLError, ValueError) as error:  # they do not say which file
+        raise OSError(f"{authority}, {certificate}, {key}: one of them is not what it should be: {error}") from error
+    return password, context

@@ -1,0 +1,1 @@
+"""Windows and names of messages in SQLite or PostgreSQL."""

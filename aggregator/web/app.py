@@ -1,0 +1,198 @@
+"""The live page: rooms at a glance, one room while teaching. The only importer of the web framework besides its parts.
+
+A process of its own (docs/adr/0005): it reads the store, which another process writes, and a page that is slow or fails
+costs no message.
+"""
+
+import argparse
+import logging
+import ssl
+import time
+from collections.abc import Iterator
+
+import uvicorn
+from fastapi import FastAPI
+from nicegui import ui
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from aggregator.commands.report import ReportError, file_name, read, to_csv, to_html
+from aggregator.config import AggregatorConfig, PageConfig
+from aggregator.ingest.daemon import cards_in
+from aggregator.store.types import Store, StoreError, StoreUnavailableError, open_store
+from aggregator.web.auth import LOOPBACK, Gate
+from aggregator.web.feed import Feed
+from aggregator.web.frame import user_of
+from aggregator.web.orders import Orders
+from aggregator.web.overview import overview
+from aggregator.web.room import Drawings, room_page
+from aggregator.web.users import Users, UsersError
+from contract.topics import Room, TopicError
+from service.config import ConfigError, load
+
+log = logging.getLogger(__name__)
+
+STORE_S = 30.0
+"""How long a store that is not there yet is waited for."""
+
+
+def configure(_parser: argparse.ArgumentParser) -> None:
+    """The command has no arguments of its own."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM.
+
+    Raises:
+        ConfigError: If the page may not be served as configured.
+        StoreError: If there is no store.
+    """
+    config = load(arguments.config, AggregatorConfig)
+    users = open_users(config.page)
+    check_certificate(config.page)
+    for warning in warnings(config.page):
+        log.warning("%s", warning)
+    with opened(config) as store, Orders(config.mqtt, config.credentials) as orders:
+        app = build(config, Feed(store, cards_in(config.models_dir), config.attention), orders)
+        log.info("the page is at %s", address(config.page))
+        uvicorn.Server(_settings(config.page, Gate(app, users, https=config.page.https))).run()
+    return 0
+
+
+def _settings(config: PageConfig, app: Gate) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        host=config.host,
+        port=config.port,
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=2,
+        ssl_certfile=config.certificate,
+        ssl_keyfile=config.key,
+    )
+
+
+def open_users(config: PageConfig) -> Users | None:
+    """The users, or None where nobody has to log in: on this machine, as long as there is no users file.
+
+    Raises:
+        ConfigError: If the page would be open to others without users, or the file cannot be read.
+    """
+    users = Users(config.users)
+    try:
+        if config.users.exists():
+            len(users)
+            return users
+    except UsersError as error:
+        raise ConfigError(str(error)) from error
+    if config.host not in LOOPBACK:
+        raise ConfigError(
+            f"page.host = {config.host!r} is open to others, but there is no {config.users}: "
+            "run `classpulse-aggregator user add NAME --rooms …` first"
+        )
+    return None
+
+
+def warnings(config: PageConfig) -> Iterator[str]:
+    """What the operator should know of how the page is served."""
+    if not config.users.exists():
+        yield "no users: only this machine may look; `classpulse-aggregator user add` makes some"
+    if config.host not in LOOPBACK and not config.https:
+        yield (
+            f"page.host = {config.host!r} without HTTPS: passwords and cookies can be read on the way; set "
+            "page.certificate and page.key, or page.https_proxy behind a proxy that speaks HTTPS"
+        )
+
+
+def check_certificate(config: PageConfig) -> None:
+    """Raise ConfigError if certificate and key, where there are any, cannot be used."""
+    if config.certificate is None:
+        return
+    try:
+        # a key with a passphrase would otherwise ask for it at a terminal that no service has
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.certificate, config.key, password="")
+    except OSError as error:
+        raise ConfigError(f"page.certificate = {config.certificate}, page.key = {config.key}: {error}") from error
+
+
+def address(config: PageConfig) -> str:
+    """Where a browser on this machine finds the page."""
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    return f"{'https' if config.certificate else 'http'}://{host}:{config.port}/"
+
+
+def build(config: AggregatorConfig, feed: Feed, orders: Orders) -> FastAPI:
+    """The application; a process can have one only."""
+    drawings = Drawings()
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+
+    @ui.page("/", title="classpulse")
+    def _overview(request: Request) -> None:
+        overview(feed, request)
+
+    @ui.page("/room/{site}/{room}", title="classpulse")
+    def _room(request: Request, site: str, room: str) -> None:
+        try:
+            where = Room(site, room)
+        except TopicError:
+            ui.label("There is no such room.")
+            return
+        room_page(feed, orders, drawings, where, request)
+
+    @app.get("/report/{site}/{room}")
+    def _report(request: Request, site: str, room: str, start: int, end: int) -> Response:
+        return report_answer(config, request, site, room, (start, end))
+
+    @app.get("/table/{site}/{room}")
+    def _table(request: Request, site: str, room: str, start: int, end: int) -> Response:
+        return report_answer(config, request, site, room, (start, end), table=True)
+
+    ui.run_with(
+        app,
+        dark=None,
+        tailwind=False,
+        show_welcome_message=False,
+        binding_refresh_interval=None,
+        message_history_length=0,
+        reconnect_timeout=10.0,
+    )
+    return app
+
+
+def report_answer(
+    config: AggregatorConfig, request: Request, site: str, room: str, span: tuple[int, int], *, table: bool = False
+) -> Response:
+    """The report of a span, seconds since 1970, as a page or as CSV; in a thread of its own, to hold up no page."""
+    user = user_of(request)
+    try:
+        where = Room(site, room)
+        if user is None or not user.may_see(where):
+            return HTMLResponse("You may not see this room.", 403)
+        told = read(config, where, *span)
+    except (TopicError, ReportError, OverflowError):
+        return HTMLResponse("There is no such report.", 404)
+    except StoreError:
+        log.exception("no report of %s/%s", site, room)
+        return HTMLResponse("The store cannot be read now.", 503)
+    if not table:
+        return HTMLResponse(to_html(told, None))
+    name = f"{file_name(told)}.csv"
+    return Response(
+        to_csv(told), media_type="text/csv", headers={"content-disposition": f'attachment; filename="{name}"'}
+    )
+
+
+def opened(config: AggregatorConfig) -> Store:
+    """The store, for reading; a daemon that starts at the same time may still have to make it.
+
+    Raises:
+        StoreError: At once if it is of a newer version or none of ours; if it is missing, after STORE_S.
+    """
+    deadline = time.monotonic() + STORE_S
+    while True:
+        try:
+            return open_store(config, writable=False)
+        except StoreUnavailableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)

@@ -1,0 +1,1 @@
+"""Sources of frames: a file, a USB camera, the Pi's own."""

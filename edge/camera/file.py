@@ -1,0 +1,132 @@
+"""Frames from files: a video, a picture, or a folder of pictures. A demonstration's and a test's camera."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edge.camera.frame import Frame
+from edge.camera.source import CameraError
+from edge.config import CameraConfig
+
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
+"""Names with these endings are pictures; any other file is a video."""
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """The picture in a file, (height, width, 3) uint8 bgr.
+
+    Raises:
+        CameraError: If the file cannot be read or is no picture.
+    """
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except OSError as error:
+        raise CameraError(f"{path}: {error.strerror}") from error
+    except cv2.error as error:
+        raise CameraError(f"{path}: {error.err}") from error
+    if image is None:
+        raise CameraError(f"{path}: not a picture that OpenCV can read")
+    return image
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The pictures of a folder by name.
+
+    Raises:
+        CameraError: If there are none.
+    """
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+    if not found:
+        raise CameraError(f"{folder}: holds no pictures ({', '.join(sorted(PICTURES))})")
+    return found
+
+
+class FileSensor:
+    """Reads one file after the other, at the file's pace or at its reader's."""
+
+    def __init__(self, config: CameraConfig) -> None:
+        self._config = config
+        self._path = Path(config.source.removeprefix("file:"))
+        self._images: Iterator[np.ndarray] | None = None
+        self._period_s = 0.0
+        self._due_s = 0.0
+
+    def start(self) -> None:
+        """Open the file, if this is the first start; after a pause it goes on where it was."""
+        if self._images is None:
+            self._images = self._open()
+
+    def stop(self) -> None:
+        """Nothing: a file sees nothing."""
+
+    def close(self) -> None:
+        """Forget the file."""
+        self._images = None
+
+    def read(self, stop: threading.Event) -> Frame | None:
+        """The next frame when its time has come; None at the end.
+
+        Raises:
+            CameraError: If the file gives none.
+        """
+        image = None if self._images is None else next(self._images, None)
+        if image is None:
+            return None
+        now = time.monotonic()
+        if self._config.realtime:
+            stop.wait(self._due_s - now)
+            self._due_s = max(self._due_s, now) + self._period_s
+        return Frame(image, captured_s=time.monotonic())
+
+    def _open(self) -> Iterator[np.ndarray]:
+        self._period_s = 1 / self._config.rate_hz
+        if self._path.is_dir():
+            return self._pictures(pictures_in(self._path))
+        if not self._path.is_file():
+            raise CameraError(f"{self._path}: no such file or folder")
+        if self._path.suffix.lower() in PICTURES:
+            return self._pictures([self._path])
+        video = open_video(self._path)
+        rate_hz = video.get(cv2.CAP_PROP_FPS)
+        # containers without a rate say 0 or some thousands
+        self._period_s = 1 / rate_hz if 0 < rate_hz <= 240 else self._period_s
+        return self._video(video)
+
+    def _pictures(self, paths: list[Path]) -> Iterator[np.ndarray]:
+        while True:
+            yield from map(read_picture, paths)
+            if not self._config.loop:
+                return
+
+    def _video(self, video: cv2.VideoCapture) -> Iterator[np.ndarray]:
+        frames = 0
+        while True:
+            found, image = video.read()
+            if found:
+                frames += 1
+                yield image
+            elif not frames:
+                raise CameraError(f"{self._path}: a video without a frame")
+            elif not self._config.loop:
+                return
+            else:
+                frames = 0
+                video = open_video(self._path)
+
+
+def open_video(path: Path) -> cv2.VideoCapture:
+    """A video, ready to read.
+
+    Raises:
+        CameraError: If OpenCV cannot read it.
+    """
+    # FFmpeg alone: OpenCV would also take a name with digits for a sequence of pictures
+    video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
+    if not video.isOpened():
+        raise CameraError(f"{path}: not a video that OpenCV can read")
+    return video

@@ -1,0 +1,1 @@
+"""What both daemons share: configuration, command line, TLS, back-off, systemd's notify."""
