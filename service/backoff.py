@@ -1,4 +1,4 @@
-"""When to try a connection again, and when to say so: the one rule of every source. The caller brings the time."""
+"""When to try again after a failure. The caller brings the time."""
 
 import logging
 import random
@@ -11,21 +11,49 @@ _STEADY_S = 30.0
 """A connection that lasted so long was a good one: the waits begin again at the shortest."""
 
 
-class Patience:
-    """Random, growing waits, so that not all clients come back at once; each trouble is told once."""
+class Backoff:
+    """Random, growing waits between attempts: full jitter, so that not all clients come back at once.
 
-    def __init__(self, most_s: float, goes_on: str) -> None:
-        """`most_s`: greatest bound of a wait; `goes_on`: what happens now, in the log behind the trouble."""
-        self._most_s = most_s
-        self._goes_on = goes_on
+    Source: M. Brooker, Exponential Backoff and Jitter, AWS Architecture Blog, 2015.
+    """
+
+    def __init__(self, max_s: float, first_s: float = _FIRST_S) -> None:
+        """`max_s`: greatest bound of a wait; `first_s`: bound of the first one, which doubles with each failure."""
+        self._max_s = max_s
+        self._first_s = first_s
         self._failures = 0
-        self._told: set[str] = set()
-        self._since: float | None = None
-        self._retry_at = float("-inf")
+        self._retry_s = float("-inf")
 
     def left_s(self, now: float) -> float:
         """Seconds until the next attempt; 0 or less when it is time."""
-        return self._retry_at - now
+        return self._retry_s - now
+
+    def failed(self, now: float) -> float:
+        """An attempt failed; how long to wait before the next one, seconds."""
+        bound = min(self._max_s, self._first_s * 2.0**self._failures)
+        self._failures = min(self._failures + 1, 30)
+        wait_s = random.uniform(0.0, bound)  # noqa: S311 - spreads load, protects nothing
+        self._retry_s = now + wait_s
+        return wait_s
+
+    def succeeded(self) -> None:
+        """The waits begin again at the shortest."""
+        self._failures = 0
+
+
+class Patience:
+    """A Backoff for connections, where only one that lasted counts as a success; each trouble is logged once."""
+
+    def __init__(self, most_s: float, goes_on: str) -> None:
+        """`most_s`: greatest bound of a wait; `goes_on`: what happens now, in the log behind the trouble."""
+        self._backoff = Backoff(most_s)
+        self._goes_on = goes_on
+        self._told: set[str] = set()
+        self._since: float | None = None
+
+    def left_s(self, now: float) -> float:
+        """Seconds until the next attempt; 0 or less when it is time."""
+        return self._backoff.left_s(now)
 
     def succeeded(self, now: float) -> None:
         """There is a connection."""
@@ -35,11 +63,9 @@ class Patience:
     def failed(self, trouble: str, now: float) -> None:
         """It was lost, or there is none."""
         if self._since is not None and now - self._since > _STEADY_S:
-            self._failures = 0
+            self._backoff.succeeded()
         self._since = None
         if trouble not in self._told:
             log.warning("%s; %s", trouble, self._goes_on)
             self._told.add(trouble)
-        bound = min(self._most_s, _FIRST_S * 2**self._failures)
-        self._failures = min(self._failures + 1, 10)
-        self._retry_at = now + random.uniform(0, bound)  # noqa: S311 - no secret
+        self._backoff.failed(now)
