@@ -29,7 +29,7 @@ from aggregator.ingest.daemon import cards_in
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.windows import WINDOW_S, Key, Sums, fold
 from contract.labels import EMOTIONS
-from contract.message import CountsMessage, FrameCounts, utc
+from contract.message import CountsMessage, FrameCounts, instant, utc
 from contract.topics import Device, aggregator_state
 
 BATCH = 1000
@@ -45,7 +45,7 @@ def messages(number: int, devices: int, frames: int) -> list[tuple[Device, bytes
         for index in range(devices):
             at = now - (number // devices - seq) * 0.2 * frames
             taken = tuple(_frame(dice, at + 0.2 * each) for each in range(frames))
-            message = CountsMessage(boot=f"{index:08x}", seq=seq, model="3f9c1a77", synced=True, frames=taken)
+            message = CountsMessage(boot=f"{index:08x}", seq=seq, model="3f9c1a77", clock="synced", frames=taken)
             made.append((Device("school", f"room-{index}", "cam"), message.to_json()))
     return made
 
@@ -54,7 +54,7 @@ def _frame(dice: random.Random, at: float) -> FrameCounts:
     counts = {label: dice.randrange(7) for label in EMOTIONS}
     expected = {label: round(count * 0.97, 2) for label, count in counts.items()}
     faces = sum(counts.values()) + 1
-    return FrameCounts(t=utc(at), faces=faces, unsure=1, counts=counts, expected=expected)
+    return FrameCounts(t=instant(utc(at)), faces=faces, unsure=1, counts=counts, expected=expected)
 
 
 def alone(sent: list[tuple[Device, bytes]], folder: Path) -> dict[str, float]:

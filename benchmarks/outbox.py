@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from contract.labels import EMOTIONS
-from contract.message import FrameCounts, utc
+from contract.message import FrameCounts, instant, utc
 from edge.config import OutboxConfig
 from edge.uplink.courier import TICK_S
 from edge.uplink.outbox import Outbox
@@ -24,7 +24,7 @@ EXPECTED = dict.fromkeys(EMOTIONS, 2.97)
 def frame(number: int) -> tuple[FrameCounts]:
     """A frame of 21 faces; its message has about 330 bytes."""
     t = utc(1_795_000_000) + timedelta(milliseconds=200 * number)
-    return (FrameCounts(t=t, faces=22, unsure=1, counts=COUNTS, expected=EXPECTED),)
+    return (FrameCounts(t=instant(t), faces=22, unsure=1, counts=COUNTS, expected=EXPECTED),)
 
 
 def written() -> int:

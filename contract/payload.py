@@ -1,44 +1,19 @@
 """What every payload of protocol v1 is checked with. MessageError is the only error, whatever the bytes."""
 
 import json
-import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, NoReturn
 
-SCHEMA = 1
-"""Any change of fields is a new number; the aggregator is upgraded first and reads both."""
-MAX_BYTES = 64 * 1024
-"""A payload above this is refused unread; a second of frames at 30 frames/s is 10 KB."""
-HORIZON_S = 7 * 24 * 3600.0
-"""Older messages are refused as too_old, younger ones recognised when they come again: at least the outbox's age."""
+from contract.message import HORIZON_S, MAX_BYTES, SCHEMA, MessageError, instant, utc
+
+__all__ = ["HORIZON_S", "MAX_BYTES", "SCHEMA", "MessageError", "instant", "utc"]
+
 _HEX8 = re.compile(r"[0-9a-f]{8}")
 _INSTANT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _MAX_COUNT = 2**53
 """What JSON's numbers carry exactly in every language."""
-
-
-class MessageError(ValueError):
-    """A payload that is not what it should be.
-
-    Attributes:
-        reason: One of empty, huge, encoding, json, schema, field, counts: what a consumer counts by.
-    """
-
-    def __init__(self, reason: str, text: str) -> None:
-        super().__init__(f"{reason}: {text[:400]}")
-        self.reason = reason
-
-
-def instant(t: datetime) -> str:
-    """UTC with milliseconds, `2026-11-22T06:31:07.412Z`."""
-    return t.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-
-
-def utc(epoch_s: float) -> datetime:
-    """The instant `epoch_s` seconds after 1970, cut to the milliseconds that a message carries."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=math.floor(epoch_s * 1000))
 
 
 def compact(fields: object) -> bytes:

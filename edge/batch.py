@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
-from contract.message import Frame
+from contract.message import FrameCounts
 from edge.clock import Clock, Stamp
 from edge.config import PublishConfig
 from edge.vision.counts import Reading, frame_message
@@ -17,7 +17,9 @@ _MOST_WAITING = 20_000
 class Batch:
     """What was read and is not yet handed over."""
 
-    def __init__(self, clock: Clock, config: PublishConfig, offer: Callable[[tuple[Frame, ...], bool], None]) -> None:
+    def __init__(
+        self, clock: Clock, config: PublishConfig, offer: Callable[[tuple[FrameCounts, ...], bool], None]
+    ) -> None:
         """Begin empty.
 
         Args:
@@ -29,7 +31,7 @@ class Batch:
         self._config = config
         self._offer = offer
         self._waiting: deque[Reading] = deque()
-        self._frames: list[Frame] = []
+        self._frames: list[FrameCounts] = []
         self._began_s = 0.0
         self._synced = False
 

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from contract.message import HORIZON_S
+from contract.message import HORIZON_S, Confirm
 from contract.topics import Device
 from edge.schedule import Schedule
 from service.config import in_range, one_of
@@ -132,7 +132,7 @@ class OutboxConfig:
 
     max_bytes: int = 64 * 2**20
     max_age_s: float = HORIZON_S
-    confirm: str = "stored"
+    confirm: Confirm = "stored"
     """What deletes a message: `stored` (the aggregator's word) or `puback` (a broker whose PUBACK is durable)."""
     resend_s: float = 60.0
     """Without confirmation for this long a message is sent again."""

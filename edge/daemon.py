@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from contract.card import ModelCardError
+from contract.message import StateName
 from edge.batch import Batch
 from edge.camera.frame import Frame
 from edge.camera.source import Camera, CameraError, open_camera
@@ -164,7 +165,7 @@ class _Room:
                 return "outside lesson hours"
         return self._pause.reason
 
-    def _say(self, state: str, reason: str) -> None:
+    def _say(self, state: StateName, reason: str) -> None:
         self._batch.settle()
         self._dispatch.post(Status(state, reason))
         notify(f"{'' if self._ready else 'READY=1'}\nSTATUS={state} {reason}".strip())

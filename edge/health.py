@@ -5,12 +5,12 @@ import shutil
 import subprocess
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from contract.message import Health
+from contract.message import Confirm, Health, instant
 
 _MOST = 4096
 """Durations of one stage that are kept; half a minute of 120 frames/s."""
@@ -25,14 +25,14 @@ class Backlog:
     messages: int
     bytes: int
     oldest_s: float
-    dropped: Mapping[str, int]
-    first: Mapping[str, int]
+    dropped: dict[str, int]
+    first: dict[str, int]
 
 
 class Vitals:
     """Counts and durations since the last report. May be told by one thread and asked by another."""
 
-    def __init__(self, boot: str, confirm: str, dropped_frames: Callable[[], int], now: float) -> None:
+    def __init__(self, boot: str, confirm: Confirm, dropped_frames: Callable[[], int], now: float) -> None:
         """Begin to count.
 
         Args:
@@ -69,7 +69,7 @@ class Vitals:
             captured_s = self._captured_s
         since_s, self._reported_s = now - self._reported_s, now
         return Health(
-            t=t,
+            t=instant(t),
             boot=self._boot,
             uptime_s=round(now - self._started_s, 1),
             rate_hz=round(frames / since_s, 2) if since_s > 0 else 0.0,

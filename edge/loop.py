@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from contract.message import StateName
 from edge.camera.frame import Frame
 from edge.camera.source import Camera
 
@@ -10,7 +11,7 @@ def work(
     camera: Camera,
     count: Callable[[Frame], None],
     paused: Callable[[], str],
-    say: Callable[[str, str], None],
+    say: Callable[[StateName, str], None],
     rest: Callable[[], None],
 ) -> None:
     """Let the camera see and count every frame, except in pauses, until it ends.
@@ -42,7 +43,7 @@ def _see(frames: Iterable[Frame], count: Callable[[Frame], None], paused: Callab
     return not paused()
 
 
-def _rest_while(paused: Callable[[], str], say: Callable[[str, str], None], rest: Callable[[], None]) -> None:
+def _rest_while(paused: Callable[[], str], say: Callable[[StateName, str], None], rest: Callable[[], None]) -> None:
     told = ""
     while reason := paused():
         if reason != told:

@@ -16,13 +16,12 @@ with atheris.instrument_imports(include=["contract", "aggregator.ingest.batch"])
     from contract.labels import EMOTIONS
     from contract.message import (
         CountsMessage,
-        FacesOnly,
         FrameCounts,
         Health,
         MessageError,
         State,
-        Withheld,
-        order_from_text,
+        command_from_text,
+        instant,
         stored_from_json,
         utc,
     )
@@ -33,17 +32,19 @@ ZEROS = dict.fromkeys(EMOTIONS, 0)
 
 def seeds() -> list[bytes]:
     """A good payload of every kind, each after the byte that names the kind."""
-    counted = FrameCounts(t=utc(1.5), faces=3, unsure=1, counts=ZEROS | {"sad": 2}, expected=ZEROS | {"sad": 1.9})
+    counted = FrameCounts(
+        t=instant(utc(1.5)), faces=3, unsure=1, counts=ZEROS | {"sad": 2}, expected=ZEROS | {"sad": 1.9}
+    )
     message = CountsMessage(
         boot="9f3a2c41",
         seq=7,
         model="3f9c1a77",
-        synced=True,
-        frames=(counted, Withheld(t=utc(2)), FacesOnly(t=utc(3), faces=4)),
+        clock="synced",
+        frames=(counted, FrameCounts(t=instant(utc(2)), withheld=True), FrameCounts(t=instant(utc(3)), faces=4)),
     )
     state = State(state="ready", reason="", version="1", model=None, min_faces=5, boot="9f3a2c41")
     health = Health(
-        t=utc(1),
+        t=instant(utc(1)),
         boot="9f3a2c41",
         uptime_s=1.0,
         rate_hz=5.0,
@@ -73,7 +74,7 @@ def one_input(data: bytes) -> None:
         "state": State.from_json,
         "health": Health.from_json,
         "stored": stored_from_json,
-        "set": order_from_text,
+        "set": command_from_text,
     }
     try:
         found = readers[kind](payload)

@@ -9,8 +9,7 @@ from aggregator.ingest.alerts import Alerts
 from aggregator.ingest.batch import AHEAD_S, Batch
 from aggregator.store.windows import Key, Sums, add
 from contract.card import ModelCard
-from contract.message import State
-from contract.payload import utc
+from contract.message import State, utc
 from contract.topics import Device, Room
 
 _LESSON_S = 10.0

@@ -17,7 +17,7 @@ from aggregator.store.types import open_store
 from aggregator.web.charts import PALETTE
 from aggregator.web.text import clock, event_text
 from contract.labels import EMOTIONS
-from contract.payload import instant, utc
+from contract.message import instant, utc
 from contract.topics import Room, TopicError
 from service.config import load
 

@@ -10,7 +10,7 @@ from pygal.style import Style
 from aggregator.analysis.lesson import MINUTE_S, Lesson, Minute
 from aggregator.web.charts import PALETTE
 from aggregator.web.text import clock
-from contract.payload import utc
+from contract.message import utc
 
 _MOST_LABELS = 12
 """Times written below a plot."""

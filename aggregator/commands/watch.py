@@ -19,7 +19,7 @@ from aggregator.analysis.summary import Summary
 from aggregator.config import AggregatorConfig, MqttConfig
 from aggregator.ingest.mqtt import secrets
 from contract.labels import EMOTIONS
-from contract.message import CountsMessage, FacesOnly, FrameCounts, MessageError
+from contract.message import CountsMessage, MessageError
 from contract.topics import ROOT, Room, TopicError, every_device, parse
 from service.config import load
 
@@ -51,7 +51,7 @@ class Board:
             else:
                 device, _ = parse(topic)
                 frame = CountsMessage.from_json(payload).frames[-1]
-                shown = frame.faces if isinstance(frame, FrameCounts | FacesOnly) else None
+                shown = frame.faces if isinstance(frame.faces, int) else None
                 self.faces.setdefault(device.where, {})[device.device] = shown
                 self.heard[device.where] = received
         except (MessageError, TopicError):

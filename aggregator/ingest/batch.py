@@ -1,12 +1,13 @@
 """What came from the broker to what goes into the store: read, or complained about. No clock, no I/O."""
 
-import json
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple
 
-from contract.message import HORIZON_S, CountsMessage, Health, MessageError, State
-from contract.payload import is_count, is_hex8
+from msgspec import Struct
+
+from contract.message import HORIZON_S, Count, CountsMessage, Health, Hex8, MessageError, State, decode
 from contract.topics import Device, TopicError, parse
 
 AHEAD_S = 3600.0
@@ -47,6 +48,13 @@ class Name(NamedTuple):
     seq: int
     received: float
     """As in Arrival."""
+
+
+class _Named(Struct):
+    """The fields that name a message, whatever else it holds."""
+
+    boot: Hex8
+    seq: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +106,8 @@ def read(items: list[Item]) -> Batch:
 
 def arrived(device: Device, message: CountsMessage, received: float) -> Arrival:
     """The arrival of a message."""
-    return Arrival(device, message, received, max(frame.t for frame in message.frames).timestamp())
+    newest = max(frame.t for frame in message.frames)  # one format and zone: their order is that of the instants
+    return Arrival(device, message, received, datetime.fromisoformat(newest).timestamp())
 
 
 def _read_one(batch: Batch, device: Device, kind: str, item: Item) -> bool:
@@ -132,6 +141,8 @@ def _untimely(arrival: Arrival, topic: str) -> Complaint | None:
 
 def _name(device: Device, item: Item) -> list[Name]:
     """The name of a message that cannot be read otherwise, if that much can be read."""
-    fields = json.loads(item.payload)
-    boot, seq = fields.get("boot"), fields.get("seq")
-    return [Name(device, boot, seq, item.received)] if is_hex8(boot) and is_count(seq) else []
+    try:
+        named = decode(item.payload, _Named)
+    except MessageError:
+        return []
+    return [Name(device, named.boot, named.seq, item.received)]

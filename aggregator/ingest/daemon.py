@@ -23,7 +23,7 @@ from aggregator.ingest.twins import Twins
 from aggregator.store.types import Committed, Store, StoreUnavailableError, open_store
 from contract.card import ModelCard, ModelCardError
 from contract.card import read as read_card
-from contract.message import State, stored_to_json
+from contract.message import State, StateName, stored_to_json
 from contract.topics import Device, Room, aggregator_state
 from service.notify import notify
 
@@ -205,7 +205,7 @@ class Aggregator:
         else:
             log.log(logging.INFO if forgotten else logging.DEBUG, "%d windows are past retention", forgotten)
 
-    def _set_state(self, state: str, reason: str) -> None:
+    def _set_state(self, state: StateName, reason: str) -> None:
         if (state, reason) == (self._state.state, self._state.reason):
             return
         log.log(logging.WARNING if state == "degraded" else logging.INFO, "%s %s", state, reason)
@@ -218,7 +218,7 @@ class Aggregator:
         self._source.publish(aggregator_state(self._config.site), self._state.to_json(), retain=True)
 
 
-def word(state: str, reason: str = "", boot: str = "") -> State:
+def word(state: StateName, reason: str = "", boot: str = "") -> State:
     """What the aggregator says of itself, in the form that devices use."""
     return State(
         state=state,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from contract.labels import EMOTIONS
-from contract.message import CountsMessage, FacesOnly, Frame, FrameCounts
+from contract.message import CountsMessage, FrameCounts
 from contract.topics import Device
 
 WINDOW_S = 10
@@ -72,7 +72,12 @@ def fold(device: Device, message: CountsMessage) -> dict[Key, Sums]:
     windows: dict[Key, Sums] = {}
     for frame in message.frames:
         key = Key(
-            device.site, device.room, device.device, message.model or "", window_start(frame.t), synced=message.synced
+            device.site,
+            device.room,
+            device.device,
+            message.model or "",
+            window_start(frame.time),
+            synced=message.synced,
         )
         add(windows, key, of_frame(frame))
     return windows
@@ -84,11 +89,11 @@ def add(windows: dict[Key, Sums], key: Key, sums: Sums) -> None:
     windows[key] = sums if before is None else before + sums
 
 
-def of_frame(frame: Frame) -> Sums:
+def of_frame(frame: FrameCounts) -> Sums:
     """The window of one frame."""
-    if isinstance(frame, FrameCounts):
-        hundredths = tuple([round(value * 100) for value in _in_order(frame.expected)])
-        return Sums(1, 0, frame.faces, frame.unsure, _in_order(frame.counts), hundredths)
-    if isinstance(frame, FacesOnly):
+    if not isinstance(frame.faces, int):
+        return _WITHHELD
+    if not isinstance(frame.counts, dict) or not isinstance(frame.expected, dict):
         return Sums(1, 0, frame.faces, 0, _ZEROS, _ZEROS)
-    return _WITHHELD
+    hundredths = tuple([round(value * 100) for value in _in_order(frame.expected)])
+    return Sums(1, 0, frame.faces, frame.unsure or 0, _in_order(frame.counts), hundredths)

@@ -14,7 +14,7 @@ from aggregator.store.types import Spoken, Store, StoreError
 from aggregator.store.windows import WINDOW_S
 from contract.card import ModelCard
 from contract.labels import EMOTIONS
-from contract.payload import utc
+from contract.message import utc
 from contract.topics import Device, Room
 
 log = logging.getLogger(__name__)
@@ -213,7 +213,7 @@ class Feed:
 def _wrong_clocks(spoken: Mapping[str, Spoken]) -> dict[str, float]:
     """Of devices that are there: the last word of one that is gone may have lain at the broker for long."""
     ahead = {
-        name: said.health.t.timestamp() - said.health_at
+        name: said.health.time.timestamp() - said.health_at
         for name, said in spoken.items()
         if said.health and said.state and said.state.state in PRESENT
     }

@@ -10,7 +10,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from aggregator.config import MqttConfig
 from aggregator.ingest.mqtt import secrets
-from contract.message import ORDERS
+from contract.message import COMMANDS
 from contract.topics import Device
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ class Orders:
 
     def send(self, device: Device, order: str) -> bool:
         """Whether the broker took the order; waits for that, ANSWER_S at most. False is final: nothing comes later."""
-        if order not in ORDERS:
-            raise ValueError(f"{order!r} is none of {', '.join(ORDERS)}")
+        if order not in COMMANDS:
+            raise ValueError(f"{order!r} is none of {', '.join(COMMANDS)}")
         if not self._client.is_connected():
             return False
         sent = self._client.publish(device.topic("set"), order, qos=1)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from aggregator.store.windows import Key, Sums, add, fold
 from contract.labels import EMOTIONS
-from contract.message import MAX_BYTES, CountsMessage, Frame, FrameCounts, Health, State, Withheld, utc
+from contract.message import MAX_BYTES, CountsMessage, FrameCounts, Health, State, instant, utc
 from contract.topics import Device
 
 MODEL = "3f9c1a77"
@@ -113,7 +113,7 @@ class Crowd:
         """The payload of a device's `health`; everything since its start may come once more."""
         boot = self._boots[number]
         return Health(
-            t=utc(now),
+            t=instant(utc(now)),
             boot=boot,
             uptime_s=round(now - self._began, 1),
             rate_hz=self.plan.rate_hz,
@@ -168,17 +168,19 @@ class Crowd:
             self._frame(seq * plan.frames + each + number, at - (plan.frames - 1 - each) / plan.rate_hz)
             for each in range(plan.frames)
         )
-        said = CountsMessage(boot=self._boots[number], seq=seq, model=MODEL, synced=True, frames=frames)
+        said = CountsMessage(boot=self._boots[number], seq=seq, model=MODEL, clock="synced", frames=frames)
         for key, sums in fold(self.devices[number], said).items():
             add(self.truth, key, sums)
         return Message(number, seq, self._topics[number], said.to_json())
 
-    def _frame(self, index: int, at: float) -> Frame:
+    def _frame(self, index: int, at: float) -> FrameCounts:
         reading = self._readings[index % _READINGS]
         if reading is None:
-            return Withheld(t=utc(at))
+            return FrameCounts(t=instant(utc(at)), withheld=True)
         counts, expected = reading
-        return FrameCounts(t=utc(at), faces=sum(counts.values()) + 1, unsure=1, counts=counts, expected=expected)
+        return FrameCounts(
+            t=instant(utc(at)), faces=sum(counts.values()) + 1, unsure=1, counts=counts, expected=expected
+        )
 
     def _hold(self, until: float, message: Message) -> None:
         heapq.heappush(self._held, (until, next(self._ticket), message))

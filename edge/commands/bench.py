@@ -118,7 +118,7 @@ def _frame(pipeline: Pipeline, jpeg: np.ndarray, model: str, durations: dict[str
     reading = pipeline.read(frame)
     read = time.perf_counter()
     counts = frame_message(reading, utc(time.time()), min_faces=1)
-    CountsMessage(boot="00000000", seq=0, model=model, synced=True, frames=(counts,)).to_json()
+    CountsMessage(boot="00000000", seq=0, model=model, clock="synced", frames=(counts,)).to_json()
     end = time.perf_counter()
     durations["publish"].append(end - read)
     return end - start

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from contract.message import Frame, MessageError, State, order_from_text, stored_from_json
+from contract.message import FrameCounts, MessageError, State, StateName, command_from_text, stored_from_json
 from edge.config import EdgeConfig
 from edge.health import Backlog, Vitals
 from edge.uplink.memory import Message
@@ -27,14 +27,14 @@ _REPLAY_BURST_S = 0.5
 class Frames(NamedTuple):
     """To be one message."""
 
-    frames: tuple[Frame, ...]
+    frames: tuple[FrameCounts, ...]
     synced: bool
 
 
 class Status(NamedTuple):
     """What the daemon says of itself."""
 
-    state: str
+    state: StateName
     reason: str
 
 
@@ -47,7 +47,7 @@ class About:
     min_faces: int
     boot: str
 
-    def state(self, state: str, reason: str) -> bytes:
+    def state(self, state: StateName, reason: str) -> bytes:
         """The payload."""
         return State(
             state=state,
@@ -232,7 +232,7 @@ class Courier:
         if kind == "stored":
             self._outbox.confirm(stored_from_json(payload))
         elif kind == "set":
-            self._around.order(order_from_text(payload))
+            self._around.order(command_from_text(payload))
         elif kind == "state" and payload:
             said = State.from_json(payload).state
             # the will of a connection that ended after this one began, or a second process that could not start

@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from pathlib import Path
 
-from contract.message import CountsMessage, Frame
+from contract.message import CountsMessage, FrameCounts
 from edge.config import OutboxConfig
 from edge.uplink.memory import Memory, Message, Name
 from edge.uplink.outbox_file import OutboxFile
@@ -45,12 +45,14 @@ class Outbox:
         self._replaying = True
         self._replay_again_s = math.inf
 
-    def accept(self, frames: tuple[Frame, ...], model: str | None, now: float, *, synced: bool) -> Message:
+    def accept(self, frames: tuple[FrameCounts, ...], model: str | None, now: float, *, synced: bool) -> Message:
         """Name a message and freeze its bytes; from here on it is stored, or counted in `dropped`."""
         name = Name(self._boot, self._next_seq)
-        payload = CountsMessage(boot=name.boot, seq=name.seq, model=model, synced=synced, frames=frames).to_json()
+        payload = CountsMessage(
+            boot=name.boot, seq=name.seq, model=model, clock="synced" if synced else "unsynced", frames=frames
+        ).to_json()
         self._next_seq += 1
-        message = Message(name, payload, frames[-1].t.timestamp() if synced else None, now)
+        message = Message(name, payload, frames[-1].time.timestamp() if synced else None, now)
         self._memory.add(message)
         return message
 

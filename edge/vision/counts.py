@@ -6,7 +6,7 @@ from datetime import datetime
 import numpy as np
 
 from contract.labels import EMOTIONS
-from contract.message import FacesOnly, Frame, FrameCounts, Withheld
+from contract.message import FrameCounts, instant
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,12 @@ def read_faces(captured_s: float, faces: int, probabilities: np.ndarray, unsure_
     )
 
 
-def frame_message(reading: Reading, t: datetime, min_faces: int) -> Frame:
+def frame_message(reading: Reading, t: datetime, min_faces: int) -> FrameCounts:
     """What a message says of a reading taken at `t` (UTC): withheld if fewer than `min_faces` faces were read."""
     if reading.counts is None or reading.expected is None:
-        return FacesOnly(t=t, faces=reading.faces)
+        return FrameCounts(t=instant(t), faces=reading.faces)
     if reading.faces - reading.unsure < min_faces:
-        return Withheld(t=t)
+        return FrameCounts(t=instant(t), withheld=True)
     return FrameCounts(
-        t=t, faces=reading.faces, unsure=reading.unsure, counts=reading.counts, expected=reading.expected
+        t=instant(t), faces=reading.faces, unsure=reading.unsure, counts=reading.counts, expected=reading.expected
     )

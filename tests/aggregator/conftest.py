@@ -8,7 +8,7 @@ import pytest
 from aggregator.ingest.batch import Item, read
 from aggregator.store.sqlite import SqliteStore
 from contract.labels import EMOTIONS
-from contract.message import CountsMessage, Frame, FrameCounts, utc
+from contract.message import CountsMessage, FrameCounts, instant, utc
 from contract.topics import Device
 
 NOW = 1_795_000_000.0
@@ -18,7 +18,7 @@ NOW = 1_795_000_000.0
 def _counted(at: float, *counts: int, unsure: int = 0) -> FrameCounts:
     padded = [*counts, *([0] * (len(EMOTIONS) - len(counts)))]
     return FrameCounts(
-        t=utc(at),
+        t=instant(utc(at)),
         faces=sum(padded) + unsure,
         unsure=unsure,
         counts=dict(zip(EMOTIONS, padded, strict=True)),
@@ -26,9 +26,9 @@ def _counted(at: float, *counts: int, unsure: int = 0) -> FrameCounts:
     )
 
 
-def _message(seq: int, *frames: Frame, boot: str = "9f3a2c41", synced: bool = True) -> CountsMessage:
+def _message(seq: int, *frames: FrameCounts, boot: str = "9f3a2c41", synced: bool = True) -> CountsMessage:
     frames = frames or (_counted(NOW, 0, 0, 0, 1),)
-    return CountsMessage(boot=boot, seq=seq, model="3f9c1a77", synced=synced, frames=frames)
+    return CountsMessage(boot=boot, seq=seq, model="3f9c1a77", clock="synced" if synced else "unsynced", frames=frames)
 
 
 def _item(device: Device, sent: CountsMessage, received: float = NOW) -> Item:

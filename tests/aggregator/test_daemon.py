@@ -13,7 +13,7 @@ from aggregator.ingest.batch import Item
 from aggregator.ingest.daemon import Aggregator, cards_in
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import StoreUnavailableError
-from contract.message import Health, State, stored_from_json, utc
+from contract.message import Health, State, instant, stored_from_json, utc
 
 NOW = 1_795_000_000.0
 
@@ -184,8 +184,8 @@ def test_nothing_is_forgotten_before_a_device_agrees_with_the_clock(config, devi
 
 def health(confirm: str) -> bytes:
     """Of a device that is well."""
-    values = dict.fromkeys(Health.__dataclass_fields__, 0) | {
-        "t": utc(NOW),
+    values = dict.fromkeys(Health.__struct_fields__[1:], 0) | {
+        "t": instant(utc(NOW)),
         "boot": "9f3a2c41",
         "frame_age_s": None,
         "latency_ms": {},

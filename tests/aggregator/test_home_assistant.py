@@ -8,7 +8,7 @@ from jinja2 import Environment
 from aggregator.analysis.summary import recent_of, summarize
 from aggregator.ingest.home_assistant import discovery
 from contract.labels import EMOTIONS
-from contract.payload import utc
+from contract.message import utc
 from contract.topics import Room
 
 NOW = 1_795_000_000.0

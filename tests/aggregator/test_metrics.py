@@ -14,7 +14,7 @@ from aggregator.config import AggregatorConfig, MetricsConfig, MqttConfig, Store
 from aggregator.ingest import metrics
 from aggregator.ingest.batch import Batch
 from aggregator.ingest.metrics import Tally
-from contract.message import Health, State, utc
+from contract.message import Health, State, instant, utc
 from tests.system.broker import free_port
 
 NOW = 1_795_000_000.0
@@ -24,7 +24,7 @@ NOW = 1_795_000_000.0
 def fleet(store, device):
     """A store with one device that said everything that it can say."""
     health = Health(
-        t=utc(NOW),
+        t=instant(utc(NOW)),
         boot="9f3a2c41",
         uptime_s=60.0,
         rate_hz=4.5,

@@ -24,7 +24,7 @@ from aggregator.web.room import Drawings
 from aggregator.web.text import device_standing, event_text, facts, leading, mix_hint, span, standing
 from aggregator.web.users import Users
 from contract.labels import EMOTIONS
-from contract.message import Health, State, utc
+from contract.message import Health, State, instant, utc
 from contract.topics import Device, Room
 from service.config import ConfigError
 
@@ -41,10 +41,10 @@ def say(store, device, word, at=NOW):
 
 def tell_time(store, device, at):
     """Note a device's health, which came at NOW and says that it is `at`."""
-    nothing = dict.fromkeys(Health.__dataclass_fields__, 0)
+    nothing = dict.fromkeys(Health.__struct_fields__[1:], 0)
     tables = {key: {} for key in ("latency_ms", "outbox_dropped", "outbox_first")}
     unknown = dict.fromkeys(("frame_age_s", "temperature_c", "throttled"))
-    health = Health(**nothing | tables | unknown | {"t": utc(at), "boot": "9f3a2c41", "confirm": "stored"})
+    health = Health(**nothing | tables | unknown | {"t": instant(utc(at)), "boot": "9f3a2c41", "confirm": "stored"})
     store.commit(Batch(healths={device: (health, NOW)}))
 
 

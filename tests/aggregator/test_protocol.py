@@ -13,15 +13,15 @@ from aggregator.analysis.summary import Summary, lesson_of, recent_of, summarize
 from aggregator.ingest.daemon import word
 from contract.labels import EMOTIONS
 from contract.message import (
-    ORDERS,
+    COMMANDS,
     STATES,
     CountsMessage,
-    FacesOnly,
+    FrameCounts,
     Health,
     MessageError,
     State,
-    Withheld,
-    order_from_text,
+    command_from_text,
+    instant,
     stored_from_json,
     stored_to_json,
     utc,
@@ -44,7 +44,7 @@ def check(kind, value):
 def health():
     """What a device says."""
     return Health(
-        t=utc(NOW),
+        t=instant(utc(NOW)),
         boot="9f3a2c41",
         uptime_s=1.5,
         rate_hz=5.0,
@@ -73,10 +73,17 @@ def test_every_topic_has_a_schema_that_is_one():
 
 def test_counts_of_every_kind_of_frame_match(message, counted):
     """Counted, withheld, faces only; with and without a model."""
-    sent = message(0, counted(NOW, 1, 0, 0, 5, unsure=2), Withheld(t=utc(NOW)), FacesOnly(t=utc(NOW), faces=3))
+    sent = message(
+        0,
+        counted(NOW, 1, 0, 0, 5, unsure=2),
+        FrameCounts(t=instant(utc(NOW)), withheld=True),
+        FrameCounts(t=instant(utc(NOW)), faces=3),
+    )
 
     check("counts", json.loads(sent.to_json()))
-    without = CountsMessage(boot="9f3a2c41", seq=0, model=None, synced=False, frames=(Withheld(t=utc(NOW)),))
+    without = CountsMessage(
+        boot="9f3a2c41", seq=0, model=None, clock="unsynced", frames=(FrameCounts(t=instant(utc(NOW)), withheld=True),)
+    )
     check("counts", json.loads(without.to_json()))
 
 
@@ -93,7 +100,7 @@ def test_health_stored_and_orders_match():
     """What remains of a device's topics."""
     check("health", json.loads(health().to_json()))
     check("stored", json.loads(stored_to_json({"9f3a2c41": 1041})))
-    for order in ORDERS:
+    for order in COMMANDS:
         check("set", order)
 
 
@@ -189,7 +196,7 @@ def test_frames_that_are_none_are_refused_by_both(message):
 def test_other_texts_are_no_orders_and_no_marks():
     """`set` and `stored`."""
     with pytest.raises(MessageError):
-        order_from_text(b"reboot")
+        command_from_text(b"reboot")
     with pytest.raises(jsonschema.ValidationError):
         check("set", "reboot")
     with pytest.raises(MessageError):

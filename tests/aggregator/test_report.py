@@ -15,8 +15,7 @@ from aggregator.commands.report import ReportError, room_of, time_of, to_csv, to
 from aggregator.config import AttentionConfig
 from aggregator.ingest.batch import Batch
 from contract.labels import EMOTIONS
-from contract.message import State, Withheld
-from contract.payload import instant, utc
+from contract.message import FrameCounts, State, instant, utc
 from contract.topics import Room
 
 NOW = 1_795_000_000.0
@@ -64,7 +63,11 @@ def test_a_lesson_without_frames_says_so(told):
 
 def test_a_lesson_of_withheld_frames_has_no_shares(store, keep, message):
     """Faces and shares are unknown, and the page does not invent any."""
-    keep(message(0, Withheld(t=utc(NOW)), Withheld(t=utc(NOW + 70))))
+    keep(
+        message(
+            0, FrameCounts(t=instant(utc(NOW)), withheld=True), FrameCounts(t=instant(utc(NOW + 70)), withheld=True)
+        )
+    )
     rows = store.windows("school", "r1", START, START + 300)
 
     page = to_html(lesson(ROOM, START, START + 300, rows, {}, AttentionConfig()), UTC)

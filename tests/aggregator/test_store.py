@@ -6,19 +6,19 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from aggregator.ingest.batch import Batch, arrived, read
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import StoreError
 from aggregator.store.windows import Key
-from contract.message import HORIZON_S, CountsMessage, Health, State, Withheld, utc
+from contract.message import HORIZON_S, CountsMessage, FrameCounts, Health, State, instant, utc
 from contract.topics import Device
 
 BOOT = "9f3a2c41"
@@ -26,8 +26,8 @@ BOOT = "9f3a2c41"
 
 def health(now, outbox_first, **changes):
     """A health of a device that is well, holding from `outbox_first` on."""
-    values = dict.fromkeys(Health.__dataclass_fields__, 0) | {
-        "t": utc(now),
+    values = dict.fromkeys(Health.__struct_fields__[1:], 0) | {
+        "t": instant(utc(now)),
         "boot": BOOT,
         "frame_age_s": None,
         "latency_ms": {"detect": (50.0, 61.0)},
@@ -64,7 +64,7 @@ def test_boots_have_a_seq_each(store, keep, message, now):
 
 def test_rooms_and_models_have_windows_of_their_own(store, item, message, now, device):
     """Nothing of one room, device or model is added to another's."""
-    other_model = replace(message(1), model="00000000")
+    other_model = structs.replace(message(1), model="00000000")
     neighbour = Device("school", "r2", "cam")
 
     store.commit(read([item(device, message(0)), item(device, other_model), item(neighbour, message(0))]))
@@ -75,7 +75,7 @@ def test_rooms_and_models_have_windows_of_their_own(store, item, message, now, d
 
 def test_a_window_comes_back_as_it_was_summed(store, keep, message, counted, now):
     """Every sum survives the file, each in its place."""
-    keep(message(0, counted(now, 1, 2, 3, 4, 5, 6, 7, unsure=8), Withheld(t=utc(now))))
+    keep(message(0, counted(now, 1, 2, 3, 4, 5, 6, 7, unsure=8), FrameCounts(t=instant(utc(now)), withheld=True)))
 
     ((key, sums),) = store.windows("school", "r1", int(now), int(now) + 10)
 
@@ -182,7 +182,9 @@ def test_any_order_and_repetition_gives_the_truth(batches):
 
 def arrival(device, boot, seq):
     """A message whose one frame lies in second `seq`."""
-    message = CountsMessage(boot=boot, seq=seq, model=None, synced=True, frames=(Withheld(t=utc(seq)),))
+    message = CountsMessage(
+        boot=boot, seq=seq, model=None, clock="synced", frames=(FrameCounts(t=instant(utc(seq)), withheld=True),)
+    )
     return arrived(device, message, 0.0)
 
 
@@ -193,7 +195,7 @@ def test_states_survive_and_keep_the_time_they_came(store, device, now):
     store.commit(Batch(states={device: (ready, now + 60)}))
     assert (store.states()[device].state, store.states()[device].state_at) == (ready, now)
 
-    store.commit(Batch(states={device: (replace(ready, state="lost"), now + 90)}))
+    store.commit(Batch(states={device: (structs.replace(ready, state="lost"), now + 90)}))
     assert store.states()[device].state_at == now + 90
     assert store.states()[device].health is None
 
@@ -279,15 +281,15 @@ def test_a_commit_survives_kill_9(tmp_path, now):
 import sys
 from aggregator.ingest.batch import Batch, arrived
 from aggregator.store.sqlite import SqliteStore
-from contract.message import CountsMessage, Withheld, utc
+from contract.message import CountsMessage, FrameCounts, instant, utc
 from contract.topics import Device
 from pathlib import Path
 device, seq = Device("school", "r1", "cam"), 0
 store = SqliteStore(Path(sys.argv[1]))
 while True:
     names = range(seq, seq + 10)
-    frames = (Withheld(t=utc(0)),)
-    messages = [CountsMessage(boot="9f3a2c41", seq=n, model=None, synced=True, frames=frames) for n in names]
+    frames = (FrameCounts(t=instant(utc(0)), withheld=True),)
+    messages = [CountsMessage(boot="9f3a2c41", seq=n, model=None, clock="synced", frames=frames) for n in names]
     store.commit(Batch(counts=[arrived(device, message, 0.0) for message in messages]))
     seq += 10
     print(seq, flush=True)

@@ -7,7 +7,7 @@ from rich.console import Console
 from aggregator.analysis.summary import summarize
 from aggregator.commands.watch import Board
 from aggregator.store.windows import Key, Sums
-from contract.message import State, Withheld, utc
+from contract.message import FrameCounts, State, instant, utc
 from contract.topics import Device, Room
 
 ROOM = Room("school", "r1")
@@ -53,7 +53,11 @@ def test_faces_and_age_are_those_of_the_stream(now, message, counted):
 def test_a_withheld_frame_shows_no_number(now, message):
     """Withheld is not zero."""
     board = Board()
-    board.take(Device("school", "r1", "cam").topic("counts"), message(0, Withheld(t=utc(now))).to_json(), now)
+    board.take(
+        Device("school", "r1", "cam").topic("counts"),
+        message(0, FrameCounts(t=instant(utc(now)), withheld=True)).to_json(),
+        now,
+    )
 
     assert "hid" in next(line for line in shown(board, now).splitlines() if "school/r1" in line)
 

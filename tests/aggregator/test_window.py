@@ -1,13 +1,12 @@
 """Rules of windows."""
 
-from dataclasses import replace
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from aggregator.store.windows import NOTHING, Key, add, fold, window_start
 from contract.labels import EMOTIONS
-from contract.message import CountsMessage, FacesOnly, FrameCounts, Withheld, utc
+from contract.message import CountsMessage, FrameCounts, instant, utc
 from contract.topics import Device
 
 DEVICE = Device("school", "r1", "cam")
@@ -18,13 +17,19 @@ def frame(at: float, happy: int, unsure: int = 0) -> FrameCounts:
     """A frame of happy and unsure faces."""
     zero = dict.fromkeys(EMOTIONS, 0)
     return FrameCounts(
-        t=utc(at), faces=happy + unsure, unsure=unsure, counts=zero | {"happy": happy}, expected=zero | {"happy": happy}
+        t=instant(utc(at)),
+        faces=happy + unsure,
+        unsure=unsure,
+        counts=zero | {"happy": happy},
+        expected=zero | {"happy": happy},
     )
 
 
 def of(*frames, **changes) -> CountsMessage:
     """A message of these frames."""
-    return replace(CountsMessage(boot="9f3a2c41", seq=0, model="3f9c1a77", synced=True, frames=frames), **changes)
+    return structs.replace(
+        CountsMessage(boot="9f3a2c41", seq=0, model="3f9c1a77", clock="synced", frames=frames), **changes
+    )
 
 
 def test_a_window_sums_the_frames_of_its_ten_seconds():
@@ -40,28 +45,28 @@ def test_a_window_sums_the_frames_of_its_ten_seconds():
 
 def test_a_withheld_frame_counts_as_a_frame_and_nothing_else():
     """Withheld frames are visible as such."""
-    (sums,) = fold(DEVICE, of(Withheld(t=utc(T)))).values()
+    (sums,) = fold(DEVICE, of(FrameCounts(t=instant(utc(T)), withheld=True))).values()
 
     assert (sums.frames, sums.withheld, sums.faces) == (1, 1, 0)
 
 
 def test_faces_alone_add_frames_and_faces_under_no_model():
     """With emotions switched off there is a window without a model."""
-    ((key, sums),) = fold(DEVICE, of(FacesOnly(t=utc(T), faces=9), model=None)).items()
+    ((key, sums),) = fold(DEVICE, of(FrameCounts(t=instant(utc(T)), faces=9), model=None)).items()
 
     assert (key.model, sums.frames, sums.faces, sum(sums.counts)) == ("", 1, 9, 0)
 
 
 def test_frames_of_a_clock_that_is_not_set_have_windows_of_their_own():
     """Unsynced frames never enter a lesson's windows."""
-    (key,) = fold(DEVICE, of(frame(T, 1), synced=False))
+    (key,) = fold(DEVICE, of(frame(T, 1), clock="unsynced"))
 
     assert not key.synced
 
 
 def test_hundredths_are_rounded_not_cut():
     """0.29 is 29 hundredths, although 0.29 * 100 is a little less."""
-    uneven = replace(frame(T, 1), expected=dict.fromkeys(EMOTIONS, 0.0) | {"sad": 0.29})
+    uneven = structs.replace(frame(T, 1), expected=dict.fromkeys(EMOTIONS, 0.0) | {"sad": 0.29})
 
     (sums,) = fold(DEVICE, of(uneven)).values()
 

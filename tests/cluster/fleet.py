@@ -13,7 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from aggregator.store.windows import Key, Sums, add, fold
 from contract.labels import EMOTIONS
-from contract.message import CountsMessage, FrameCounts, utc
+from contract.message import CountsMessage, FrameCounts, instant, utc
 from contract.topics import Device
 
 DICE = random.Random()  # noqa: S311 - no secret
@@ -25,7 +25,7 @@ _STEP_S = 0.02
 def frame(at: float) -> FrameCounts:
     """A frame of random faces."""
     counts = {label: DICE.randrange(4) for label in EMOTIONS}
-    return FrameCounts(t=utc(at), faces=sum(counts.values()), unsure=0, counts=counts, expected=counts)
+    return FrameCounts(t=instant(utc(at)), faces=sum(counts.values()), unsure=0, counts=counts, expected=counts)
 
 
 @dataclass(slots=True)
@@ -67,7 +67,7 @@ class Publisher:
             boot=self._boot,
             seq=self.accepted,
             model="3f9c1a77",
-            synced=True,
+            clock="synced",
             frames=tuple(frame(now - DICE.random() * 30) for _ in range(frames)),
         )
         for key, sums in fold(self.device, message).items():

@@ -28,7 +28,9 @@ def store(place):
 
 def message(seq: int, at: float, *, boot: str = "9f3a2c41", synced: bool = True) -> CountsMessage:
     """One frame."""
-    return CountsMessage(boot=boot, seq=seq, model="3f9c1a77", synced=synced, frames=(frame(at),))
+    return CountsMessage(
+        boot=boot, seq=seq, model="3f9c1a77", clock="synced" if synced else "unsynced", frames=(frame(at),)
+    )
 
 
 def batch(device: Device, *sent: CountsMessage, received: float | None = None):

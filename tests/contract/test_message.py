@@ -13,24 +13,22 @@ from contract.labels import EMOTIONS
 from contract.message import (
     MAX_BYTES,
     CountsMessage,
-    FacesOnly,
     FrameCounts,
     Health,
     MessageError,
     State,
-    Withheld,
+    command_from_text,
     instant,
-    order_from_text,
     stored_from_json,
     stored_to_json,
     utc,
 )
 
-T = datetime(2026, 11, 22, 6, 31, 7, 412000, tzinfo=UTC)
+T = instant(datetime(2026, 11, 22, 6, 31, 7, 412000, tzinfo=UTC))
 COUNTS = {"angry": 0, "disgust": 0, "fear": 1, "happy": 6, "sad": 0, "surprise": 1, "neutral": 3}
 EXPECTED = {"angry": 0.41, "disgust": 0.02, "fear": 1.2, "happy": 5.6, "sad": 0.6, "surprise": 0.9, "neutral": 2.27}
 FRAME = FrameCounts(t=T, faces=12, unsure=1, counts=COUNTS, expected=EXPECTED)
-MESSAGE = CountsMessage(boot="9f3a2c41", seq=1042, model="3f9c1a77", synced=True, frames=(FRAME,))
+MESSAGE = CountsMessage(boot="9f3a2c41", seq=1042, model="3f9c1a77", clock="synced", frames=(FRAME,))
 STATE = State(state="paused", reason="outside lessons", version="0.1.0", model=None, min_faces=5, boot="9f3a2c41")
 HEALTH = Health(
     t=T,
@@ -58,7 +56,7 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "state": State.from_json,
     "health": Health.from_json,
     "stored": stored_from_json,
-    "set": order_from_text,
+    "set": command_from_text,
 }
 
 
@@ -76,8 +74,14 @@ def test_a_message_is_written_as_the_protocol_says():
     "message",
     [
         MESSAGE,
-        CountsMessage(boot="00000000", seq=0, model=None, synced=False, frames=(FacesOnly(t=T, faces=0),)),
-        CountsMessage(boot="ffffffff", seq=2**53, model="3f9c1a77", synced=True, frames=(Withheld(t=T), FRAME)),
+        CountsMessage(boot="00000000", seq=0, model=None, clock="unsynced", frames=(FrameCounts(t=T, faces=0),)),
+        CountsMessage(
+            boot="ffffffff",
+            seq=2**53,
+            model="3f9c1a77",
+            clock="synced",
+            frames=(FrameCounts(t=T, withheld=True), FRAME),
+        ),
         STATE,
         HEALTH,
     ],
@@ -101,7 +105,7 @@ def test_stored_marks_are_read_back():
 @pytest.mark.parametrize("text", [b"pause", b"resume", b" pause\n"])
 def test_an_order_is_plain_text(text):
     """As `mosquitto_pub -m pause` or a file with a line end sends it."""
-    assert order_from_text(text) == text.decode().strip()
+    assert command_from_text(text) == text.decode().strip()
 
 
 def test_an_instant_keeps_whole_milliseconds():
@@ -140,7 +144,7 @@ BROKEN = {
     "deeply nested": ("json", b"[" * 60_000),
     "NaN": ("json", MESSAGE.to_json().replace(b"0.41", b"NaN")),
     "Infinity": ("json", MESSAGE.to_json().replace(b"0.41", b"Infinity")),
-    "a number of 5000 digits": ("json", MESSAGE.to_json().replace(b"1042", b"1" * 5000)),
+    "a number of 5000 digits": ("counts", MESSAGE.to_json().replace(b"1042", b"1" * 5000)),
     "half a surrogate pair": ("json", MESSAGE.to_json().replace(b"9f3a2c41", b"\\ud800")),
     "another schema": ("schema", changed(schema=2)),
     "schema as text": ("schema", changed(schema="1")),
@@ -168,11 +172,11 @@ BROKEN = {
     "t a number": ("field", frame_changed(t=1)),
     "t in Arabic digits": ("field", frame_changed(t="٢٠٢٦-11-22T06:31:07.412Z")),
     "a box in a frame": ("field", frame_changed(boxes=[[0, 0, 9, 9]])),
-    "withheld false": ("field", changed(frames=[{"t": instant(T), "withheld": False}])),
-    "withheld with faces": ("field", changed(frames=[{"t": instant(T), "withheld": True, "faces": 3}])),
-    "faces negative": ("counts", changed(frames=[{"t": instant(T), "faces": -3}])),
-    "faces a text": ("counts", changed(frames=[{"t": instant(T), "faces": "3"}])),
-    "a million faces": ("counts", changed(frames=[{"t": instant(T), "faces": 10**6}])),
+    "withheld false": ("field", changed(frames=[{"t": T, "withheld": False}])),
+    "withheld with faces": ("field", changed(frames=[{"t": T, "withheld": True, "faces": 3}])),
+    "faces negative": ("counts", changed(frames=[{"t": T, "faces": -3}])),
+    "faces a text": ("counts", changed(frames=[{"t": T, "faces": "3"}])),
+    "a million faces": ("counts", changed(frames=[{"t": T, "faces": 10**6}])),
     "a negative count": ("counts", frame_changed(counts={**COUNTS, "happy": 7, "angry": -1})),
     "a count that is a fraction": ("counts", frame_changed(counts={**COUNTS, "happy": 6.0})),
     "counts beyond faces": ("counts", frame_changed(counts={**COUNTS, "happy": 7})),
@@ -248,7 +252,7 @@ scalars = (
     | st.integers(-2, 20)
     | st.floats()
     | st.text(st.characters(), max_size=12)
-    | st.sampled_from([*EMOTIONS, "synced", "stored", "9f3a2c41", instant(T), "\ud800"])
+    | st.sampled_from([*EMOTIONS, "synced", "stored", "9f3a2c41", T, "\ud800"])
 )
 values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
@@ -300,6 +304,6 @@ def test_every_reading_that_a_device_can_make_is_a_legal_message(weights, faces)
     total = sum(weights) or 1.0
     expected = {label: round(faces * weight / total, 2) for label, weight in zip(EMOTIONS, weights, strict=True)}
     frame = FrameCounts(t=T, faces=faces, unsure=faces, counts=dict.fromkeys(EMOTIONS, 0), expected=expected)
-    message = CountsMessage(boot="00000000", seq=0, model=None, synced=True, frames=(frame,))
+    message = CountsMessage(boot="00000000", seq=0, model=None, clock="synced", frames=(frame,))
 
     assert CountsMessage.from_json(message.to_json()) == message

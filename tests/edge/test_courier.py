@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from contract.message import CountsMessage, FacesOnly, Health, State, stored_to_json
+from contract.message import CountsMessage, FrameCounts, Health, State, instant, stored_to_json
 from contract.topics import Device
 from edge.config import CameraConfig, EdgeConfig, MqttConfig, OutboxConfig, PublishConfig
 from edge.health import Vitals
@@ -78,7 +78,7 @@ class Desk:
 
     def frame(self) -> None:
         """Count a frame."""
-        self.take(Frames((FacesOnly(t=T0 + timedelta(seconds=self.now), faces=3),), synced=True))
+        self.take(Frames((FrameCounts(t=instant(T0 + timedelta(seconds=self.now)), faces=3),), synced=True))
 
     def pass_s(self, seconds: float, step_s: float = 0.2) -> None:
         """Let time pass, with a tick at every step."""
@@ -140,7 +140,7 @@ def test_state_and_health_are_retained_and_counts_are_not(desk):
     healths = [Health.from_json(payload) for payload in desk.payloads("health")]
 
     assert retained == {"state": True, "health": True, "counts": False}
-    assert [health.t for health in healths] == [T0, T0 + timedelta(seconds=30)]
+    assert [health.time for health in healths] == [T0, T0 + timedelta(seconds=30)]
     assert healths[1].outbox_first == {BOOT: 0}
 
 

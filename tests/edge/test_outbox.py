@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.message import CountsMessage, Withheld
+from contract.message import CountsMessage, FrameCounts, instant
 from edge.config import OutboxConfig
 from edge.uplink.outbox import MEMORY_BYTES, Outbox
 from edge.uplink.outbox_file import RETRY_S
@@ -16,9 +16,9 @@ T0 = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 OLD, NEW = "0000000a", "0000000b"
 
 
-def frames(number: int = 0) -> tuple[Withheld, ...]:
+def frames(number: int = 0) -> tuple[FrameCounts, ...]:
     """One frame, `number` seconds after T0."""
-    return (Withheld(t=T0 + timedelta(seconds=number)),)
+    return (FrameCounts(t=instant(T0 + timedelta(seconds=number)), withheld=True),)
 
 
 def accept(outbox: Outbox, count: int, now: float = 0.0) -> list[bytes]:

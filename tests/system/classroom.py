@@ -15,7 +15,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import StoreError
 from aggregator.store.windows import NOTHING, Sums
-from contract.message import CountsMessage, Frame, State
+from contract.message import CountsMessage, FrameCounts, State
 from contract.topics import Device, aggregator_state
 from demo import scene
 from demo.settings import ROOT, toml
@@ -53,7 +53,7 @@ class Subscriber:
         """The stream of counts, read."""
         return [CountsMessage.from_json(each.payload) for each in self.of("counts")]
 
-    def frames(self) -> list[Frame]:
+    def frames(self) -> list[FrameCounts]:
         """The frames of the stream, in order."""
         return [frame for message in self.counts() for frame in message.frames]
 

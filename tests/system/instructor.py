@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from contract.card import beside, read
 from contract.labels import EMOTIONS
-from contract.message import CountsMessage, FrameCounts, State, utc
+from contract.message import CountsMessage, FrameCounts, State, instant, utc
 from contract.topics import Device
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ def frame(at, people=25):
     counts = {label: round(people * shares.get(label, 0.0)) for label in EMOTIONS}
     counts["neutral"] = people - sum(counts.values())
     expected = {label: round(0.7 * counts[label] + 0.3 * people / 7, 2) for label in EMOTIONS}
-    return FrameCounts(t=utc(at), faces=people + 1, unsure=1, counts=counts, expected=expected)
+    return FrameCounts(t=instant(utc(at)), faces=people + 1, unsure=1, counts=counts, expected=expected)
 
 
 class Classroom:
@@ -46,7 +46,7 @@ class Classroom:
     def count(self, *frames, device=CAMERA):
         """Publish frames as one message."""
         seq = self._seqs[device] = self._seqs.get(device, -1) + 1
-        message = CountsMessage(boot="00000001", seq=seq, model=MODEL, synced=True, frames=frames)
+        message = CountsMessage(boot="00000001", seq=seq, model=MODEL, clock="synced", frames=frames)
         self._client.publish(device.topic("counts"), message.to_json(), 1).wait_for_publish(10)
 
     def say(self, word, reason="", device=CAMERA):

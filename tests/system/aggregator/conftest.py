@@ -16,7 +16,7 @@ import pytest
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.windows import Key, Sums, add, fold
 from contract.labels import EMOTIONS
-from contract.message import CountsMessage, FrameCounts, State, stored_from_json, utc
+from contract.message import CountsMessage, FrameCounts, State, instant, stored_from_json, utc
 from contract.topics import Device, aggregator_state
 
 DEVICE = Device("school", "r1", "cam")
@@ -100,7 +100,11 @@ class Sender:
     def accept(self, *frames, synced=True, send=True) -> bytes:
         """A new message, kept until it is confirmed; its payload."""
         message = CountsMessage(
-            boot=self.boot, seq=self.seq, model="3f9c1a77", synced=synced, frames=frames or (frame(),)
+            boot=self.boot,
+            seq=self.seq,
+            model="3f9c1a77",
+            clock="synced" if synced else "unsynced",
+            frames=frames or (frame(),),
         )
         with self.lock:
             self.waiting[self.seq] = message.to_json()
@@ -143,7 +147,7 @@ def frame(at: float | None = None) -> FrameCounts:
     """A frame of random faces, taken now or at `at`."""
     counts = {label: DICE.randrange(4) for label in EMOTIONS}
     faces = sum(counts.values())
-    return FrameCounts(t=utc(at or time.time()), faces=faces, unsure=0, counts=counts, expected=counts)
+    return FrameCounts(t=instant(utc(at or time.time())), faces=faces, unsure=0, counts=counts, expected=counts)
 
 
 @pytest.fixture

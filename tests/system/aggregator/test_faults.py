@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contract.message import CountsMessage, Withheld, utc
+from contract.message import CountsMessage, FrameCounts, instant, utc
 
 pytestmark = [pytest.mark.system, pytest.mark.broker, pytest.mark.timeout(240)]
 
@@ -138,7 +138,11 @@ def test_clocks_ten_years_off_lose_nothing_that_can_be_kept(aggregator, sender, 
     sender.accept(make_frame(time.time() - ten_years), synced=False)
     sender.accept()
     late = CountsMessage(
-        boot="00000001", seq=0, model=None, synced=True, frames=(Withheld(t=utc(time.time() - ten_years)),)
+        boot="00000001",
+        seq=0,
+        model=None,
+        clock="synced",
+        frames=(FrameCounts(t=instant(utc(time.time() - ten_years)), withheld=True),),
     )
     sender.send(late.to_json())
 
