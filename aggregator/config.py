@@ -4,88 +4,69 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from contract.topics import check_id
-from service.config import in_range
+from service.config import NonEmpty, Port
 
 
 @dataclass(frozen=True, slots=True)
 class MqttConfig:
     """`[mqtt]`."""
 
-    host: str
-    port: int = 8883
+    host: NonEmpty
+    port: Port = 8883
     tls: bool = True
     """With ca.crt, and aggregator.crt and aggregator.key if present, from `credentials`."""
     username: str = ""
     """Empty: none. Its password is `credentials`/mqtt-password."""
-    client_id: str = "classpulse-aggregator"
+    client_id: NonEmpty = "classpulse-aggregator"
     """Fixed, so that the broker queues for us while we are away; each aggregator of a broker needs its own."""
-    keepalive_s: int = 30
-    batch: int = 1000
+    keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
+    batch: Annotated[int, Meta(ge=1, le=10_000)] = 1000
     """Messages of one transaction at most; more than the broker's max_inflight_messages never come."""
-
-    def __post_init__(self) -> None:
-        if not self.host:
-            raise ValueError("host is empty")
-        if not self.client_id:
-            raise ValueError("client_id is empty")
-        in_range("port", self.port, 1, 65535)
-        in_range("keepalive_s", self.keepalive_s, 5, 3600)
-        in_range("batch", self.batch, 1, 10_000)
 
 
 @dataclass(frozen=True, slots=True)
 class AmqpConfig:
     """`[amqp]`: devices' messages come from a RabbitMQ cluster, not from `[mqtt]`; together with `[postgresql]`."""
 
-    hosts: tuple[str, ...]
+    hosts: Annotated[tuple[str, ...], Meta(min_length=1)]
     """Nodes, each `host:port`; any of them will do."""
     tls: bool = True
     """With ca.crt, and aggregator.crt and aggregator.key if present, from `credentials`."""
-    username: str = "classpulse-aggregator"
+    username: NonEmpty = "classpulse-aggregator"
     """Its password is `credentials`/amqp-password."""
     virtual_host: str = "/"
-    heartbeat_s: int = 15
+    heartbeat_s: Annotated[int, Meta(ge=2, le=600)] = 15
     """A node that is silent for twice as long is left for another."""
-    queues: int = 8
+    queues: Annotated[int, Meta(ge=1, le=64)] = 8
     """Quorum queues that share the devices; at least two for each worker keep all of them busy."""
-    batch: int = 1000
+    batch: Annotated[int, Meta(ge=1, le=10_000)] = 1000
     """Messages of one transaction at most."""
-    prefetch: int = 500
+    prefetch: Annotated[int, Meta(ge=1, le=10_000)] = 500
     """Messages of one queue that a worker holds unacknowledged at most."""
 
     def __post_init__(self) -> None:
-        if not self.hosts:
-            raise ValueError("hosts is empty")
         for host in self.hosts:
             if not re.fullmatch(r"[^\s/]+:\d{1,5}", host):
                 raise ValueError(f"hosts has {host!r}, which is no host:port")
-        if not self.username:
-            raise ValueError("username is empty")
-        in_range("heartbeat_s", self.heartbeat_s, 2, 600)
-        in_range("queues", self.queues, 1, 64)
-        in_range("batch", self.batch, 1, 10_000)
-        in_range("prefetch", self.prefetch, 1, 10_000)
 
 
 @dataclass(frozen=True, slots=True)
 class PostgresqlConfig:
     """`[postgresql]`: the store is this database, not `[store]`'s file; together with `[amqp]`."""
 
-    host: str
+    host: NonEmpty
     """A name, several with commas between (the one that can be written is used), or the folder of a socket."""
-    port: int = 5432
+    port: Port = 5432
     database: str = "classpulse"
     user: str = "classpulse"
     """Its password is `credentials`/postgresql-password, if that is there."""
     tls: bool = True
     """The server's certificate must be of ca.crt in `credentials` and bear `host`; a socket needs none."""
-
-    def __post_init__(self) -> None:
-        if not self.host:
-            raise ValueError("host is empty")
-        in_range("port", self.port, 1, 65535)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,22 +77,16 @@ class StoreConfig:
         default_factory=lambda: Path(os.environ.get("STATE_DIRECTORY", "var/aggregator")) / "store.sqlite"
     )
     """systemd's StateDirectory by default."""
-    retention_days: int = 90
+    retention_days: Annotated[int, Meta(ge=1, le=3660)] = 90
     """Windows, and devices that fell silent, are forgotten this many days after they were stored."""
-
-    def __post_init__(self) -> None:
-        in_range("retention_days", self.retention_days, 1, 3660)
 
 
 @dataclass(frozen=True, slots=True)
 class SummaryConfig:
     """`[summary]`."""
 
-    every_s: float = 2.0
+    every_s: Annotated[float, Meta(ge=0.2, le=60)] = 2.0
     """A room that changed is summarised this often at most, one that did not five times more rarely."""
-
-    def __post_init__(self) -> None:
-        in_range("every_s", self.every_s, 0.2, 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,24 +94,17 @@ class AttentionConfig:
     """`[attention]`: which changes of a class become an event."""
 
     enabled: bool = True
-    smooth_s: float = 60.0
+    smooth_s: Annotated[float, Meta(ge=10, le=3600)] = 60.0
     """The mix is averaged over so long before it is looked at."""
-    settle_s: float = 180.0
+    settle_s: Annotated[float, Meta(ge=30, le=3600)] = 180.0
     """A lesson's own band is known after so long, at its begin and after an event."""
-    least_change: float = 0.10
+    least_change: Annotated[float, Meta(ge=0.01, le=1)] = 0.10
     """A smaller change of a label's share is none."""
-    deviations: float = 2.5
+    deviations: Annotated[float, Meta(ge=0.5, le=20)] = 2.5
     """Half-width of the band in standard deviations of the smoothed share, where that is more."""
-    lasts_s: float = 90.0
+    lasts_s: Annotated[float, Meta(ge=0, le=3600)] = 90.0
     """The mix has to stay outside for so long. With these figures a lesson of 25 people without a change has 0.1
     events, and nearly all changes of 40 points are told, after 130 s (benchmarks/attention.py)."""
-
-    def __post_init__(self) -> None:
-        in_range("smooth_s", self.smooth_s, 10, 3600)
-        in_range("settle_s", self.settle_s, 30, 3600)
-        in_range("least_change", self.least_change, 0.01, 1)
-        in_range("deviations", self.deviations, 0.5, 20)
-        in_range("lasts_s", self.lasts_s, 0, 3600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +113,7 @@ class PageConfig:
 
     host: str = "127.0.0.1"
     """Anything else needs a users file."""
-    port: int = 8080
+    port: Port = 8080
     users: Path = field(
         default_factory=lambda: Path(os.environ.get("STATE_DIRECTORY", "var/aggregator")) / "users.json"
     )
@@ -158,7 +126,6 @@ class PageConfig:
     """A proxy that speaks HTTPS is in front: cookies travel by HTTPS only."""
 
     def __post_init__(self) -> None:
-        in_range("port", self.port, 1, 65535)
         if (self.certificate is None) != (self.key is None):
             raise ValueError("certificate and key belong together: one of them is missing")
 
@@ -173,11 +140,8 @@ class MetricsConfig:
     """`[metrics]`: figures for Prometheus; there is no password, so let nobody but Prometheus reach them."""
 
     host: str = "127.0.0.1"
-    port: int = 0
+    port: Annotated[int, Meta(ge=0, le=65535)] = 0
     """0: none; 9464 is usual."""
-
-    def __post_init__(self) -> None:
-        in_range("port", self.port, 0, 65535)
 
 
 @dataclass(frozen=True, slots=True)

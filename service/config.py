@@ -1,24 +1,29 @@
-"""TOML files into frozen dataclasses: the constructor is the validator, an unknown or missing key is an error."""
+"""TOML files into frozen dataclasses, annotated with what is allowed. All mistakes of a file are told at once."""
 
 import dataclasses
 import tomllib
-import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
 
 T = TypeVar("T")
+Port = Annotated[int, Meta(ge=1, le=65535)]
+NonEmpty = Annotated[str, Meta(min_length=1)]
 
 
 class ConfigError(ValueError):
-    """A configuration that cannot be used; the text names the file, key and value."""
+    """A configuration that cannot be used; the text names the file, keys and values."""
 
 
 def load(path: Path, into: type[T]) -> T:
     """Read a TOML file; each table is a nested dataclass of `into`.
 
     Raises:
-        ConfigError: If the file cannot be read, a key is unknown or missing, or a value has the wrong type or range.
+        ConfigError: If the file cannot be read, keys are unknown or missing, or values have the wrong type or range.
     """
     try:
         with path.open("rb") as file:
@@ -28,65 +33,65 @@ def load(path: Path, into: type[T]) -> T:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     try:
-        return build(table, into, "")
+        return build(table, into)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def build(table: dict[str, Any], into: type[T], prefix: str) -> T:
-    """A dataclass from a table; `prefix` is the table's name with a dot behind, for errors."""
-    hints = typing.get_type_hints(into)
+def build(table: Mapping[str, Any], into: type[T]) -> T:
+    """A dataclass from a table.
+
+    Raises:
+        ConfigError: As `load`, without the file's name.
+    """
+    mistakes: list[str] = []
+    made = _dataclass(table, into, "", mistakes)
+    if made is None or mistakes:
+        raise ConfigError("; ".join(mistakes))
+    return made
+
+
+def _dataclass(table: Any, into: type[T], prefix: str, mistakes: list[str]) -> T | None:
+    """None if there are mistakes, which are appended; `prefix` is the table's name with a dot behind."""
+    before = len(mistakes)
+    hints = typing.get_type_hints(into, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(into)}  # type: ignore[arg-type]
     unknown = sorted(table.keys() - fields.keys())
-    if unknown:
-        raise ConfigError(f"unknown key {prefix}{unknown[0]}; known are {', '.join(fields)}")
-    values = {name: _value(prefix + name, table[name], hints[name]) for name in table}
+    mistakes.extend(f"unknown key {prefix}{name}; known are {', '.join(fields)}" for name in unknown)
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and name not in values:
-            raise ConfigError(f"missing key {prefix}{name}")
+        if required and name not in table:
+            mistakes.append(f"missing key {prefix}{name}")
+    values = {
+        name: _value(value, hints[name], prefix + name, mistakes) for name, value in table.items() if name in fields
+    }
+    if len(mistakes) > before:
+        return None
     try:
         return into(**values)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError(f"{prefix.rstrip('.') or 'file'}: {error}") from error
+    except ValueError as error:  # what one field alone cannot tell
+        mistakes.append(f"{prefix.rstrip('.') or 'file'}: {error}")
+        return None
 
 
-def in_range(name: str, value: float, low: float, high: float) -> None:
-    """For a dataclass's __post_init__: ValueError naming key and value unless low <= value <= high."""
-    if not low <= value <= high:
-        raise ValueError(f"{name} = {value!r} is not from {low} to {high}")
+def _value(value: Any, hint: Any, name: str, mistakes: list[str]) -> Any:
+    kinds = [kind for kind in typing.get_args(hint) if dataclasses.is_dataclass(kind)] or [hint]
+    if dataclasses.is_dataclass(kinds[0]):
+        if isinstance(value, dict):
+            return _dataclass(value, kinds[0], f"{name}.", mistakes)  # type: ignore[arg-type]
+        mistakes.append(f"{name} = {value!r}: expected a table")
+        return None
+    try:
+        return msgspec.convert(value, hint, dec_hook=_from_text)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `$")
+        choices = f", known are {', '.join(typing.get_args(hint))}" if typing.get_origin(hint) is Literal else ""
+        mistakes.append(f"{name}{place.rstrip('`')} = {value!r}: {text[0].lower()}{text[1:]}{choices}")
+        return None
 
 
-def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """For a dataclass's __post_init__: ValueError naming key and value unless it is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"{name} = {value!r} is none of {', '.join(choices)}")
-
-
-def _value(name: str, value: Any, hint: Any) -> Any:
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise ConfigError(f"{name} = {value!r} is not a table")
-        return build(value, hint, f"{name}.")  # type: ignore[arg-type]
-    origin = typing.get_origin(hint)
-    if origin in (typing.Union, types.UnionType):
-        return _value(name, value, next(a for a in typing.get_args(hint) if a is not type(None)))
-    if origin is tuple:
-        if not isinstance(value, list):
-            raise ConfigError(f"{name} = {value!r} is not an array")
-        inner = typing.get_args(hint)[0]
-        return tuple(_value(f"{name}[{index}]", item, inner) for index, item in enumerate(value))
-    if hint is Path and isinstance(value, str):
-        return Path(value)
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise ConfigError(f"{name} = {value!r} is not {_spoken(hint)}")
-    return value
-
-
-def _spoken(hint: Any) -> str:
-    names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}
-    return names.get(hint, str(hint))
+def _from_text(kind: type, value: Any) -> Any:
+    """Paths, which TOML has none of."""
+    if not isinstance(value, str):
+        raise TypeError(f"Expected `{kind.__name__}`, got `{type(value).__name__}`")
+    return kind(value)

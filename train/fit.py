@@ -8,12 +8,13 @@ import tomllib
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import keras
 import numpy as np
+from msgspec import Meta
 
 from service.config import build as build_config
-from service.config import in_range, one_of
 from train.augment import Augmentation
 from train.batches import Batches, Targets, showings, targets
 from train.data import FER_PLUS, Faces, digest, load, pictures, require_enough, split_validation, votes
@@ -23,51 +24,32 @@ from train.origin import TrainingError, claim
 
 log = logging.getLogger(__name__)
 
-_RANGES = (
-    ("epochs", 1, 10_000),
-    ("batch_size", 1, 4096),
-    ("learning_rate", 1e-6, 10),
-    ("weight_decay", 0, 1),
-    ("label_smoothing", 0, 0.9),
-    ("dropout", 0, 0.9),
-    ("average", 0, 0.99999),
-    ("votes_weight", 0, 100),
-    ("soft_share", 0, 1),
-    ("balance", 0, 1),
-)
-"""Of the hyper-parameters: key, lowest, highest."""
-
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
     """Everything that decides a run but the data; saved beside its checkpoint."""
 
-    architecture: str = "compact"
-    epochs: int = 60
-    batch_size: int = 64
-    learning_rate: float = 0.06
+    architecture: Annotated[str, Meta(pattern=f"^({'|'.join(ARCHITECTURES)})$")] = "compact"
+    epochs: Annotated[int, Meta(ge=1, le=10_000)] = 60
+    batch_size: Annotated[int, Meta(ge=1, le=4096)] = 64
+    learning_rate: Annotated[float, Meta(ge=1e-6, le=10)] = 0.06
     """Peak of a cosine with one epoch of warm-up. Source: Loshchilov and Hutter 2016, arXiv:1608.03983."""
-    weight_decay: float = 5e-3
+    weight_decay: Annotated[float, Meta(ge=0, le=1)] = 5e-3
     """Decoupled, on kernels only."""
-    label_smoothing: float = 0.1
-    dropout: float = 0.1
-    average: float = 0.998
+    label_smoothing: Annotated[float, Meta(ge=0, le=0.9)] = 0.1
+    dropout: Annotated[float, Meta(ge=0, le=0.9)] = 0.1
+    average: Annotated[float, Meta(ge=0, le=0.99999)] = 0.998
     """Momentum of the exponential moving average of the weights, which is what is evaluated and kept."""
-    votes_weight: float = 0.5
+    votes_weight: Annotated[float, Meta(ge=0, le=100)] = 0.5
     """Weight of the auxiliary loss on FER+ votes, where a file of them is given."""
-    soft_share: float = 0.5
+    soft_share: Annotated[float, Meta(ge=0, le=1)] = 0.5
     """Weight of a teacher's probabilities against the labels, where a file of them is given."""
-    balance: float = 0.25
+    balance: Annotated[float, Meta(ge=0, le=1)] = 0.25
     """How far rare labels are shown more often: 0 as they are, 1 all labels alike."""
     bfloat16: bool = False
     """Convolutions in bfloat16, weights in float32; 1.1-1.3 times as fast with AVX512-BF16. TensorFlow only."""
     seed: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
-
-    def __post_init__(self) -> None:
-        one_of("architecture", self.architecture, ARCHITECTURES)
-        for name, low, high in _RANGES:
-            in_range(name, getattr(self, name), low, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +89,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train as told; Ctrl-C ends it, and the same command goes on."""
     given = {"architecture": arguments.architecture, "epochs": arguments.epochs}
-    settings = build_config(given | _settings(arguments.set), Hyperparameters, "")
+    settings = build_config(given | _settings(arguments.set), Hyperparameters)
     sources = Sources(arguments.data, arguments.votes, arguments.soft, arguments.initial)
     try:
         print(fit(settings, sources, arguments.out))

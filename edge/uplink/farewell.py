@@ -16,7 +16,7 @@ def partly_load(path: Path) -> EdgeConfig | None:
     try:
         table = tomllib.loads(path.read_text())
         usable = {key: value for key, value in table.items() if key in ("device", "mqtt", "credentials")}
-        return build(usable | {"camera": {"source": "pi"}}, EdgeConfig, "")
+        return build(usable | {"camera": {"source": "pi"}}, EdgeConfig)
     except (OSError, ValueError):
         return None
 

@@ -115,10 +115,10 @@ def test_a_cluster_needs_two_sections(tmp_path):
         ('[amqp]\nhosts = ["r1:5671"]\n', "belong together"),
         ('[postgresql]\nhost = "db"\n', "belong together"),
         (BOTH + "[home_assistant]\nenabled = true\n", "retained"),
-        ('[amqp]\nhosts = []\n[postgresql]\nhost = "db"\n', "hosts is empty"),
+        ('[amqp]\nhosts = []\n[postgresql]\nhost = "db"\n', r"amqp\.hosts = \[\]: expected `array` of length >= 1"),
         ('[amqp]\nhosts = ["r1"]\n[postgresql]\nhost = "db"\n', "'r1', which is no host:port"),
         ('[amqp]\nhosts = ["r1:1"]\nqueues = 0\n[postgresql]\nhost = "db"\n', "queues = 0"),
-        ('[amqp]\nhosts = ["r1:1"]\n[postgresql]\nhost = ""\n', "host is empty"),
+        ('[amqp]\nhosts = ["r1:1"]\n[postgresql]\nhost = ""\n', "postgresql.host = '': expected `str` of length >= 1"),
     ],
 )
 def test_what_does_not_go_together_stops_the_start(tmp_path, text, said):

@@ -72,6 +72,6 @@ def test_a_schedule_that_cannot_be_read_is_an_error_that_names_the_value(zone, l
     wrong = lesson if zone == "UTC" else zone
 
     with pytest.raises(ConfigError) as error:
-        build({"time_zone": zone, "lessons": [lesson]}, ScheduleConfig, "schedule.")
+        build({"time_zone": zone, "lessons": [lesson]}, ScheduleConfig)
 
     assert repr(wrong) in str(error.value)

@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(killed):
     [
         (("--set", "dropout=0.2"), "a run with other dropout"),
         (("--set", "droopout=0.1"), "unknown key droopout"),
-        (("--set", "dropout=1.5"), "dropout = 1.5 is not from 0 to 0.9"),
+        (("--set", "dropout=1.5"), "dropout = 1.5: expected `float` <= 0.9"),
         (("--set", "augmentation.blur=often"), "--set"),
         (("--set", "batch_size=64"), "--set"),
         (("--votes", "/nonexistent.csv"), "other votes"),

@@ -43,7 +43,7 @@ def test_a_wrong_password_is_said_and_tried_again(make_mosquitto, tmp_path, wait
     ("line", "code", "text"),
     [
         ("retention = 3", 78, "unknown key store.retention"),
-        ("retention_days = 0", 78, "store: retention_days = 0 is not from 1 to 3660"),
+        ("retention_days = 0", 78, "store.retention_days = 0: expected `int` >= 1"),
     ],
 )
 def test_a_wrong_configuration_stops_the_start(mosquitto, line, code, text, make_aggregator):
