@@ -21,12 +21,13 @@ from tempfile import TemporaryDirectory
 
 import paho.mqtt.client as paho
 
+from aggregator.analysis.alerts import Alerts
+from aggregator.analysis.cards import read_cards
 from aggregator.analysis.live import Live
 from aggregator.config import AttentionConfig, SummaryConfig
-from aggregator.ingest.alerts import Alerts
-from aggregator.ingest.batch import Batch, Item, read
-from aggregator.ingest.daemon import cards_in
+from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.sqlite import SqliteStore
+from aggregator.store.types import Batch
 from aggregator.store.windows import WINDOW_S, Key, Sums, fold
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts, instant, utc
@@ -59,7 +60,7 @@ def _frame(dice: random.Random, at: float) -> FrameCounts:
 
 def alone(sent: list[tuple[Device, bytes]], folder: Path) -> dict[str, float]:
     """CPU microseconds per message of each step, without a broker."""
-    items = [Item(device.topic("counts"), payload, time.time()) for device, payload in sent]
+    items = [RawMessage(device.topic("counts"), payload, time.time()) for device, payload in sent]
     batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
     parsed, read_us = _timed(lambda: [read(batch) for batch in batches], len(items))
     _, json_us = _timed(lambda: [CountsMessage.from_json(payload) for _, payload in sent], len(items))
@@ -81,7 +82,7 @@ def alone(sent: list[tuple[Device, bytes]], folder: Path) -> dict[str, float]:
 
 def summaries(rooms: int, lesson_s: int = 2700, span_s: int = 20) -> dict[str, float]:
     """CPU of the live part: every room in the middle of a lesson, with a frame every second."""
-    cards = cards_in(Path("models"))
+    cards = read_cards(Path("models"))
     model = next(iter(cards), "3f9c1a77")
     live = Live(SummaryConfig().every_s, cards, Alerts(AttentionConfig(), cards))
     now, dice = time.time(), random.Random(7)

@@ -12,7 +12,7 @@ import atheris
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 with atheris.instrument_imports(include=["contract", "aggregator.ingest.batch"]):
-    from aggregator.ingest.batch import Item, read
+    from aggregator.ingest.batch import RawMessage, read
     from contract.labels import EMOTIONS
     from contract.message import (
         CountsMessage,
@@ -82,7 +82,7 @@ def one_input(data: bytes) -> None:
         found = None
     if isinstance(found, CountsMessage | State | Health):
         type(found).from_json(found.to_json())
-    read([Item(f"classpulse/1/school/r1/cam/{kind}", payload, 1.0)])
+    read([RawMessage(f"classpulse/1/school/r1/cam/{kind}", payload, 1.0)])
 
 
 def main() -> None:

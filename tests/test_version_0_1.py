@@ -2,13 +2,12 @@
 
 import json
 import shutil
-from dataclasses import astuple
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from aggregator.ingest.batch import Item, read
+from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.sqlite import SqliteStore
 from contract.message import CountsMessage, Health, State
 from contract.topics import Device
@@ -47,8 +46,7 @@ def windows(store):
     rooms = ("r1", "r2", "hall")
     found = [pair for room in rooms for pair in store.windows("school", room, 0, 2**40, unsynced=True)]
     return sorted(
-        [*astuple(key), sums.frames, sums.withheld, sums.faces, sums.unsure, *sums.counts, *sums.expected]
-        for key, sums in found
+        [*key, sums.frames, sums.withheld, sums.faces, sums.unsure, *sums.counts, *sums.expected] for key, sums in found
     )
 
 
@@ -56,7 +54,7 @@ def commit(store, device, payloads):
     """Let the store have these messages of a device, as if they came a second after they were taken."""
     frames = (json.loads(payload)["frames"] for payload in payloads)
     received = [datetime.fromisoformat(each[-1]["t"]).timestamp() + 1 for each in frames]
-    items = [Item(device.topic("counts"), *each) for each in zip(payloads, received, strict=True)]
+    items = [RawMessage(device.topic("counts"), *each) for each in zip(payloads, received, strict=True)]
     return store.commit(read(items))
 
 

@@ -3,11 +3,11 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from aggregator.analysis.alerts import Alerts
 from aggregator.analysis.attention import Event
 from aggregator.analysis.summary import LONGEST_S, Summary, lesson_of, recent_of, summarize
-from aggregator.ingest.alerts import Alerts
-from aggregator.ingest.batch import AHEAD_S, Batch
-from aggregator.store.windows import Key, Sums, add
+from aggregator.store.types import Batch
+from aggregator.store.windows import AHEAD_S, Key, Sums, add
 from contract.card import ModelCard
 from contract.message import State, utc
 from contract.topics import Device, Room

@@ -11,7 +11,8 @@ from pyarrow import parquet
 from aggregator.analysis.mix import Row
 from aggregator.commands.report import EX_USAGE, ReportError, room_of, time_of
 from aggregator.config import AggregatorConfig
-from aggregator.store.types import Store, open_store
+from aggregator.store.factory import open_store
+from aggregator.store.types import Store
 from contract.labels import EMOTIONS
 from contract.topics import Room
 from service.config import load

@@ -8,12 +8,12 @@ from datetime import datetime, tzinfo
 from html import escape
 from pathlib import Path
 
+from aggregator.analysis.cards import read_cards
 from aggregator.analysis.lesson import Lesson, lesson
 from aggregator.analysis.mix import Mix
 from aggregator.commands.report_plots import faces_plot, shares_plot
 from aggregator.config import AggregatorConfig
-from aggregator.ingest.daemon import cards_in
-from aggregator.store.types import open_store
+from aggregator.store.factory import open_store
 from aggregator.web.charts import PALETTE
 from aggregator.web.text import clock, event_text
 from contract.labels import EMOTIONS
@@ -70,7 +70,7 @@ def read(config: AggregatorConfig, room: Room, start: int, end: int) -> Lesson:
         raise ReportError(f"a report is of a day at most, not of {(end - start) / 3600:.1f} hours")
     with open_store(config, writable=False) as store:
         rows = store.windows(room.site, room.room, start, end)
-    return lesson(room, start, end, rows, cards_in(config.models_dir), config.attention)
+    return lesson(room, start, end, rows, read_cards(config.models_dir), config.attention)
 
 
 def file_name(told: Lesson) -> str:

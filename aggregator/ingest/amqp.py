@@ -1,24 +1,48 @@
-"""Messages from a RabbitMQ cluster in batches, acknowledged when they are in the store.
+"""Messages from a RabbitMQ cluster in batches, acknowledged when they are in the store. The only importer of pika.
 
 One thread: the caller's. Two connections, because RabbitMQ stops reading from one that publishes while memory or disk
 run low, and with it the acknowledgements that would make room.
 """
 
+import logging
+import random
+import ssl
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from aggregator.commands.topology import SOURCE, SPOKEN, counts_queues, routing_key, topic_of
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import AMQPError, ChannelClosedByBroker, IncompatibleProtocolError, ProbableAuthenticationError
+from pika.spec import Basic, BasicProperties
+
 from aggregator.config import AmqpConfig
-from aggregator.ingest.amqp_link import TROUBLE, Link, Reconnecting
-from aggregator.ingest.batch import Item
-from aggregator.ingest.gather import gather, serve_for
+from aggregator.ingest.batch import Acknowledge, RawMessage, gather, serve_for
 from aggregator.ingest.mqtt import secrets
+from aggregator.ingest.topology import DEAD, STATUS, TOPICS, counts_queues, declare, routing_key, topic_of
+from service.backoff import Patience
+
+log = logging.getLogger(__name__)
+logging.getLogger("pika").setLevel(logging.CRITICAL)  # what it would say of a lost connection is said below
+
+_MAX_WAIT_S = 10.0
+"""Greatest bound of the random wait before a reconnect."""
+_CONNECT_S = 5.0
+_STACK_S = 8.0
+"""For TCP, TLS and log-in together; less than the other connection's heartbeats may wait meanwhile."""
+_NOT_FOUND = 404
+_LOST = (OSError, AMQPError, AMQPConnectorException)
+"""What a lost connection raises; the last is of a frozen node, which accepts and sends nothing."""
 
 
 class AmqpSource:
     """Every queue of the cluster, shared with the other workers; open it with `with`."""
+
+    problem = ""
+    """A node that refuses to let us consume is a connection that fails."""
 
     def __init__(self, config: AmqpConfig, credentials: Path) -> None:
         """Nothing is connected yet.
@@ -28,48 +52,47 @@ class AmqpSource:
         """
         self._config = config
         secrets(config, credentials)
-        self._reader = Reconnecting(config, credentials, self._consume)
-        self._voice = Reconnecting(config, credentials, lambda _: None)
-        self._items: list[Item] = []
+        self._consumer = _Reconnecting(config, credentials, self._consume)
+        self._publisher = _Reconnecting(config, credentials, lambda _: None)
+        self._messages: list[RawMessage] = []
         self._tags: list[int] = []
         self.on_connected: Callable[[], None] = lambda: None
-        """Called after every successful connection."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc: object) -> None:
         """What is not acknowledged goes to the other workers."""
-        self._reader.close()
-        self._voice.close()
+        self._consumer.close()
+        self._publisher.close()
 
     @property
     def connected(self) -> bool:
         """Whether what is published can arrive."""
-        link = self._voice.link
-        return link is not None and not link.blocked
+        node = self._publisher.node
+        return node is not None and not node.blocked
 
-    def batches(self) -> Iterator[tuple[list[Item], Callable[[Collection[int]], None]]]:
-        """For ever: the messages of one batch, and what acknowledges them; see aggregator.daemon.Source."""
+    def batches(self) -> Iterator[tuple[list[RawMessage], Acknowledge]]:
+        """For ever: the messages of one batch, and what acknowledges them; see Source."""
         size = self._config.batch
         while True:
-            gather(lambda: len(self._items), size, self._serve)
-            items, tags = self._items[:size], self._tags[:size]
-            del self._items[:size], self._tags[:size]
-            yield items, self._acknowledgement(tags)
+            gather(lambda: len(self._messages), size, self._serve)
+            messages, tags = self._messages[:size], self._tags[:size]
+            del self._messages[:size], self._tags[:size]
+            yield messages, self._acknowledge(tags)
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:  # noqa: ARG002 - no such thing in AMQP
         """Publish once; MQTT clients at any node get it, nobody gets it later."""
-        link = self._voice.link
-        if link is None or link.blocked:
+        node = self._publisher.node
+        if node is None or node.blocked:
             return
         try:
-            link.channel.basic_publish(SOURCE, routing_key(topic), payload)
-        except TROUBLE as error:
-            self._voice.lost(error)
+            node.channel.basic_publish(TOPICS, routing_key(topic), payload)
+        except _LOST as error:
+            self._publisher.lost(error)
 
     def serve(self, span_s: float) -> None:
-        """Keep the connections alive for so long without ending a batch; what comes waits for the next one."""
+        """Keep the connections alive for so long without ending a batch; what comes is in the next one."""
         serve_for(span_s, self._serve)
 
     def _serve(self, span_s: float) -> None:
@@ -77,42 +100,223 @@ class AmqpSource:
 
         It reads on while the store is slow: heartbeats come the same way, and `prefetch` bounds what can come.
         """
-        self._voice.use(0.0)
-        if not self._reader.use(span_s):
-            self._forget()
+        self._publisher.serve(0.0)
+        if not self._consumer.serve(span_s):
+            self._discard()
 
-    def _forget(self) -> None:
-        """What was read and not taken comes again, to any worker."""
-        self._items, self._tags = [], []
+    def _discard(self) -> None:
+        """What was read and is in no batch yet is delivered again, to any worker."""
+        self._messages, self._tags = [], []
 
-    def _consume(self, link: Link) -> None:
-        self._forget()
-        link.consume((SPOKEN, *counts_queues(self._config)), self._config.prefetch, self._on_message)
+    def _consume(self, node: "_Node") -> None:
+        self._discard()
+        node.consume((STATUS, *counts_queues(self._config)), self._config.prefetch, self._on_message)
         self.on_connected()
 
     def _on_message(self, key: str, body: bytes, tag: int) -> None:
-        self._items.append(Item(topic_of(key), body, time.time()))
+        self._messages.append(RawMessage(topic_of(key), body, time.time()))
         self._tags.append(tag)
 
-    def _acknowledgement(self, tags: list[int]) -> Callable[[Collection[int]], None]:
-        link = self._reader.link
+    def _acknowledge(self, tags: list[int]) -> Acknowledge:
+        node = self._consumer.node
 
-        def acknowledge(dropped: Collection[int]) -> None:
-            if link is None or link is not self._reader.link or not tags:
-                return  # the numbers mean nothing on another connection; the messages come again, to any worker
+        def acknowledge(rejected: Collection[int]) -> None:
+            if node is None or node is not self._consumer.node:
+                return  # the tags mean nothing on another connection; the messages come again, to any worker
+            refused = set(rejected)
+            accepted = [tag for index, tag in enumerate(tags) if index not in refused]
             try:
-                for index in dropped:
-                    link.channel.basic_reject(tags[index], requeue=False)
-                if len(dropped) < len(tags):
-                    link.channel.basic_ack(_last(tags, dropped), multiple=True)
-            except TROUBLE as error:
-                self._reader.lost(error)
-                self._forget()
+                for index in rejected:
+                    node.channel.basic_reject(tags[index], requeue=False)
+                if accepted:
+                    node.channel.basic_ack(accepted[-1], multiple=True)
+            except _LOST as error:
+                self._consumer.lost(error)
+                self._discard()
 
         return acknowledge
 
 
-def _last(tags: list[int], dropped: Collection[int]) -> int:
-    """The last tag that was not rejected; one that was cannot be acknowledged."""
-    gone = set(dropped)
-    return next(tag for index, tag in reversed(list(enumerate(tags))) if index not in gone)
+def declare_topology(config: AmqpConfig, credentials: Path) -> None:
+    """Declare exchanges, queues and bindings.
+
+    Raises:
+        OSError: If no node answers, or if what is there differs.
+    """
+    node = _first_node(config, credentials)
+    try:
+        declare(node.channel, config)
+    except ChannelClosedByBroker as error:
+        raise OSError(f"{node.host}: {error}; rabbitmqctl can remove what differs") from error
+    finally:
+        node.close()
+
+
+def replay_dead_letters(config: AmqpConfig, credentials: Path) -> int:
+    """Give the dead letters to the queues again, once; the number of messages.
+
+    Raises:
+        OSError: If no node answers, or the connection is lost: what was not given again is still a dead letter.
+    """
+    node = _first_node(config, credentials)
+    try:
+        node.channel.confirm_delivery()
+        number = node.channel.queue_declare(DEAD, passive=True).method.message_count
+        for _ in range(number):
+            delivery, _properties, body = node.channel.basic_get(DEAD)
+            if delivery is None or body is None:
+                break
+            durable = BasicProperties(delivery_mode=2)
+            node.channel.basic_publish(TOPICS, delivery.routing_key, body, durable, mandatory=True)
+            node.channel.basic_ack(delivery.delivery_tag)
+    except AMQPError as error:
+        raise OSError(f"{node.host}: {error!r}") from error
+    finally:
+        node.close()
+    return int(number)
+
+
+class _Node:
+    """One connection with one channel, to one node of the cluster."""
+
+    def __init__(self, host: str, config: AmqpConfig, credentials: Path) -> None:
+        """Connect.
+
+        Raises:
+            OSError, AMQPError: If the node cannot be reached or refuses.
+        """
+        name, _, port = host.rpartition(":")
+        password, tls = secrets(config, credentials)
+        self.host = host
+        self.blocked = False
+        self._connection = pika.BlockingConnection(
+            pika.ConnectionParameters(
+                host=name,
+                port=int(port),
+                virtual_host=config.virtual_host,
+                credentials=pika.PlainCredentials(config.username, password or ""),
+                ssl_options=pika.SSLOptions(tls, name) if tls else None,
+                heartbeat=config.heartbeat_s,
+                socket_timeout=_CONNECT_S,
+                stack_timeout=_STACK_S,
+            )
+        )
+        self._connection.add_on_connection_blocked_callback(self._on_blocked)
+        self._connection.add_on_connection_unblocked_callback(self._on_unblocked)
+        self.channel = self._connection.channel()
+
+    def serve(self, span_s: float) -> None:
+        """Read, send heartbeats and call back, until something came or `span_s` passed."""
+        self._connection.process_data_events(span_s)
+
+    def consume(self, queues: Iterable[str], prefetch: int, take: Callable[[str, bytes, int], None]) -> None:
+        """Have `take` called with routing key, body and delivery tag of each message; `prefetch` is of each queue."""
+
+        def deliver(_channel: BlockingChannel, method: Basic.Deliver, _more: BasicProperties, body: bytes) -> None:
+            take(method.routing_key, body, method.delivery_tag)
+
+        self.channel.basic_qos(prefetch_count=prefetch)
+        for queue in queues:
+            self.channel.basic_consume(queue, deliver)
+        self.channel.add_on_cancel_callback(_on_cancel)
+
+    def close(self) -> None:
+        """Close the connection, if it is still there."""
+        with suppress(*_LOST):
+            self._connection.close()
+
+    def _on_blocked(self, *_: object) -> None:
+        self.blocked = True
+        log.warning("publishing blocked by the node %s: it is short of memory or disk", self.host)
+
+    def _on_unblocked(self, *_: object) -> None:
+        self.blocked = False
+
+
+class _Reconnecting:
+    """A connection that is made again, to any node, after a random wait."""
+
+    def __init__(self, config: AmqpConfig, credentials: Path, begin: Callable[[_Node], None]) -> None:
+        """`begin` is called with every new connection."""
+        self._config = config
+        self._credentials = credentials
+        self._begin = begin
+        self._hosts: list[str] = []
+        self._backoff = Patience(_MAX_WAIT_S, "trying all nodes until one answers")
+        self.node: _Node | None = None
+
+    def serve(self, span_s: float) -> bool:
+        """Serve the connection, or try to make one, for `span_s` at most; False if it was lost."""
+        if self.node is None:
+            wait_s = self._backoff.left_s(time.monotonic())
+            if wait_s > 0:
+                time.sleep(min(wait_s, span_s))
+            else:
+                self._connect()
+            return True
+        try:
+            self.node.serve(span_s)
+        except _LOST as error:
+            self.lost(error)
+            return False
+        return True
+
+    def lost(self, error: Exception) -> None:
+        """Give the connection up."""
+        if self.node is not None:
+            self._backoff.failed(f"lost the node {self.node.host}: {error!r}", time.monotonic())
+            self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self.node is not None:
+            self.node.close()
+            self.node = None
+
+    def _connect(self) -> None:
+        """One attempt, at the next node of a random order."""
+        if not self._hosts:
+            self._hosts = random.sample(self._config.hosts, len(self._config.hosts))
+        host = self._hosts.pop()
+        node = None
+        try:
+            node = _Node(host, self._config, self._credentials)
+            self._begin(node)
+        except _LOST as error:
+            if node:
+                node.close()
+            problem = f"cannot use the node {host} of [amqp] hosts: {error!r}{_advice(error, self._credentials)}"
+            self._backoff.failed(problem, time.monotonic())
+        else:
+            self.node = node
+            self._backoff.succeeded(time.monotonic())
+            log.info("connected to the node %s", host)
+
+
+def _first_node(config: AmqpConfig, credentials: Path) -> _Node:
+    """A connection to the first node that answers."""
+    problems = []
+    for host in config.hosts:
+        try:
+            return _Node(host, config, credentials)
+        except _LOST as error:
+            problems.append(f"{host}: {error!r}{_advice(error, credentials)}")
+    raise OSError(f"no node of [amqp] hosts answers: {', '.join(problems)}")
+
+
+def _on_cancel(_frame: object) -> None:
+    """A queue was deleted: connect again, and report it until it is declared."""
+    raise AMQPError("a queue was deleted")
+
+
+def _advice(error: Exception, credentials: Path) -> str:
+    """What to check, for errors that do not say so."""
+    if isinstance(error, ChannelClosedByBroker) and error.reply_code == _NOT_FOUND:
+        return "; `classpulse-aggregator topology` declares what is missing"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"; its certificate must bear that name and be of {credentials / 'ca.crt'}"
+    if isinstance(error, ProbableAuthenticationError):
+        return f"; [amqp] username and {credentials / 'amqp-password'} must be those of a user there"
+    if isinstance(error, IncompatibleProtocolError) and "ALERT" in repr(error):
+        return f"; it does not accept {credentials / 'aggregator.crt'}, or requires one"
+    return ""

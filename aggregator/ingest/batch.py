@@ -1,22 +1,27 @@
-"""What came from the broker to what goes into the store: read, or complained about. No clock, no I/O."""
+"""Where messages come from, when a batch of them ends, and what of it can be stored."""
 
-from dataclasses import dataclass, field
-from datetime import datetime
+import time
+from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self
 
 from msgspec import Struct
 
+from aggregator.store.types import Arrival, Batch, MessageId, Rejected
 from contract.message import HORIZON_S, Count, CountsMessage, Health, Hex8, MessageError, State, decode
-from contract.topics import Device, TopicError, parse
+from contract.topics import TopicError, parse
 
-AHEAD_S = 3600.0
-"""A frame from further in the future is stored as it is, but somebody should look at a clock."""
-_HOPELESS = ("field", "counts")
-"""Reasons for which the same bytes will be refused for ever, by any aggregator of this schema."""
+_QUIET_S = 0.005
+"""A batch ends when nothing more has come for so long."""
+_LONGEST_S = 0.2
+"""A batch ends when its first message has waited so long."""
+_IDLE_S = 0.5
+"""Without messages the caller gets an empty batch this often, for its other duties."""
+_UNREADABLE = ("field", "counts")
+"""Reasons for which the same bytes will be rejected for ever, by any aggregator of this schema."""
 
 
-class Item(NamedTuple):
+class RawMessage(NamedTuple):
     """One message as the broker gave it."""
 
     topic: str
@@ -25,124 +30,109 @@ class Item(NamedTuple):
     """Seconds since 1970, by the aggregator's clock."""
 
 
+Acknowledge = Callable[[Collection[int]], None]
+"""Acknowledges one batch. Its argument: where in the batch the rejected messages are."""
+
+
+class Source(Protocol):
+    """A broker; open it with `with`."""
+
+    on_connected: Callable[[], None]
+    """Called after every successful connection, to publish again what the broker may have forgotten."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exc: object) -> None: ...
+
+    def batches(self) -> Iterator[tuple[list[RawMessage], Acknowledge]]:
+        """For ever: some messages, or none when nothing comes, and what acknowledges them."""
+
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        """Publish once; may be lost while the broker is away."""
+
+    def serve(self, span_s: float) -> None:
+        """Wait for so long, keeping the connection alive; what comes is in the next batch."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether what is published can arrive."""
+
+    @property
+    def problem(self) -> str:
+        """Why messages of devices do not come although there is a connection, or ""."""
+
+
+def gather(waiting: Callable[[], int], size: int, serve: Callable[[float], None]) -> None:
+    """Serve until there is a batch, or nothing came for a while.
+
+    Args:
+        waiting: How many messages were taken so far.
+        size: Messages of a batch.
+        serve: Waits for the network for so many seconds at most, and takes what came.
+    """
+    started = time.monotonic()
+    while not waiting() and (left := started + _IDLE_S - time.monotonic()) > 0:
+        serve(left)
+    first = time.monotonic()
+    while 0 < waiting() < size and time.monotonic() - first < _LONGEST_S:
+        before = waiting()
+        serve(_QUIET_S)
+        if waiting() == before:
+            return
+
+
+def serve_for(span_s: float, serve: Callable[[float], None]) -> None:
+    """Serve for `span_s` seconds, however often something comes."""
+    deadline = time.monotonic() + span_s
+    while (left := deadline - time.monotonic()) > 0:
+        serve(left)
+
+
+def read(messages: list[RawMessage]) -> Batch:
+    """Everything readable in `messages`, and why the rest is not."""
+    batch = Batch()
+    for index, message in enumerate(messages):
+        try:
+            _read_one(batch, message)
+        except TopicError as error:
+            batch.rejected.append(Rejected(index, "topic", message.topic, str(error)))
+        except MessageError as error:
+            batch.rejected.append(Rejected(index, error.reason, message.topic, str(error)))
+            batch.settled.extend(_settled(message, error))
+    return batch
+
+
 _parse = lru_cache(maxsize=65536)(parse)
 """The same few topics come again and again."""
 
 
-class Arrival(NamedTuple):
-    """One readable message of a device's `counts` topic."""
-
-    device: Device
-    message: CountsMessage
-    received: float
-    """As in Item."""
-    newest: float
-    """When its newest frame was taken, seconds since 1970, by the device's clock."""
-
-
-class Name(NamedTuple):
-    """What names a counts message for ever: all but `received`."""
-
-    device: Device
-    boot: str
-    seq: int
-    received: float
-    """As in Arrival."""
+def _read_one(batch: Batch, raw: RawMessage) -> None:
+    device, kind = _parse(raw.topic)
+    if kind == "counts":
+        arrival = Arrival.of(device, CountsMessage.from_json(raw.payload), raw.received)
+        age_s = arrival.received - arrival.newest
+        if arrival.message.synced and age_s > HORIZON_S:
+            raise MessageError("too_old", f"its newest frame is {age_s / 86400:.1f} days old")
+        batch.counts.append(arrival)
+    elif kind == "state":
+        batch.states[device] = (State.from_json(raw.payload), raw.received)
+    elif kind == "health":
+        batch.healths[device] = (Health.from_json(raw.payload), raw.received)
+    else:
+        raise TopicError(f"nothing is subscribed to {kind}")
 
 
-class _Named(Struct):
-    """The fields that name a message, whatever else it holds."""
-
+class _IdFields(Struct):
     boot: Hex8
     seq: Count
 
 
-@dataclass(frozen=True, slots=True)
-class Complaint:
-    """One message that was dropped, or looked at twice."""
-
-    reason: str
-    """One of MessageError's reasons, or topic, too_old, ahead; only `ahead` is not dropped."""
-    topic: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """What one transaction commits."""
-
-    counts: list[Arrival] = field(default_factory=list)
-    settled: list[Name] = field(default_factory=list)
-    """Refused for good: confirmed without being counted, or the device would send them again for ever."""
-    states: dict[Device, tuple[State, float]] = field(default_factory=dict)
-    """The newest of each device, and when it came."""
-    healths: dict[Device, tuple[Health, float]] = field(default_factory=dict)
-    """The same."""
-    complaints: list[Complaint] = field(default_factory=list)
-    dropped: list[int] = field(default_factory=list)
-    """Where among the items those stood that nothing of will be stored; each has a complaint."""
-
-
-def read(items: list[Item]) -> Batch:
-    """Everything readable in `items`, and a complaint for every one that is not."""
-    batch = Batch()
-    for index, item in enumerate(items):
-        try:
-            device, kind = _parse(item.topic)
-        except TopicError as error:
-            batch.complaints.append(Complaint("topic", item.topic, str(error)))
-            batch.dropped.append(index)
-            continue
-        try:
-            if not _read_one(batch, device, kind, item):
-                batch.dropped.append(index)
-        except MessageError as error:
-            batch.dropped.append(index)
-            batch.complaints.append(Complaint(error.reason, item.topic, str(error)))
-            if kind == "counts" and error.reason in _HOPELESS:
-                batch.settled.extend(_name(device, item))
-    return batch
-
-
-def arrived(device: Device, message: CountsMessage, received: float) -> Arrival:
-    """The arrival of a message."""
-    newest = max(frame.t for frame in message.frames)  # one format and zone: their order is that of the instants
-    return Arrival(device, message, received, datetime.fromisoformat(newest).timestamp())
-
-
-def _read_one(batch: Batch, device: Device, kind: str, item: Item) -> bool:
-    """Whether anything of the item goes into the batch."""
-    if kind == "counts":
-        arrival = arrived(device, CountsMessage.from_json(item.payload), item.received)
-        complaint = _untimely(arrival, item.topic)
-        if complaint:
-            batch.complaints.append(complaint)
-        if complaint is not None and complaint.reason != "ahead":
-            return False
-        batch.counts.append(arrival)
-    elif kind == "state":
-        batch.states[device] = (State.from_json(item.payload), item.received)
-    elif kind == "health":
-        batch.healths[device] = (Health.from_json(item.payload), item.received)
-    else:
-        raise MessageError("topic", f"nothing is subscribed to {kind}")
-    return True
-
-
-def _untimely(arrival: Arrival, topic: str) -> Complaint | None:
-    """What is wrong with the message's time; a clock that is not synchronised makes no claim about it."""
-    age_s = arrival.received - arrival.newest
-    if not arrival.message.synced or -AHEAD_S <= age_s <= HORIZON_S:
-        return None
-    if age_s > 0:
-        return Complaint("too_old", topic, f"its newest frame is {age_s / 86400:.1f} days old")
-    return Complaint("ahead", topic, f"its newest frame is {-age_s / 3600:.1f} hours in the future")
-
-
-def _name(device: Device, item: Item) -> list[Name]:
-    """The name of a message that cannot be read otherwise, if that much can be read."""
+def _settled(raw: RawMessage, error: MessageError) -> list[MessageId]:
+    """The id of a `counts` message that can never be read, if that much of it can be."""
+    device, kind = _parse(raw.topic)
+    if kind != "counts" or error.reason not in _UNREADABLE:
+        return []
     try:
-        named = decode(item.payload, _Named)
+        fields = decode(raw.payload, _IdFields)
     except MessageError:
         return []
-    return [Name(device, named.boot, named.seq, item.received)]
+    return [MessageId(device, fields.boot, fields.seq, raw.received)]

@@ -1,6 +1,6 @@
-"""Figures for Prometheus, served by the daemon: what it did, and the fleet's last words from the store.
+"""Figures for Prometheus, served by the daemon: what it did, and the last status of every device from the store.
 
-Scrapes come in threads of their own, and each has its own view of the store.
+Scrapes come in threads of their own, and each opens the store for itself.
 """
 
 import logging
@@ -14,32 +14,31 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from aggregator.config import AggregatorConfig
-from aggregator.store.types import Spoken, open_store
+from aggregator.store.factory import open_store
+from aggregator.store.types import DeviceStatus
 from contract.message import STATES, Health
 from contract.topics import Device
 
 log = logging.getLogger(__name__)
 
-_WHO = ("site", "room", "device")
-_GAUGES = {
-    "rate_hz": ("classpulse_device_frames_per_second", "Frames published per second"),
-    "frame_age_s": ("classpulse_device_frame_age_seconds", "Age of the newest frame when health was told"),
-    "outbox_messages": ("classpulse_device_outbox_messages", "Messages that wait to be confirmed"),
-    "outbox_bytes": ("classpulse_device_outbox_bytes", "Their size"),
-    "outbox_oldest_s": ("classpulse_device_outbox_oldest_seconds", "Age of the oldest of them"),
-    "temperature_c": ("classpulse_device_temperature_celsius", "Temperature of the processor"),
-    "rss_bytes": ("classpulse_device_resident_bytes", "Memory of the daemon"),
-    "uptime_s": ("classpulse_device_uptime_seconds", "Time since the daemon's start"),
+_DEVICE = ("site", "room", "device")
+_HEALTH = {
+    "rate_hz": (GaugeMetricFamily, "frames_per_second", "Frames published per second"),
+    "frame_age_s": (GaugeMetricFamily, "frame_age_seconds", "Age of the newest frame when health was sent"),
+    "outbox_messages": (GaugeMetricFamily, "outbox_messages", "Messages that wait to be confirmed"),
+    "outbox_bytes": (GaugeMetricFamily, "outbox_bytes", "Their size"),
+    "outbox_oldest_s": (GaugeMetricFamily, "outbox_oldest_seconds", "Age of the oldest of them"),
+    "temperature_c": (GaugeMetricFamily, "temperature_celsius", "Temperature of the processor"),
+    "rss_bytes": (GaugeMetricFamily, "resident_bytes", "Memory of the daemon"),
+    "uptime_s": (GaugeMetricFamily, "uptime_seconds", "Time since the daemon's start"),
+    "dropped_frames": (CounterMetricFamily, "dropped_frames", "Frames that a newer one replaced before they were read"),
+    "reconnects": (CounterMetricFamily, "reconnects", "Reconnections to the broker"),
 }
-"""Field of Health -> metric and its meaning."""
-_COUNTERS = {
-    "dropped_frames": ("classpulse_device_dropped_frames", "Frames that a newer one replaced before they were read"),
-    "reconnects": ("classpulse_device_reconnects", "Reconnections to the broker"),
-}
+"""Field of Health -> kind of metric, its name after `classpulse_device_`, and its meaning."""
 
 
 @dataclass(slots=True)
-class Tally:
+class IngestStats:
     """What the daemon has done since its start."""
 
     messages: int = 0
@@ -47,100 +46,83 @@ class Tally:
     duplicates: int = 0
     batches: int = 0
     store_failures: int = 0
-    complaints: Counter[str] = field(default_factory=Counter)
-    """By reason; of these only `ahead` was not dropped."""
+    reasons: Counter[str] = field(default_factory=Counter)
+    """Messages by the reason of their rejection; and `ahead`, which are counted all the same."""
 
 
-class Ingest(Collector):
-    """The daemon's own tally as metrics."""
+class IngestMetrics(Collector):
+    """The daemon's own statistics."""
 
-    def __init__(self, tally: Tally) -> None:
-        self._tally = tally
+    def __init__(self, stats: IngestStats) -> None:
+        self._stats = stats
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, as they are now."""
-        tally = self._tally
+        stats = self._stats
         messages = CounterMetricFamily("classpulse_messages", "Messages from devices", labels=("outcome",))
-        messages.add_metric(("counted",), tally.messages)
-        messages.add_metric(("duplicate",), tally.duplicates)
-        for reason, count in dict(tally.complaints).items():
+        messages.add_metric(("counted",), stats.messages)
+        messages.add_metric(("duplicate",), stats.duplicates)
+        for reason, count in dict(stats.reasons).items():
             messages.add_metric((reason,), count)
         yield messages
-        yield CounterMetricFamily("classpulse_batches", "Transactions committed", value=tally.batches)
-        yield CounterMetricFamily("classpulse_store_failures", "Transactions tried again", value=tally.store_failures)
+        yield CounterMetricFamily("classpulse_batches", "Transactions committed", value=stats.batches)
+        yield CounterMetricFamily("classpulse_store_failures", "Transactions tried again", value=stats.store_failures)
 
 
-class Fleet(Collector):
-    """The devices' last words as metrics. `read` gives them, `now` seconds since 1970."""
+class DeviceMetrics(Collector):
+    """The last status of every device. `read` gives them, `now` seconds since 1970."""
 
-    def __init__(self, read: Callable[[], Mapping[Device, Spoken]], now: Callable[[], float]) -> None:
+    def __init__(self, read: Callable[[], Mapping[Device, DeviceStatus]], now: Callable[[], float]) -> None:
         self._read = read
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, as they are now."""
-        spoken = self._read()
-        healths = {device: said.health for device, said in spoken.items() if said.health}
-        yield from _states(spoken)
-        yield self._ages(spoken)
-        for key, (name, meaning) in _GAUGES.items():
-            yield _family(GaugeMetricFamily(name, meaning, labels=_WHO), key, healths)
-        for key, (name, meaning) in _COUNTERS.items():
-            yield _family(CounterMetricFamily(name, meaning, labels=_WHO), key, healths)
-        yield from _details(healths)
-
-    def _ages(self, spoken: Mapping[Device, Spoken]) -> Metric:
-        """Since when nothing was heard: a device that cannot say so is the one to look at."""
-        ages = GaugeMetricFamily(
-            "classpulse_device_silent_seconds", "Time since the device's last state or health", labels=_WHO
-        )
-        for device, said in spoken.items():
-            ages.add_metric(_who(device), max(0.0, self._now() - max(said.state_at, said.health_at)))
-        return ages
+        devices = self._read()
+        yield from _state_metrics(devices, self._now())
+        healths = {_labels(device): status.health for device, status in devices.items() if status.health}
+        for key, (kind, name, meaning) in _HEALTH.items():
+            family = kind(f"classpulse_device_{name}", meaning, labels=_DEVICE)
+            for labels, health in healths.items():
+                if getattr(health, key) is not None:
+                    family.add_metric(labels, getattr(health, key))
+            yield family
+        yield from _health_metrics(healths)
 
 
-def _states(spoken: Mapping[Device, Spoken]) -> Iterator[Metric]:
-    states = GaugeMetricFamily(
-        "classpulse_device_state", "1 for the state that the device is in", labels=(*_WHO, "state")
-    )
-    versions = GaugeMetricFamily("classpulse_device_info", "What runs there", labels=(*_WHO, "version", "model"))
-    for device, said in spoken.items():
-        if said.state:
+def _state_metrics(devices: Mapping[Device, DeviceStatus], now: float) -> Iterator[Metric]:
+    silent = _gauge("silent_seconds", "Time since the device's last state or health")
+    states = _gauge("state", "1 for the state that the device is in", "state")
+    versions = _gauge("info", "What runs there", "version", "model")
+    for device, status in devices.items():
+        silent.add_metric(_labels(device), max(0.0, now - max(status.state_at, status.health_at)))
+        if status.state:
             for state in STATES:
-                states.add_metric((*_who(device), state), float(said.state.state == state))
-            versions.add_metric((*_who(device), said.state.version, said.state.model or ""), 1.0)
-    yield states
-    yield versions
+                states.add_metric((*_labels(device), state), float(status.state.state == state))
+            versions.add_metric((*_labels(device), status.state.version, status.state.model or ""), 1.0)
+    yield from (silent, states, versions)
 
 
-def _details(healths: Mapping[Device, Health]) -> Iterator[Metric]:
-    latency = GaugeMetricFamily(
-        "classpulse_device_latency_seconds", "Latency of a stage", labels=(*_WHO, "stage", "quantile")
-    )
-    lost = CounterMetricFamily("classpulse_device_outbox_dropped", "Messages given up", labels=(*_WHO, "reason"))
-    throttled = GaugeMetricFamily("classpulse_device_throttled", "The Pi's get_throttled flags", labels=_WHO)
-    for device, health in healths.items():
+def _health_metrics(healths: Mapping[tuple[str, str, str], Health]) -> Iterator[Metric]:
+    latency = _gauge("latency_seconds", "Latency of a stage", "stage", "quantile")
+    throttled = _gauge("throttled", "The Pi's get_throttled flags")
+    lost = CounterMetricFamily("classpulse_device_outbox_dropped", "Messages given up", labels=(*_DEVICE, "reason"))
+    for labels, health in healths.items():
         for stage, (median, high) in health.latency_ms.items():
-            latency.add_metric((*_who(device), stage, "0.5"), median / 1000)
-            latency.add_metric((*_who(device), stage, "0.99"), high / 1000)
+            latency.add_metric((*labels, stage, "0.5"), median / 1000)
+            latency.add_metric((*labels, stage, "0.99"), high / 1000)
         for reason, count in health.outbox_dropped.items():
-            lost.add_metric((*_who(device), reason), count)
+            lost.add_metric((*labels, reason), count)
         if health.throttled is not None:
-            throttled.add_metric(_who(device), _flags(health.throttled))
+            throttled.add_metric(labels, _flags(health.throttled))
     yield from (latency, lost, throttled)
 
 
-def _family(
-    family: GaugeMetricFamily | CounterMetricFamily, key: str, healths: Mapping[Device, Health]
-) -> GaugeMetricFamily | CounterMetricFamily:
-    for device, health in healths.items():
-        value = getattr(health, key)
-        if value is not None:
-            family.add_metric(_who(device), value)
-    return family
+def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"classpulse_device_{name}", meaning, labels=(*_DEVICE, *labels))
 
 
-def _who(device: Device) -> tuple[str, str, str]:
+def _labels(device: Device) -> tuple[str, str, str]:
     return device.site, device.room, device.device
 
 
@@ -151,15 +133,17 @@ def _flags(throttled: str) -> float:
         return float("nan")
 
 
-def registry(tally: Tally, read: Callable[[], Mapping[Device, Spoken]], now: Callable[[], float]) -> CollectorRegistry:
-    """A registry with daemon and fleet in it."""
+def registry(
+    stats: IngestStats, read: Callable[[], Mapping[Device, DeviceStatus]], now: Callable[[], float]
+) -> CollectorRegistry:
+    """A registry with daemon and devices in it."""
     made = CollectorRegistry()
-    made.register(Ingest(tally))
-    made.register(Fleet(read, now))
+    made.register(IngestMetrics(stats))
+    made.register(DeviceMetrics(read, now))
     return made
 
 
-def serve(config: AggregatorConfig, tally: Tally) -> None:
+def serve(config: AggregatorConfig, stats: IngestStats) -> None:
     """Serve the metrics from a thread, if the configuration has a port for them.
 
     Raises:
@@ -168,9 +152,9 @@ def serve(config: AggregatorConfig, tally: Tally) -> None:
     if not config.metrics.port:
         return
 
-    def read() -> Mapping[Device, Spoken]:
+    def read() -> Mapping[Device, DeviceStatus]:
         with open_store(config, writable=False) as store:
             return store.states()
 
-    start_http_server(config.metrics.port, config.metrics.host, registry(tally, read, time.time))
+    start_http_server(config.metrics.port, config.metrics.host, registry(stats, read, time.time))
     log.info("metrics at http://%s:%d/metrics", config.metrics.host, config.metrics.port)

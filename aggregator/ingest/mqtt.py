@@ -1,4 +1,4 @@
-"""Messages from an MQTT broker in batches, acknowledged when they are in the store.
+"""Messages from an MQTT broker in batches, acknowledged when they are in the store. The only importer of paho here.
 
 One thread: the caller's. The network is served while the next batch is waited for, so callbacks touch nothing foreign.
 """
@@ -15,17 +15,17 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from aggregator.config import AmqpConfig, MqttConfig
-from aggregator.ingest.batch import Item
-from aggregator.ingest.gather import gather, serve_for
+from aggregator.ingest.batch import Acknowledge, RawMessage, gather, serve_for
 from contract.topics import every_device
 from service.backoff import Patience
 
 log = logging.getLogger(__name__)
 
-_LONGEST_S = 30.0
+_MAX_WAIT_S = 30.0
 """Greatest bound of the random wait before a reconnect."""
-_MOST_UNSENT = 10_000
-"""Own publications that may wait; they are retained words that the next ones replace."""
+_MAX_UNSENT = 10_000
+"""Own publications that may wait; they are retained, and the next ones replace them."""
+_SUBSCRIBED = ("counts", "state", "health")
 
 
 class MqttSource:
@@ -41,13 +41,13 @@ class MqttSource:
         self._password, self._tls = secrets(config, credentials)
         self._will = will
         self._client = self._new_client()
-        self._items: list[Item] = []
+        self._messages: list[RawMessage] = []
         self._mids: list[int] = []
         self._connected = False
         self._refusal = ""
-        self._patience = Patience(_LONGEST_S, "trying again until it answers")
+        self._problem = ""
+        self._backoff = Patience(_MAX_WAIT_S, "trying again until it answers")
         self.on_connected: Callable[[], None] = lambda: None
-        """Called after every successful connection, to say again what the broker may have forgotten."""
 
     def __enter__(self) -> Self:
         return self
@@ -65,21 +65,26 @@ class MqttSource:
         """Whether the broker has accepted us."""
         return self._connected
 
-    def batches(self) -> Iterator[tuple[list[Item], Callable[[Collection[int]], None]]]:
+    @property
+    def problem(self) -> str:
+        """Why no messages come although there is a connection, or ""."""
+        return self._problem
+
+    def batches(self) -> Iterator[tuple[list[RawMessage], Acknowledge]]:
         """For ever: the messages of one batch, in order, and what acknowledges them; empty ones when nothing comes."""
         while True:
-            gather(lambda: len(self._items), self._config.batch, self._serve)
-            items, mids = self._items, self._mids
-            self._items, self._mids = [], []
-            yield items, self._acknowledgement(mids)
+            gather(lambda: len(self._messages), self._config.batch, self._serve)
+            messages, mids = self._messages, self._mids
+            self._messages, self._mids = [], []
+            yield messages, self._acknowledge(mids)
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
-        """Publish once; while the broker is away nothing is kept, because everything is said again."""
+        """Publish once; while the broker is away nothing is kept, because everything is published again."""
         if self.connected:
             self._client.publish(topic, payload, qos=1, retain=retain)
 
     def serve(self, span_s: float) -> None:
-        """Keep the connection alive for so long without ending a batch; what comes waits for the next one."""
+        """Keep the connection alive for so long without ending a batch; what comes is in the next one."""
         serve_for(span_s, self._serve)
 
     def _serve(self, span_s: float) -> None:
@@ -87,34 +92,34 @@ class MqttSource:
         if self._client.socket() is None:
             self._reconnect(span_s)
             return
-        if len(self._items) >= self._config.batch:  # the store is slow: what is not read stays in the broker
+        if len(self._messages) >= self._config.batch:  # the store is slow: what is not read stays in the broker
             time.sleep(min(span_s, 0.05))
             self._client.loop_misc()
             return
         code = self._client.loop(span_s)
         before = -1
-        while code == MQTTErrorCode.MQTT_ERR_SUCCESS and before < len(self._items) < self._config.batch:
-            before = len(self._items)
+        while code == MQTTErrorCode.MQTT_ERR_SUCCESS and before < len(self._messages) < self._config.batch:
+            before = len(self._messages)
             code = self._client.loop_read()
 
     def _reconnect(self, span_s: float) -> None:
-        wait_s = self._patience.left_s(time.monotonic())
+        wait_s = self._backoff.left_s(time.monotonic())
         if wait_s > 0:
             time.sleep(min(wait_s, span_s))
             return
-        self._client = self._new_client()  # the old one would send its unanswered, outdated words again
+        self._client = self._new_client()  # the old one would publish again what is outdated by now
         try:
             self._client.connect(self._config.host, self._config.port, self._config.keepalive_s)
         except OSError as error:
-            trouble = f"cannot reach the broker {self._config.host}:{self._config.port}: {error}"
-            self._patience.failed(trouble, time.monotonic())
+            problem = f"cannot reach the broker {self._config.host}:{self._config.port}: {error}"
+            self._backoff.failed(problem, time.monotonic())
 
-    def _acknowledgement(self, mids: list[int]) -> Callable[[Collection[int]], None]:
+    def _acknowledge(self, mids: list[int]) -> Acknowledge:
         client = self._client
 
-        def acknowledge(_dropped: Collection[int]) -> None:
+        def acknowledge(_rejected: Collection[int]) -> None:
             if client is not self._client:
-                return  # the numbers mean nothing on another connection, which gives the messages again
+                return  # the ids mean nothing on another connection, on which the messages come again
             for mid in mids:
                 client.ack(mid, 1)
 
@@ -126,11 +131,11 @@ class MqttSource:
             CallbackAPIVersion.VERSION2, config.client_id, clean_session=False, protocol=paho.MQTTv311, manual_ack=True
         )
         client.will_set(*self._will, qos=1, retain=True)
-        client.max_queued_messages_set(_MOST_UNSENT)
-        client.max_inflight_messages_set(0)  # the last word must not wait for hundreds of acknowledgements
+        client.max_queued_messages_set(_MAX_UNSENT)
+        client.max_inflight_messages_set(0)  # `stopped` must not wait for hundreds of acknowledgements
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_subscribe = _on_subscribe
+        client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         if config.username:
             client.username_pw_set(config.username, self._password)
@@ -142,32 +147,35 @@ class MqttSource:
         if code.is_failure:
             self._refusal = f"the broker refused the connection: {code}"
             return
-        self._connected, self._refusal = True, ""
-        self._patience.succeeded(time.monotonic())
+        self._connected, self._refusal, self._problem = True, "", ""
+        self._backoff.succeeded(time.monotonic())
         log.info("connected to the broker %s:%s", self._config.host, self._config.port)
-        client.subscribe([(every_device(kind), 1) for kind in ("counts", "state", "health")])
+        client.subscribe([(every_device(kind), 1) for kind in _SUBSCRIBED])
         self.on_connected()
 
     def _on_disconnect(
         self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, _more: object
     ) -> None:
-        self._items, self._mids = [], []
+        self._messages, self._mids = [], []
         self._connected = False
-        self._patience.failed(self._refusal or f"lost the broker: {code}", time.monotonic())
+        self._backoff.failed(self._refusal or f"lost the broker: {code}", time.monotonic())
+
+    def _on_subscribe(
+        self, _client: paho.Client, _data: object, _mid: int, codes: list[ReasonCode], _more: object
+    ) -> None:
+        refused = [every_device(kind) for kind, code in zip(_SUBSCRIBED, codes, strict=False) if code.is_failure]
+        if refused:
+            self._problem = f"the broker refused the subscription to {', '.join(refused)}"
+            log.error("%s: its access list must let this client read them", self._problem)
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = "not UTF-8"
-        self._items.append(Item(topic, bytes(message.payload), time.time()))
+        self._messages.append(RawMessage(topic, bytes(message.payload), time.time()))
         if message.qos:
             self._mids.append(message.mid)
-
-
-def _on_subscribe(_client: paho.Client, _data: object, _mid: int, codes: list[ReasonCode], _more: object) -> None:
-    if any(code.is_failure for code in codes):
-        log.error("the broker's access list refused a subscription: %s", ", ".join(map(str, codes)))
 
 
 def secrets(config: MqttConfig | AmqpConfig, credentials: Path) -> tuple[str | None, ssl.SSLContext | None]:

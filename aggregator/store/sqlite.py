@@ -1,7 +1,4 @@
-"""The store in one SQLite file: windows, which messages they hold, and what devices last said.
-
-One transaction per batch. One thread writes; other connections may read at the same time.
-"""
+"""The store in one SQLite file. One transaction per batch; one thread writes, other connections may read meanwhile."""
 
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -9,19 +6,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
-from aggregator.ingest.batch import Arrival, Batch
 from aggregator.store import ranges
-from aggregator.store import schema_sqlite as sql
-from aggregator.store.types import Committed, Spoken, StoreError, StoreUnavailableError
-from aggregator.store.windows import Key, Sums, add, fold
-from contract.labels import EMOTIONS
+from aggregator.store.types import (
+    Arrival,
+    Batch,
+    Committed,
+    DeviceStatus,
+    StoreError,
+    StoreUnavailableError,
+)
+from aggregator.store.windows import KEY_COLUMNS, SUM_COLUMNS, Key, Sums, add, fold, key_row, sum_row, windows_of
 from contract.message import HORIZON_S
 from contract.topics import Device
 
+VERSION = 1
+"""Of the tables; kept in the file as user_version."""
+APPLICATION = 0x636C7073
+"""Marks the file as ours, "clps"; kept in the file as application_id."""
 _DAY_S = 86400
-_MOST_BOOTS = 256
-"""In one `stored` payload: 5 KB. Of a device with more boots those come first that spoke last."""
-_PASSING = (
+_MAX_BOOTS = 256
+"""In one `stored` payload: 5 KB. Of a device with more boots the last ones seen."""
+_TRANSIENT = (
     sqlite3.SQLITE_FULL,
     sqlite3.SQLITE_IOERR,
     sqlite3.SQLITE_BUSY,
@@ -29,6 +34,57 @@ _PASSING = (
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_READONLY,
 )
+
+_CREATE = f"""
+BEGIN IMMEDIATE;
+PRAGMA application_id = {APPLICATION};
+PRAGMA user_version = {VERSION};
+CREATE TABLE windows (
+    site TEXT NOT NULL, room TEXT NOT NULL, start INTEGER NOT NULL, device TEXT NOT NULL, model TEXT NOT NULL,
+    synced INTEGER NOT NULL, day INTEGER NOT NULL, {", ".join(f"{name} INTEGER NOT NULL" for name in SUM_COLUMNS)},
+    PRIMARY KEY ({", ".join(KEY_COLUMNS)})
+) WITHOUT ROWID;
+CREATE INDEX windows_by_day ON windows (day);
+CREATE TABLE boots (
+    id INTEGER PRIMARY KEY,
+    site TEXT NOT NULL, room TEXT NOT NULL, device TEXT NOT NULL, boot TEXT NOT NULL,
+    floor INTEGER NOT NULL, seen INTEGER NOT NULL,
+    UNIQUE (site, room, device, boot)
+);
+CREATE TABLE ranges (
+    boot_id INTEGER NOT NULL, low INTEGER NOT NULL, high INTEGER NOT NULL,
+    PRIMARY KEY (boot_id, low)
+) WITHOUT ROWID;
+CREATE TABLE devices (
+    site TEXT NOT NULL, room TEXT NOT NULL, device TEXT NOT NULL,
+    state TEXT, state_at REAL NOT NULL DEFAULT 0, health TEXT, health_at REAL NOT NULL DEFAULT 0,
+    PRIMARY KEY (site, room, device)
+) WITHOUT ROWID;
+COMMIT;
+"""
+"""`windows.day` is the day since 1970 on which a row was first stored: retention goes by it, not by a device's clock.
+`boots.floor` is the lowest seq that the device may still send; `boots.seen` when a message or health of the boot came.
+`ranges` contains every seq that was counted or rejected for good."""
+_UPSERT_WINDOW = f"""
+INSERT INTO windows ({", ".join((*KEY_COLUMNS, "day", *SUM_COLUMNS))})
+VALUES ({", ".join("?" * (len(KEY_COLUMNS) + 1 + len(SUM_COLUMNS)))})
+ON CONFLICT DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in SUM_COLUMNS)}
+"""  # noqa: S608 - only constants
+_SELECT_WINDOWS = f"SELECT {', '.join((*KEY_COLUMNS, *SUM_COLUMNS))} FROM windows WHERE"  # noqa: S608 - the same
+_UPSERT_BOOT = """
+INSERT INTO boots (site, room, device, boot, floor, seen) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET floor = max(floor, excluded.floor), seen = max(seen, excluded.seen) RETURNING id
+"""
+_SELECT_STORED = """
+SELECT boot, coalesce((SELECT high FROM ranges WHERE boot_id = id AND low <= floor AND high >= floor), floor - 1)
+FROM boots WHERE site = ? AND room = ? AND device = ? ORDER BY seen DESC, id DESC LIMIT ?
+"""
+_UPSERT_STATUS = """
+INSERT INTO devices (site, room, device, {0}, {0}_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    {0}_at = CASE WHEN {0} IS excluded.{0} THEN {0}_at ELSE excluded.{0}_at END, {0} = excluded.{0}
+"""
+"""For "state" or "health"; one that the broker retained and delivers again keeps its time."""
 
 
 class SqliteStore:
@@ -69,91 +125,92 @@ class SqliteStore:
         days: dict[Key, int] = {}
         fresh = 0
         with self._transaction():
-            for arrival in self._unknown(batch.counts):
+            for arrival in self._new(batch.counts):
                 fresh += 1
                 for key, sums in fold(arrival.device, arrival.message).items():
                     add(windows, key, sums)
                     days[key] = int(arrival.received // _DAY_S)
-            for name in batch.settled:
-                self._learn(name.device, name.boot, [name.seq], name.received)
-            self._db.executemany(sql.UPSERT_WINDOW, (_window_row(key, days[key], windows[key]) for key in windows))
-            self._note_devices(batch)
-        devices = {arrival.device for arrival in batch.counts} | {name.device for name in batch.settled}
+            for settled in batch.settled:
+                self._record(settled.device, settled.boot, [settled.seq], settled.received)
+            rows = ((*key_row(key), days[key], *sum_row(sums)) for key, sums in windows.items())
+            self._db.executemany(_UPSERT_WINDOW, rows)
+            self._commit_status(batch)
+        devices = {arrival.device for arrival in batch.counts} | {settled.device for settled in batch.settled}
         return Committed(fresh, len(batch.counts) - fresh, frozenset(devices | batch.healths.keys()), windows)
 
     def windows(self, site: str, room: str, start: int, end: int, *, unsynced: bool = False) -> list[tuple[Key, Sums]]:
         """A room's windows with `start` <= Key.start < `end`, by time; with `unsynced` of unset clocks too."""
-        rows = self._rows(sql.SELECT_WINDOWS, site, room, start, end, 0 if unsynced else 1)
-        return [_window(row) for row in rows]
+        where = "site = ? AND room = ? AND start >= ? AND start < ? AND synced >= ? ORDER BY start, device, model"
+        return windows_of(self._rows(f"{_SELECT_WINDOWS} {where}", site, room, start, end, 0 if unsynced else 1))
 
     def recent(self, since: int) -> list[tuple[Key, Sums]]:
         """The windows of all rooms with `since` <= Key.start."""
-        return [_window(row) for row in self._rows(sql.SELECT_RECENT, since)]
+        return windows_of(self._rows(f"{_SELECT_WINDOWS} start >= ?1 AND day >= ?1 / 86400 - 1 AND synced", since))
 
     def stored(self, device: Device) -> dict[str, int]:
-        """Boot -> the highest seq with nothing below it that the device could still send; what `stored` tells it."""
-        rows = self._rows(sql.SELECT_MARKS, device.site, device.room, device.device, _MOST_BOOTS)
-        return {boot: mark for boot, mark in rows if mark >= 0}
+        """Boot -> the highest seq with nothing missing below it; the payload of the device's `stored` topic."""
+        rows = self._rows(_SELECT_STORED, device.site, device.room, device.device, _MAX_BOOTS)
+        return {boot: seq for boot, seq in rows if seq >= 0}
 
-    def states(self) -> dict[Device, Spoken]:
-        """What every device last said."""
+    def states(self) -> dict[Device, DeviceStatus]:
+        """The last status of every device."""
         rows = self._rows("SELECT site, room, device, state, state_at, health, health_at FROM devices")
-        return {Device(*row[:3]): Spoken.of(*row[3:]) for row in rows}
+        return {Device(*row[:3]): DeviceStatus.of(*row[3:]) for row in rows}
 
     def devices(self) -> list[Device]:
-        """Those of which messages are known; what `stored` could tell something."""
+        """Those that have a `stored` payload."""
         return [Device(*row) for row in self._rows("SELECT DISTINCT site, room, device FROM boots")]
 
     def expire(self, now: float, retention_days: int) -> int:
-        """Forget windows and devices after `retention_days`, messages' names after the horizon; the windows forgotten.
+        """Delete windows and devices after `retention_days`, message ids after the horizon; the windows deleted.
 
         Raises:
             StoreUnavailableError: If it cannot be written now.
         """
         limit = now - retention_days * _DAY_S
         with self._transaction():
-            forgotten = self._db.execute("DELETE FROM windows WHERE day < ?", (int(limit // _DAY_S),)).rowcount
+            deleted = self._db.execute("DELETE FROM windows WHERE day < ?", (int(limit // _DAY_S),)).rowcount
             self._db.execute("DELETE FROM devices WHERE max(state_at, health_at) < ?", (limit,))
             self._db.execute("DELETE FROM boots WHERE seen < ?", (now - HORIZON_S - _DAY_S,))
             self._db.execute("DELETE FROM ranges WHERE boot_id NOT IN (SELECT id FROM boots)")
-        return forgotten
+        return deleted
 
-    def _unknown(self, arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
-        """Those that the store does not hold; from here on it does."""
+    def _new(self, arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
+        """Those that the store does not have; from here on it has."""
         boots: dict[tuple[Device, str], dict[int, Arrival]] = {}
         for arrival in arrivals:
             boots.setdefault((arrival.device, arrival.message.boot), {}).setdefault(arrival.message.seq, arrival)
         for (device, boot), by_seq in boots.items():
             newest = max(arrival.received for arrival in by_seq.values())
-            for seq in self._learn(device, boot, by_seq, newest):
+            for seq in self._record(device, boot, by_seq, newest):
                 yield by_seq[seq]
 
-    def _learn(self, device: Device, boot: str, seqs: Iterable[int], received: float) -> set[int]:
-        """Write down that these seqs are dealt with; those that were not before."""
-        boot_id = self._boot(device, boot, 0, received)
-        held = self._db.execute(sql.SELECT_RANGES, (boot_id, max(seqs) + 1, min(seqs) - 1)).fetchall()
-        merged, fresh = ranges.insert(held, seqs)
-        gone = {low for low, _ in held} - {low for low, _ in merged}
+    def _record(self, device: Device, boot: str, seqs: Iterable[int], received: float) -> set[int]:
+        """Add to the ranges; those seqs that were not in them."""
+        boot_id = self._boot_id(device, boot, 0, received)
+        near = "SELECT low, high FROM ranges WHERE boot_id = ? AND low <= ? AND high >= ? ORDER BY low"
+        before = self._db.execute(near, (boot_id, max(seqs) + 1, min(seqs) - 1)).fetchall()
+        after, fresh = ranges.insert(before, seqs)
+        gone = {low for low, _ in before} - {low for low, _ in after}
         self._db.executemany("DELETE FROM ranges WHERE boot_id = ? AND low = ?", ((boot_id, low) for low in gone))
-        changed = set(merged) - set(held)
+        changed = set(after) - set(before)
         self._db.executemany("INSERT OR REPLACE INTO ranges VALUES (?, ?, ?)", ((boot_id, *each) for each in changed))
         return fresh
 
-    def _boot(self, device: Device, boot: str, floor: int, received: float) -> int:
+    def _boot_id(self, device: Device, boot: str, floor: int, received: float) -> int:
         row = (device.site, device.room, device.device, boot, floor, int(received))
-        return int(self._db.execute(sql.UPSERT_BOOT, row).fetchone()[0])
+        return int(self._db.execute(_UPSERT_BOOT, row).fetchone()[0])
 
-    def _note_devices(self, batch: Batch) -> None:
-        for device, (state, at) in batch.states.items():
-            self._note(device, "state", state.to_json(), at)
+    def _commit_status(self, batch: Batch) -> None:
+        for kind, payloads in (("state", batch.states), ("health", batch.healths)):
+            rows = (
+                (device.site, device.room, device.device, payload.to_json().decode(), at)
+                for device, (payload, at) in payloads.items()
+            )
+            self._db.executemany(_UPSERT_STATUS.format(kind), rows)
         for device, (health, at) in batch.healths.items():
-            self._note(device, "health", health.to_json(), at)
-            for boot, floor in list(health.outbox_first.items())[:_MOST_BOOTS]:
-                self._boot(device, boot, floor, at)
-
-    def _note(self, device: Device, word: str, payload: bytes, at: float) -> None:
-        row = (device.site, device.room, device.device, payload.decode(), at)
-        self._db.execute(sql.upsert_device(word), row)
+            for boot, floor in list(health.outbox_first.items())[:_MAX_BOOTS]:
+                self._boot_id(device, boot, floor, at)
 
     def _rows(self, statement: str, *values: object) -> list[tuple]:
         with self._translated():
@@ -165,14 +222,14 @@ class SqliteStore:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         application = self._db.execute("PRAGMA application_id").fetchone()[0]
         if writable and empty:
-            self._db.executescript(sql.CREATE)
+            self._db.executescript(_CREATE)
         elif empty:
             raise StoreUnavailableError(f"{self._path}: an empty file; the daemon may be about to make the tables")
-        elif application != sql.APPLICATION:
+        elif application != APPLICATION:
             raise StoreError(f"{self._path}: a SQLite file, but no store of classpulse")
-        elif version > sql.VERSION:
+        elif version > VERSION:
             raise StoreError(
-                f"{self._path}: a store of version {version}, but this aggregator knows only up to {sql.VERSION}; "
+                f"{self._path}: a store of version {version}, but this aggregator knows only up to {VERSION}; "
                 "install the newer aggregator again"
             )
         if writable:
@@ -196,20 +253,7 @@ class SqliteStore:
         try:
             yield
         except sqlite3.Error as error:
-            passing = getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING
-            raise (StoreUnavailableError if passing else StoreError)(f"{self._path}: {error}") from error
+            transient = getattr(error, "sqlite_errorcode", 0) & 0xFF in _TRANSIENT
+            raise (StoreUnavailableError if transient else StoreError)(f"{self._path}: {error}") from error
         except OSError as error:
             raise StoreError(f"{self._path}: {error.strerror}") from error
-
-
-def _window_row(key: Key, day: int, sums: Sums) -> tuple[object, ...]:
-    named = (key.site, key.room, key.start, key.device, key.model, key.synced, day)
-    return (*named, sums.frames, sums.withheld, sums.faces, sums.unsure, *sums.counts, *sums.expected)
-
-
-def _window(row: tuple) -> tuple[Key, Sums]:
-    site, room, start, device, model, synced, *numbers = row
-    key = Key(site, room, device, model, start, synced=bool(synced))
-    frames, withheld, faces, unsure, *labels = numbers
-    counts, expected = labels[: len(EMOTIONS)], labels[len(EMOTIONS) :]
-    return key, Sums(frames, withheld, faces, unsure, tuple(counts), tuple(expected))

@@ -1,19 +1,19 @@
-"""What a store is: windows, which messages they hold, and what devices last said. SQLite's or PostgreSQL's."""
+"""What a store is, what it takes and what it gives. No database here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import lru_cache
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self, TypeVar
 
-from aggregator.config import AggregatorConfig
-from aggregator.ingest.batch import Batch
 from aggregator.store.windows import Key, Sums
-from contract.message import Health, MessageError, State
+from contract.message import CountsMessage, Health, MessageError, State
 from contract.topics import Device
-from service.config import ConfigError
 
-_WORDS = 16384
-"""Words of devices that are kept as read: a page asks for all of them every second, and few have changed."""
+Payload = TypeVar("Payload", State, Health)
+
+_PARSED = 16384
+"""Payloads of `state` and `health` that are kept parsed: a page reads all of them each second, and few have changed."""
 
 
 class StoreError(Exception):
@@ -21,7 +21,59 @@ class StoreError(Exception):
 
 
 class StoreUnavailableError(StoreError):
-    """It cannot be written now and nothing was: a full disk, a lock. The same batch may be committed later."""
+    """It cannot be used now and nothing was written: a full disk, a lock. The same call may succeed later."""
+
+
+class Arrival(NamedTuple):
+    """One readable message of a device's `counts` topic."""
+
+    device: Device
+    message: CountsMessage
+    received: float
+    """Seconds since 1970, by the aggregator's clock."""
+    newest: float
+    """When its newest frame was taken, seconds since 1970, by the device's clock."""
+
+    @classmethod
+    def of(cls, device: Device, message: CountsMessage, received: float) -> Self:
+        """The arrival of a message."""
+        newest = max(frame.t for frame in message.frames)  # one format and zone: their order is that of the instants
+        return cls(device, message, received, datetime.fromisoformat(newest).timestamp())
+
+
+class MessageId(NamedTuple):
+    """What identifies a counts message for ever: all but `received`."""
+
+    device: Device
+    boot: str
+    seq: int
+    received: float
+    """As in Arrival."""
+
+
+class Rejected(NamedTuple):
+    """One message of which nothing is stored."""
+
+    position: int
+    """Its place among the messages that were read together."""
+    reason: str
+    """One of MessageError's reasons, or topic, or too_old."""
+    topic: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one transaction commits, and what was rejected on the way."""
+
+    counts: list[Arrival] = field(default_factory=list)
+    settled: list[MessageId] = field(default_factory=list)
+    """Rejected for good: confirmed without being counted, or the device would send them again for ever."""
+    states: dict[Device, tuple[State, float]] = field(default_factory=dict)
+    """The newest of each device, and when it was received."""
+    healths: dict[Device, tuple[Health, float]] = field(default_factory=dict)
+    """The same."""
+    rejected: list[Rejected] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +83,7 @@ class Committed:
     fresh: int
     """Messages counted."""
     duplicates: int
-    """Messages that the store already held."""
+    """Messages that the store already had."""
     devices: frozenset[Device]
     """Those whose `stored` may have changed."""
     windows: Mapping[Key, Sums]
@@ -39,20 +91,20 @@ class Committed:
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """What a device last said; None where it never did."""
+class DeviceStatus:
+    """The last `state` and `health` of a device; None where it has sent none."""
 
     state: State | None
     state_at: float
-    """When it came, seconds since 1970, by the aggregator's clock; 0 with None."""
+    """When it was received, seconds since 1970, by the aggregator's clock; 0 with None."""
     health: Health | None
     health_at: float
     """The same."""
 
     @classmethod
-    def of(cls, state: str | None, state_at: float, health: str | None, health_at: float) -> "Spoken":
+    def of(cls, state: str | None, state_at: float, health: str | None, health_at: float) -> Self:
         """From the payloads, as a store keeps them."""
-        return cls(_state(state), state_at, _health(health), health_at)
+        return cls(_parsed(State, state), state_at, _parsed(Health, health), health_at)
 
 
 class Store(Protocol):
@@ -71,48 +123,21 @@ class Store(Protocol):
         """The windows of all rooms with `since` <= Key.start."""
 
     def stored(self, device: Device) -> dict[str, int]:
-        """Boot -> the highest seq with nothing below it that the device could still send; what `stored` tells it."""
+        """Boot -> the highest seq with nothing missing below it; the payload of the device's `stored` topic."""
 
-    def states(self) -> dict[Device, Spoken]:
-        """What every device last said."""
+    def states(self) -> dict[Device, DeviceStatus]:
+        """The last status of every device."""
 
     def devices(self) -> list[Device]:
-        """Those which `stored` could tell something."""
+        """Those that have a `stored` payload."""
 
     def expire(self, now: float, retention_days: int) -> int:
-        """Forget windows and devices after `retention_days`, messages after the horizon; the windows forgotten."""
+        """Delete windows and devices after `retention_days`, message ids after the horizon; the windows deleted."""
 
 
-def open_store(config: AggregatorConfig, *, writable: bool = True) -> Store:
-    """The store that the configuration names: PostgreSQL's with `[postgresql]`, SQLite's without.
-
-    Raises:
-        StoreError: If it cannot be used.
-        ConfigError: If its client library is not installed.
-        OSError: If a credential cannot be read.
-    """
-    if config.postgresql is None:
-        from aggregator.store.sqlite import SqliteStore  # noqa: PLC0415 - each store loads its own engine only
-
-        return SqliteStore(config.store.path, writable=writable)
+@lru_cache(maxsize=_PARSED)
+def _parsed(kind: type[Payload], text: str | None) -> Payload | None:
     try:
-        from aggregator.store.postgresql import PostgresqlStore  # noqa: PLC0415 - an extra, see below
-    except ImportError as error:
-        raise ConfigError(f"[postgresql] needs pip install 'classpulse[aggregator,cluster]': {error}") from error
-    return PostgresqlStore(config.postgresql, config.credentials, writable=writable)
-
-
-@lru_cache(maxsize=_WORDS)
-def _state(text: str | None) -> State | None:
-    try:
-        return State.from_json(text.encode()) if text else None
+        return kind.from_json(text.encode()) if text else None
     except MessageError:  # written by another version of this code
-        return None
-
-
-@lru_cache(maxsize=_WORDS)
-def _health(text: str | None) -> Health | None:
-    try:
-        return Health.from_json(text.encode()) if text else None
-    except MessageError:  # as above
         return None

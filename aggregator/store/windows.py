@@ -1,8 +1,11 @@
 """Messages to windows: sums of integers by event time, so neither order nor partition matters. No clock, no I/O."""
 
 import operator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import NamedTuple
+
+from msgspec import Struct
 
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts
@@ -10,14 +13,18 @@ from contract.topics import Device
 
 WINDOW_S = 10
 """Width of a window in seconds; `Key.start` is a multiple of it."""
+AHEAD_S = 3600.0
+"""A frame from further in the future is stored as it is, but its device's clock is wrong."""
+KEY_COLUMNS = ("site", "room", "start", "device", "model", "synced")
+SUM_COLUMNS = ("frames", "withheld", "faces", "unsure", *EMOTIONS, *(f"expected_{label}" for label in EMOTIONS))
+"""The columns of a window in every store: `Key`'s and `Sums`' fields in these orders, `expected` in hundredths."""
 _in_order = operator.itemgetter(*EMOTIONS)
 _ZEROS = (0,) * len(EMOTIONS)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
-    """Names one window of one device."""
+class Key(NamedTuple):
+    """Identifies one window of one device."""
 
     site: str
     room: str
@@ -27,11 +34,10 @@ class Key:
     start: int
     """Seconds since 1970, by the device's clock."""
     synced: bool = True
-    """Whether that clock could be believed; if not, the window is part of no lesson."""
+    """Whether that clock was synchronised; if not, the window is part of no lesson."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sums:
+class Sums(Struct, frozen=True):
     """What the frames of a window add up to."""
 
     frames: int
@@ -71,14 +77,8 @@ def fold(device: Device, message: CountsMessage) -> dict[Key, Sums]:
     """The windows of one message's frames."""
     windows: dict[Key, Sums] = {}
     for frame in message.frames:
-        key = Key(
-            device.site,
-            device.room,
-            device.device,
-            message.model or "",
-            window_start(frame.time),
-            synced=message.synced,
-        )
+        start = window_start(frame.time)
+        key = Key(device.site, device.room, device.device, message.model or "", start, message.synced)
         add(windows, key, of_frame(frame))
     return windows
 
@@ -97,3 +97,25 @@ def of_frame(frame: FrameCounts) -> Sums:
         return Sums(1, 0, frame.faces, 0, _ZEROS, _ZEROS)
     hundredths = tuple([round(value * 100) for value in _in_order(frame.expected)])
     return Sums(1, 0, frame.faces, frame.unsure or 0, _in_order(frame.counts), hundredths)
+
+
+def key_row(key: Key) -> tuple[str | int, ...]:
+    """The values of KEY_COLUMNS."""
+    return key.site, key.room, key.start, key.device, key.model, key.synced
+
+
+def sum_row(sums: Sums) -> tuple[int, ...]:
+    """The values of SUM_COLUMNS."""
+    return sums.frames, sums.withheld, sums.faces, sums.unsure, *sums.counts, *sums.expected
+
+
+def windows_of(rows: Iterable[tuple]) -> list[tuple[Key, Sums]]:
+    """Rows of KEY_COLUMNS and SUM_COLUMNS as windows."""
+    labels = len(EMOTIONS)
+    return [
+        (
+            Key(site, room, device, model, start, bool(synced)),
+            Sums(frames, withheld, faces, unsure, tuple(each[:labels]), tuple(each[labels:])),
+        )
+        for site, room, start, device, model, synced, frames, withheld, faces, unsure, *each in rows
+    ]

@@ -16,10 +16,11 @@ from nicegui import ui
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from aggregator.analysis.cards import read_cards
 from aggregator.commands.report import ReportError, file_name, read, to_csv, to_html
 from aggregator.config import AggregatorConfig, PageConfig
-from aggregator.ingest.daemon import cards_in
-from aggregator.store.types import Store, StoreError, StoreUnavailableError, open_store
+from aggregator.store.factory import open_store
+from aggregator.store.types import Store, StoreError, StoreUnavailableError
 from aggregator.web.auth import LOOPBACK, Gate
 from aggregator.web.feed import Feed
 from aggregator.web.frame import user_of
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     for warning in warnings(config.page):
         log.warning("%s", warning)
     with opened(config) as store, Orders(config.mqtt, config.credentials) as orders:
-        app = build(config, Feed(store, cards_in(config.models_dir), config.attention), orders)
+        app = build(config, Feed(store, read_cards(config.models_dir), config.attention), orders)
         log.info("the page is at %s", address(config.page))
         uvicorn.Server(_settings(config.page, Gate(app, users, https=config.page.https))).run()
     return 0

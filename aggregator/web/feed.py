@@ -10,7 +10,7 @@ from aggregator.analysis.live import condensed
 from aggregator.analysis.mix import Row, mix_of
 from aggregator.analysis.summary import LONGEST_S, Summary, lesson_of, recent_of, summarize
 from aggregator.config import AttentionConfig
-from aggregator.store.types import Spoken, Store, StoreError
+from aggregator.store.types import DeviceStatus, Store, StoreError
 from aggregator.store.windows import WINDOW_S
 from contract.card import ModelCard
 from contract.labels import EMOTIONS
@@ -82,7 +82,7 @@ class Feed:
         self._events: dict[Room, tuple[float, tuple[Event, ...]]] = {}
         self._closed: dict[Room, dict[int, tuple[tuple[Row, ...], Moment]]] = {}
         self._grown: dict[Room, tuple[tuple[int, int], float]] = {}
-        self._spoken: tuple[float, dict[Device, Spoken]] = (float("-inf"), {})
+        self._spoken: tuple[float, dict[Device, DeviceStatus]] = (float("-inf"), {})
         self._trouble: tuple[float, StoreError] | None = None
 
     def rooms(self, now: float) -> list[Room]:
@@ -93,7 +93,7 @@ class Feed:
         """
         return sorted({device.where for device in self.devices(now)})
 
-    def devices(self, now: float) -> dict[Device, Spoken]:
+    def devices(self, now: float) -> dict[Device, DeviceStatus]:
         """What every device last said."""
         made, spoken = self._spoken
         if not 0 <= now - made < _FRESH_S:
@@ -210,7 +210,7 @@ class Feed:
         return moments
 
 
-def _wrong_clocks(spoken: Mapping[str, Spoken]) -> dict[str, float]:
+def _wrong_clocks(spoken: Mapping[str, DeviceStatus]) -> dict[str, float]:
     """Of devices that are there: the last word of one that is gone may have lain at the broker for long."""
     ahead = {
         name: said.health.time.timestamp() - said.health_at

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 from aggregator.config import AggregatorConfig
-from aggregator.store.types import StoreError, open_store
+from aggregator.store.factory import open_store
+from aggregator.store.types import StoreError
 from benchmarks.fleet.truth import compare, read
 from service.config import ConfigError, load
 

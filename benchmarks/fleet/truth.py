@@ -4,9 +4,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from aggregator.store.schema_sqlite import SUMS
 from aggregator.store.types import Store
-from aggregator.store.windows import Key, Sums
+from aggregator.store.windows import SUM_COLUMNS, Key, Sums
 from contract.labels import EMOTIONS
 
 _KEY = ("site", "room", "device", "model", "start")
@@ -37,7 +36,7 @@ def write(path: Path, windows: Windows) -> None:
     """A CSV file, one window a line."""
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow((*_KEY, *SUMS))
+        writer.writerow((*_KEY, *SUM_COLUMNS))
         for key, sums in windows.items():
             named = (getattr(key, name) for name in _KEY)
             totals = (sums.frames, sums.withheld, sums.faces, sums.unsure)
@@ -53,7 +52,7 @@ def read(path: Path) -> Windows:
     labels = len(EMOTIONS)
     with path.open(newline="") as file:
         rows = csv.reader(file)
-        if next(rows, None) != [*_KEY, *SUMS]:
+        if next(rows, None) != [*_KEY, *SUM_COLUMNS]:
             raise ValueError(f"{path} is no truth of benchmarks.fleet")
         windows = {}
         for site, room, device, model, start, *numbers in rows:

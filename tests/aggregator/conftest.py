@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.ingest.batch import Item, read
+from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.sqlite import SqliteStore
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts, instant, utc
@@ -31,8 +31,8 @@ def _message(seq: int, *frames: FrameCounts, boot: str = "9f3a2c41", synced: boo
     return CountsMessage(boot=boot, seq=seq, model="3f9c1a77", clock="synced" if synced else "unsynced", frames=frames)
 
 
-def _item(device: Device, sent: CountsMessage, received: float = NOW) -> Item:
-    return Item(device.topic("counts"), sent.to_json(), received)
+def _item(device: Device, sent: CountsMessage, received: float = NOW) -> RawMessage:
+    return RawMessage(device.topic("counts"), sent.to_json(), received)
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def message() -> Callable[..., CountsMessage]:
 
 
 @pytest.fixture
-def item() -> Callable[..., Item]:
+def item() -> Callable[..., RawMessage]:
     """`item(device, message)`: as the broker gives it, received at `now`."""
     return _item
 

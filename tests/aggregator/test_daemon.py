@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.analysis.alerts import Alerts
+from aggregator.analysis.cards import read_cards
 from aggregator.analysis.live import Live
 from aggregator.analysis.summary import Summary
 from aggregator.config import AggregatorConfig, AmqpConfig, MqttConfig, PostgresqlConfig, StoreConfig
-from aggregator.ingest.alerts import Alerts
-from aggregator.ingest.batch import Item
-from aggregator.ingest.daemon import Aggregator, cards_in
+from aggregator.ingest.batch import RawMessage
+from aggregator.ingest.daemon import Aggregator
+from aggregator.ingest.sharding import SingleUpdater
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import StoreUnavailableError
 from contract.message import Health, State, instant, stored_from_json, utc
@@ -22,8 +24,9 @@ class Script:
     """A source that gives these batches and ends, and writes down what is published and acknowledged."""
 
     connected = True
+    problem = ""
 
-    def __init__(self, *batches: list[Item]) -> None:
+    def __init__(self, *batches: list[RawMessage]) -> None:
         self.events: list[str] = []
         self.published: list[tuple[str, bytes, bool]] = []
         self._batches = batches
@@ -72,7 +75,8 @@ def run(config: AggregatorConfig, source: Script, failures: int = 0, now: float 
     """Run until the script ends."""
     with SickStore(config.store.path) as store:
         store.failures = failures
-        aggregator = Aggregator(config, store, source, Live(0.2, {}, Alerts(config.attention, {})), clock=lambda: now)
+        live = Live(0.2, {}, Alerts(config.attention, {}))
+        aggregator = Aggregator(config, store, source, live, SingleUpdater(store, live), clock=lambda: now)
         with pytest.raises(SystemExit):
             aggregator.run()
     return aggregator
@@ -90,7 +94,7 @@ def test_a_batch_is_acknowledged_once_it_is_stored_and_its_device_told(config, d
     assert Summary.from_json(told[device.where.topic("summary")][0]).room == device.where
     assert told[device.topic("stored")][1]
     assert told[device.where.topic("summary")][1]
-    assert (aggregator.tally.messages, aggregator.tally.duplicates) == (2, 0)
+    assert (aggregator.stats.messages, aggregator.stats.duplicates) == (2, 0)
 
 
 def test_nothing_is_acknowledged_while_the_disk_is_full(config, device, item, message):
@@ -102,7 +106,7 @@ def test_nothing_is_acknowledged_while_the_disk_is_full(config, device, item, me
     assert source.events == ["waited", "waited", "acknowledged 0"]
     assert [said.state for said in source.states()] == ["ready", "degraded", "ready", "stopped"]
     assert "disk is full" in source.states()[1].reason
-    assert aggregator.tally.messages == 1
+    assert aggregator.stats.messages == 1
 
 
 def test_a_device_is_told_at_most_every_five_seconds(config, device, item, message):
@@ -127,11 +131,11 @@ def test_a_restart_says_what_is_stored(config, device, item, message):
 
 def test_what_is_dropped_is_counted_by_reason_and_acknowledged(config, device):
     """A poison message must not come back for ever."""
-    source = Script([Item(device.topic("counts"), b"{", 0.0), Item("?", b"", 0.0)])
+    source = Script([RawMessage(device.topic("counts"), b"{", 0.0), RawMessage("?", b"", 0.0)])
 
     aggregator = run(config, source)
 
-    assert aggregator.tally.complaints == {"json": 1, "topic": 1}
+    assert aggregator.stats.reasons == {"json": 1, "topic": 1}
     assert source.events == ["acknowledged 0"]
 
 
@@ -150,9 +154,9 @@ def test_files_that_are_no_cards_are_left_out(tmp_path, caplog):
     """A wrong card in the folder is said and does not keep the aggregator from starting."""
     (tmp_path / "metrics.json").write_text("{}")
 
-    assert cards_in(tmp_path) == {}
+    assert read_cards(tmp_path) == {}
     assert "metrics.json: missing key" in caplog.text
-    assert cards_in(tmp_path / "missing") == {}
+    assert read_cards(tmp_path / "missing") == {}
 
 
 def test_a_lasting_change_is_published_once_and_not_retained(config, device, item, counted, message, now):
@@ -201,11 +205,11 @@ def health(confirm: str) -> bytes:
 def test_a_device_that_waits_for_stored_is_named_in_a_cluster(config, device, caplog):
     """It would keep everything and send it again for ever; it is named once."""
     cluster = replace(config, amqp=AmqpConfig(hosts=("r1:5671",)), postgresql=PostgresqlConfig(host="db"))
-    waiting = Item(device.topic("health"), health("stored"), NOW)
+    waiting = RawMessage(device.topic("health"), health("stored"), NOW)
 
     run(cluster, Script([waiting], [waiting]))
-    run(cluster, Script([Item(device.topic("health"), health("puback"), NOW)]))
+    run(cluster, Script([RawMessage(device.topic("health"), health("puback"), NOW)]))
 
     assert [record.message for record in caplog.records if "confirm" in record.message] == [
-        'school/r1/cam needs [outbox] confirm = "puback": a cluster does not tell `stored`'
+        'school/r1/cam needs [outbox] confirm = "puback": a cluster publishes no `stored`'
     ]

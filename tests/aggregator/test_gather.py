@@ -2,7 +2,7 @@
 
 import time
 
-from aggregator.ingest.gather import gather, serve_for
+from aggregator.ingest.batch import gather, serve_for
 
 
 class Wire:

@@ -4,11 +4,11 @@ from itertools import chain
 
 import pytest
 
+from aggregator.analysis.alerts import Alerts
 from aggregator.analysis.live import Live, condensed
 from aggregator.config import AttentionConfig
-from aggregator.ingest.alerts import Alerts
-from aggregator.ingest.batch import Batch, arrived
-from aggregator.ingest.twins import Twins
+from aggregator.ingest.duplicates import DuplicateDevices
+from aggregator.store.types import Arrival, Batch
 from aggregator.store.windows import add, fold
 from contract.message import State
 from contract.topics import Device
@@ -29,7 +29,7 @@ def note(live, device, now):
         for message in messages:
             for key, sums in fold(device, message).items():
                 add(windows, key, sums)
-        live.note(Batch(counts=[arrived(device, message, at) for message in messages]), windows, at)
+        live.note(Batch(counts=[Arrival.of(device, message, at) for message in messages]), windows, at)
 
     return arrive
 
@@ -104,27 +104,27 @@ def test_condensed_windows_have_the_same_sums(device, message, counted, now):
 
 def spans(device, message, counted, now, boot, *seconds):
     """Messages of one boot whose frames were taken at these seconds."""
-    return [arrived(device, message(second, counted(now + second, 1), boot=boot), now) for second in seconds]
+    return [Arrival.of(device, message(second, counted(now + second, 1), boot=boot), now) for second in seconds]
 
 
 def test_two_boots_at_the_same_time_are_two_devices(device, message, counted, now):
     """Told once, however long it goes on."""
-    twins = Twins()
+    duplicates = DuplicateDevices()
     told = []
     for second in range(30):
-        told += twins.note(spans(device, message, counted, now, "00000001", second))
-        told += twins.note(spans(device, message, counted, now, "00000002", second))
+        told += duplicates.check(spans(device, message, counted, now, "00000001", second))
+        told += duplicates.check(spans(device, message, counted, now, "00000002", second))
 
     assert told == [device]
 
 
 def test_a_restart_is_not_two_devices(device, message, counted, now):
     """What an earlier boot left in the outbox comes among the new boot's frames, but was taken before."""
-    twins = Twins()
+    duplicates = DuplicateDevices()
 
-    assert not twins.note(spans(device, message, counted, now, "00000001", 0, 1, 2, 20))
-    assert not twins.note(spans(device, message, counted, now, "00000002", 25, 26, 40))
-    assert not twins.note(spans(device, message, counted, now, "00000001", 21, 22))
+    assert not duplicates.check(spans(device, message, counted, now, "00000001", 0, 1, 2, 20))
+    assert not duplicates.check(spans(device, message, counted, now, "00000002", 25, 26, 40))
+    assert not duplicates.check(spans(device, message, counted, now, "00000001", 21, 22))
 
 
 def lesson(live, note, message, counted, now, *mixes):

@@ -12,8 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from aggregator.config import AggregatorConfig, MetricsConfig, MqttConfig, StoreConfig
 from aggregator.ingest import metrics
-from aggregator.ingest.batch import Batch
-from aggregator.ingest.metrics import Tally
+from aggregator.ingest.metrics import IngestStats
+from aggregator.store.types import Batch
 from contract.message import Health, State, instant, utc
 from tests.system.broker import free_port
 
@@ -60,9 +60,9 @@ def samples(text):
 
 def test_the_fleet_and_the_daemon_are_told(fleet):
     """Every field of health under its unit, the state as a one, silence by the aggregator's clock."""
-    tally = Tally(messages=10, duplicates=2, batches=4, complaints=Counter(json=1))
+    stats = IngestStats(messages=10, duplicates=2, batches=4, reasons=Counter(json=1))
 
-    told = samples(generate_latest(metrics.registry(tally, fleet.states, lambda: NOW)).decode())
+    told = samples(generate_latest(metrics.registry(stats, fleet.states, lambda: NOW)).decode())
 
     assert told["classpulse_messages_total", ("counted",)] == 10
     assert told["classpulse_messages_total", ("json",)] == 1
@@ -81,8 +81,10 @@ def test_metrics_are_served_only_where_the_configuration_has_a_port(tmp_path, fl
     mqtt, store = MqttConfig(host="127.0.0.1"), StoreConfig(path=tmp_path / "store.sqlite")
     port = free_port()
 
-    metrics.serve(AggregatorConfig(site="school", mqtt=mqtt, store=store), Tally())
-    metrics.serve(AggregatorConfig(site="school", mqtt=mqtt, store=store, metrics=MetricsConfig(port=port)), Tally())
+    metrics.serve(AggregatorConfig(site="school", mqtt=mqtt, store=store), IngestStats())
+    metrics.serve(
+        AggregatorConfig(site="school", mqtt=mqtt, store=store, metrics=MetricsConfig(port=port)), IngestStats()
+    )
 
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         assert 'device="cam"' in answer.read().decode()
@@ -94,7 +96,7 @@ DASHBOARD = Path(__file__).parents[2] / "grafana" / "dashboards" / "classpulse.j
 def test_the_dashboard_shows_only_metrics_that_exist(fleet):
     """A renamed metric would leave an empty panel that nobody notices."""
     families = text_string_to_metric_families(
-        generate_latest(metrics.registry(Tally(complaints=Counter(json=1)), fleet.states, lambda: NOW)).decode()
+        generate_latest(metrics.registry(IngestStats(reasons=Counter(json=1)), fleet.states, lambda: NOW)).decode()
     )
     known = {sample.name for family in families for sample in family.samples}
     dashboard = json.loads(DASHBOARD.read_text())

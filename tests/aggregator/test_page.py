@@ -14,9 +14,9 @@ import pytest
 from aggregator.analysis.attention import Event
 from aggregator.analysis.mix import Mix
 from aggregator.config import AggregatorConfig, AttentionConfig, MqttConfig, PageConfig, StoreConfig
-from aggregator.ingest.batch import Batch, read
+from aggregator.ingest.batch import read
 from aggregator.store.sqlite import SqliteStore
-from aggregator.store.types import StoreError, StoreUnavailableError
+from aggregator.store.types import Batch, StoreError, StoreUnavailableError
 from aggregator.web.app import STORE_S, address, check_certificate, open_users, opened, warnings
 from aggregator.web.charts import PALETTE, mix_options, timeline_options
 from aggregator.web.feed import Feed

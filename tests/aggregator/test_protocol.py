@@ -10,7 +10,7 @@ import pytest
 
 from aggregator.analysis.attention import Event
 from aggregator.analysis.summary import Summary, lesson_of, recent_of, summarize
-from aggregator.ingest.daemon import word
+from aggregator.ingest.daemon import own_state
 from contract.labels import EMOTIONS
 from contract.message import (
     COMMANDS,
@@ -93,7 +93,7 @@ def test_states_match(state):
     said = State(state=state, reason="why", version="1", model="3f9c1a77", min_faces=5, boot="9f3a2c41")
 
     check("state", json.loads(said.to_json()))
-    check("state", json.loads(word(state).to_json()))
+    check("state", json.loads(own_state(state).to_json()))
 
 
 def test_health_stored_and_orders_match():

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from aggregator.analysis.lesson import lesson
 from aggregator.commands.report import ReportError, room_of, time_of, to_csv, to_html
 from aggregator.config import AttentionConfig
-from aggregator.ingest.batch import Batch
+from aggregator.store.types import Batch
 from contract.labels import EMOTIONS
 from contract.message import FrameCounts, State, instant, utc
 from contract.topics import Room

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from aggregator.ingest.batch import Batch, arrived, read
+from aggregator.ingest.batch import read
 from aggregator.store.sqlite import SqliteStore
-from aggregator.store.types import StoreError
+from aggregator.store.types import Arrival, Batch, StoreError
 from aggregator.store.windows import Key
 from contract.message import HORIZON_S, CountsMessage, FrameCounts, Health, State, instant, utc
 from contract.topics import Device
@@ -185,7 +185,7 @@ def arrival(device, boot, seq):
     message = CountsMessage(
         boot=boot, seq=seq, model=None, clock="synced", frames=(FrameCounts(t=instant(utc(seq)), withheld=True),)
     )
-    return arrived(device, message, 0.0)
+    return Arrival.of(device, message, 0.0)
 
 
 def test_states_survive_and_keep_the_time_they_came(store, device, now):
@@ -279,7 +279,7 @@ def test_a_commit_survives_kill_9(tmp_path, now):
     """What was committed before SIGKILL is there, whole batches only."""
     script = """
 import sys
-from aggregator.ingest.batch import Batch, arrived
+from aggregator.store.types import Arrival, Batch
 from aggregator.store.sqlite import SqliteStore
 from contract.message import CountsMessage, FrameCounts, instant, utc
 from contract.topics import Device
@@ -290,7 +290,7 @@ while True:
     names = range(seq, seq + 10)
     frames = (FrameCounts(t=instant(utc(0)), withheld=True),)
     messages = [CountsMessage(boot="9f3a2c41", seq=n, model=None, clock="synced", frames=frames) for n in names]
-    store.commit(Batch(counts=[arrived(device, message, 0.0) for message in messages]))
+    store.commit(Batch(counts=[Arrival.of(device, message, 0.0) for message in messages]))
     seq += 10
     print(seq, flush=True)
 """

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.commands.topology import DEAD, PARTS, SOURCE, SPOKEN, counts_queues, declare, routing_key, topic_of
 from aggregator.config import AggregatorConfig, AmqpConfig
+from aggregator.ingest.topology import DEAD, HASHED, STATUS, TOPICS, counts_queues, declare, routing_key, topic_of
 from contract.topics import Device
 from service.config import ConfigError, load
 
@@ -54,19 +54,19 @@ def declared() -> Declared:
 
 def test_nothing_is_routed_before_its_queues_are_there(declared):
     """The exchange that deals counts would drop what comes before."""
-    assert declared.bindings[-1] == (SOURCE, "classpulse.1.*.*.*.counts", PARTS)
-    assert [queue for exchange, _, queue in declared.bindings if exchange == PARTS] == [
+    assert declared.bindings[-1] == (TOPICS, "classpulse.1.*.*.*.counts", HASHED)
+    assert [queue for exchange, _, queue in declared.bindings if exchange == HASHED] == [
         f"classpulse.counts.{number}" for number in range(3)
     ]
 
 
 def test_states_and_health_have_one_reader_at_a_time(declared):
     """An older word does not overtake a newer one."""
-    keys = {key for exchange, key, queue in declared.bindings if (exchange, queue) == (SOURCE, SPOKEN)}
+    keys = {key for exchange, key, queue in declared.bindings if (exchange, queue) == (TOPICS, STATUS)}
 
     assert keys == {"classpulse.1.*.*.*.state", "classpulse.1.*.*.*.health"}
     assert [name for name, arguments in declared.queues.items() if arguments.get("x-single-active-consumer")] == [
-        SPOKEN
+        STATUS
     ]
 
 
@@ -142,8 +142,8 @@ def test_the_daemon_loads_a_clusters_libraries_only_for_a_cluster():
 @pytest.mark.parametrize(
     ("library", "opened"),
     [
-        ("psycopg", "aggregator.store.types.open_store(config)"),
-        ("pika", "aggregator.ingest.source.open_source(config, ('', b''))"),
+        ("psycopg", "aggregator.store.factory.open_store(config)"),
+        ("pika", "aggregator.ingest.daemon.open_source(config)"),
     ],
 )
 def test_a_library_that_is_missing_is_named_with_how_to_install_it(tmp_path, library, opened):
@@ -152,7 +152,7 @@ def test_a_library_that_is_missing_is_named_with_how_to_install_it(tmp_path, lib
     code = f"""
 import pathlib, sys
 sys.modules["{library}"] = None
-import aggregator.ingest.source, aggregator.store.types
+import aggregator.ingest.daemon, aggregator.store.factory
 from aggregator.config import AggregatorConfig
 from service.config import ConfigError, load
 config = load(pathlib.Path("{tmp_path}/aggregator.toml"), AggregatorConfig)

@@ -2,7 +2,7 @@
 
 import time
 
-from aggregator.ingest.batch import Item, read
+from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.windows import Key, Sums, add, fold
 from benchmarks.fleet import truth
 from benchmarks.fleet.crowd import Crowd, Message, Plan
@@ -22,7 +22,7 @@ def everything(plan: Plan) -> tuple[Crowd, list[Message]]:
 
 def windows(messages: list[Message]) -> dict[Key, Sums]:
     """What the aggregator makes of them if it takes each once."""
-    batch = read([Item(each.topic, each.payload, BEGAN) for each in messages])
+    batch = read([RawMessage(each.topic, each.payload, BEGAN) for each in messages])
     held: dict[Key, Sums] = {}
     for arrival in {(each.device, each.message.boot, each.message.seq): each for each in batch.counts}.values():
         for key, sums in fold(arrival.device, arrival.message).items():
@@ -54,13 +54,13 @@ def test_a_duplicate_is_byte_identical_and_a_late_message_is_overtaken():
 
 
 def test_no_broken_message_can_be_read():
-    """Each kind gives another complaint, and none a window."""
+    """Each kind gives another reason, and none a window."""
     crowd, said = everything(Plan(devices=3, rate_hz=2, frames=1, messages=160, broken=0.5))
     broken = [each for each in said if each.seq < 0]
-    batch = read([Item(each.topic, each.payload, BEGAN) for each in broken])
+    batch = read([RawMessage(each.topic, each.payload, BEGAN) for each in broken])
 
-    assert len(batch.complaints) == len(broken) == crowd.broken > 40
-    assert {each.reason for each in batch.complaints} == {
+    assert len(batch.rejected) == len(broken) == crowd.broken > 40
+    assert {each.reason for each in batch.rejected} == {
         "json",
         "empty",
         "encoding",

@@ -7,8 +7,7 @@ import psycopg
 import pytest
 
 from aggregator.config import AmqpConfig
-from aggregator.ingest.amqp import AmqpSource
-from aggregator.ingest.amqp_link import declared
+from aggregator.ingest.amqp import AmqpSource, declare_topology
 from tests.cluster.fleet import Fleet, fleet_of
 
 pytestmark = pytest.mark.timeout(900)
@@ -151,7 +150,7 @@ def test_a_node_that_accepts_and_says_nothing_is_left(tmp_path):
         config = AmqpConfig(hosts=(f"127.0.0.1:{silent.getsockname()[1]}",), tls=False, username="guest")
 
         with pytest.raises(OSError, match=r"no node in .* answers"):
-            declared(config, tmp_path)
+            declare_topology(config, tmp_path)
         with AmqpSource(config, tmp_path) as source:
             source.serve(1.0)
             assert not source.connected

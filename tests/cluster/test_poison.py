@@ -22,8 +22,8 @@ def publish(port: int, *messages: tuple[str, bytes]) -> None:
     client.loop_stop()
 
 
-def complaints(log: str) -> Counter[str]:
-    """What a worker complained of, by reason."""
+def rejections(log: str) -> Counter[str]:
+    """What a worker rejected, by reason."""
     counted: Counter[str] = Counter()
     for number, reason in re.findall(r"(\d+) x (\w+), the last on", log):
         counted[reason] += int(number)
@@ -57,11 +57,11 @@ def test_what_cannot_be_read_is_set_aside_and_counted_by_reason(site, cluster, w
     wait_until(lambda: dead(cluster) == before + 4, "four dead letters", 60)
     wait_until(lambda: site.windows({device.where}) == good.truth, "the good message in the store", 60)
     expected = Counter({"json": 1, "schema": 1, "topic": 1, "encoding": 1})
-    wait_until(lambda: complaints(worker.said()) == expected, "complaints", 60)
+    wait_until(lambda: rejections(worker.said()) == expected, "rejections", 60)
 
     replayed = site.command("topology", "--replay")
     assert f"given again: {before + 4}" in replayed.stdout, replayed.stderr
-    wait_until(lambda: complaints(worker.said()) >= expected + expected, "the same complaints again", 60)
+    wait_until(lambda: rejections(worker.said()) >= expected + expected, "the same rejections again", 60)
     wait_until(lambda: dead(cluster) == before + 4, "dead letters again", 60)
 
 

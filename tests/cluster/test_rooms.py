@@ -58,7 +58,7 @@ def test_one_worker_tells_of_a_room_and_another_takes_over(site, wait_until):
     """Two workers deal the rooms between them: no summary comes twice, and none stays away when one is killed."""
     workers = site.at_work(2)
     with site.store() as store, fleet_of(site.name, 24, site.ports) as fleet:
-        wait_until(lambda: len(holders(store)) == 2, "both workers have shares", 120)
+        wait_until(lambda: len(holders(store)) == 2, "both workers have shards", 120)
         with Listener(site.name, site.ports[1]) as heard:
             wait_until(lambda: heard.number() == 12 and len(heard.pauses()) > 36, "summaries of all rooms", 120)
         assert min(heard.pauses()) > 0.8 * _EVERY_S
@@ -66,7 +66,7 @@ def test_one_worker_tells_of_a_room_and_another_takes_over(site, wait_until):
 
         workers[0].kill9()
 
-        wait_until(lambda: list(holders(store).values()) == [64], "one worker has all shares", 120)
+        wait_until(lambda: list(holders(store).values()) == [64], "one worker has all shards", 120)
         with Listener(site.name, site.ports[2]) as heard:
             wait_until(lambda: heard.number() == 12, "summaries of all rooms", 120)
         fleet.producing = False
@@ -104,7 +104,7 @@ def iso(at: int) -> str:
 
 
 def holders(store) -> dict[int, int]:
-    """Session -> the shares it holds."""
+    """Session -> the shards it holds."""
     rows = store._rows(
         "SELECT pid, count(*) FROM pg_locks WHERE locktype = 'advisory' AND classid = %s AND database = "
         "(SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY pid",

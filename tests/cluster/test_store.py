@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from aggregator.ingest.batch import Item, read
-from aggregator.store import schema_postgresql as sql
+from aggregator.ingest.batch import RawMessage, read
+from aggregator.store import postgresql_schema as sql
 from aggregator.store.postgresql import PostgresqlStore
-from aggregator.store.schema_sqlite import SUMS
 from aggregator.store.types import StoreError, StoreUnavailableError
+from aggregator.store.windows import SUM_COLUMNS
 from contract.message import HORIZON_S, CountsMessage
 from contract.topics import Device
 from tests.cluster.fleet import frame
@@ -35,7 +35,7 @@ def message(seq: int, at: float, *, boot: str = "9f3a2c41", synced: bool = True)
 
 def batch(device: Device, *sent: CountsMessage, received: float | None = None):
     """As it comes from the brokers."""
-    return read([Item(device.topic("counts"), each.to_json(), received or time.time()) for each in sent])
+    return read([RawMessage(device.topic("counts"), each.to_json(), received or time.time()) for each in sent])
 
 
 def total(store, device: Device) -> int:
@@ -62,7 +62,7 @@ def test_workers_with_the_same_messages_neither_deadlock_nor_count_twice(store, 
     now, rounds = time.time(), 6
     items = [
         [
-            Item(device.topic("counts"), message(seq, now).to_json(), now)
+            RawMessage(device.topic("counts"), message(seq, now).to_json(), now)
             for device in devices
             for seq in range(at, at + 20)
         ]
@@ -162,7 +162,7 @@ def test_tables_of_the_version_before_keep_their_windows(place):
         db.execute("CREATE TABLE classpulse_schema (version integer NOT NULL)")
         db.execute("INSERT INTO classpulse_schema VALUES (1)")
         values = {"site": place.name, "room": "r1", "device": "cam", "model": "3f9c1a77", "synced": True, "share": 0}
-        values |= {"start": int(now), "day": int(now // DAY_S)} | dict.fromkeys(SUMS, 1)
+        values |= {"start": int(now), "day": int(now // DAY_S)} | dict.fromkeys(SUM_COLUMNS, 1)
         db.execute(
             f"INSERT INTO windows ({', '.join(values)}) VALUES ({', '.join(['%s'] * len(values))})",  # noqa: S608 - names
             list(values.values()),
@@ -228,15 +228,15 @@ def test_the_store_comes_back_with_the_database(store, place, postgres):
 
 def test_shares_end_with_the_connection(store, place, postgres):
     """A worker that was away does not tell of rooms that another one took meanwhile."""
-    store.shares()
+    store.lock_shards()
     postgres.stop()
     postgres.start()
     with PostgresqlStore(place.database, place.folder) as second:
-        taken = second.shares()
+        taken = second.lock_shards()
         with pytest.raises(StoreUnavailableError):
-            store.shares()
+            store.lock_shards()
 
-        mine = store.shares()
+        mine = store.lock_shards()
 
         assert len(taken) == 64
         assert not mine & taken
@@ -244,18 +244,18 @@ def test_shares_end_with_the_connection(store, place, postgres):
 
 def test_a_share_is_dealt_to_one_worker(store, place):
     """A second worker gets half, and a store that only reads gets and counts for nothing."""
-    assert len(store.shares()) == 64
+    assert len(store.lock_shards()) == 64
 
     with (
         PostgresqlStore(place.database, place.folder) as second,
         PostgresqlStore(place.database, place.folder, writable=False),
     ):
-        second.shares()
-        mine, others = store.shares(), second.shares()
+        second.lock_shards()
+        mine, others = store.lock_shards(), second.lock_shards()
 
         assert (len(mine), len(others)) == (32, 32)
         assert not mine & others
-    until(lambda: len(store.shares()) == 64, "the shares of the worker that ended")
+    until(lambda: len(store.lock_shards()) == 64, "the shards of the worker that ended")
 
 
 def test_an_older_word_does_not_replace_a_newer_one(store, place):
@@ -264,8 +264,8 @@ def test_an_older_word_does_not_replace_a_newer_one(store, place):
     ready = b'{"state":"ready","reason":"","version":"1","model":null,"schema":1,"min_faces":5,"boot":"9f3a2c41"}'
     lost = ready.replace(b"ready", b"lost")
 
-    store.commit(read([Item(device.topic("state"), lost, 200.0)]))
-    store.commit(read([Item(device.topic("state"), ready, 100.0)]))
+    store.commit(read([RawMessage(device.topic("state"), lost, 200.0)]))
+    store.commit(read([RawMessage(device.topic("state"), ready, 100.0)]))
 
     spoken = store.states()[device]
     assert (spoken.state.state, spoken.state_at) == ("lost", 200.0)

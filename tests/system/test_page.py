@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.ingest.batch import Batch
 from aggregator.store.sqlite import SqliteStore
+from aggregator.store.types import Batch
 from contract.message import State
 from contract.topics import Device
 from tests.system.broker import Mosquitto, free_port

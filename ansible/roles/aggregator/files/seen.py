@@ -18,7 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from aggregator.config import AggregatorConfig
-from aggregator.store.types import Store, StoreError, open_store
+from aggregator.store.factory import open_store
+from aggregator.store.types import Store, StoreError
 from contract.topics import Device
 from service.config import load
 

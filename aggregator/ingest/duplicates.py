@@ -1,24 +1,24 @@
-"""Notices devices that share an id: two boots of one device whose frames were taken at the same time. No clock."""
+"""Finds devices that share an id: two boots of one device whose frames were taken at the same time. No clock."""
 
-from aggregator.ingest.batch import Arrival
+from aggregator.store.types import Arrival
 from contract.topics import Device
 
 _OVERLAP_S = 5.0
 """A restart takes longer than nothing, and a clock that is set anew may step back a little."""
-_BOOTS = 4
+_MAX_BOOTS = 4
 
 Span = tuple[float, float]
 
 
-class Twins:
+class DuplicateDevices:
     """Remembers when the last boots of every device took their frames."""
 
     def __init__(self) -> None:
         self._spans: dict[Device, dict[str, Span]] = {}
-        self._told: set[Device] = set()
+        self._found: set[Device] = set()
 
-    def note(self, arrivals: list[Arrival]) -> list[Device]:
-        """Devices that turn out to be two; each is told once."""
+    def check(self, arrivals: list[Arrival]) -> list[Device]:
+        """Devices that turn out to be two; each is returned once."""
         found = []
         for device, message, _, taken in arrivals:
             if not message.synced:
@@ -26,10 +26,10 @@ class Twins:
             spans = self._spans.setdefault(device, {})
             first, last = spans.get(message.boot, (taken, taken))
             spans[message.boot] = min(first, taken), max(last, taken)
-            if len(spans) > 1 and device not in self._told and _overlap(spans, message.boot):
-                self._told.add(device)
+            if len(spans) > 1 and device not in self._found and _overlap(spans, message.boot):
+                self._found.add(device)
                 found.append(device)
-            if len(spans) > _BOOTS:
+            if len(spans) > _MAX_BOOTS:
                 del spans[next(iter(spans))]
         return found
 

@@ -1,14 +1,13 @@
 """Rules of what an aggregator of several knows of its rooms."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
+from aggregator.analysis.alerts import Alerts
 from aggregator.analysis.live import Live
 from aggregator.config import AttentionConfig
-from aggregator.ingest.alerts import Alerts
-from aggregator.ingest.following import Shared
-from aggregator.store.schema_postgresql import SHARES, share_of
+from aggregator.ingest.sharding import ShardUpdater
+from aggregator.store.postgresql_schema import SHARDS, shard_of
 from aggregator.store.types import StoreUnavailableError
 from aggregator.store.windows import NOTHING, Key
 from contract.topics import Room
@@ -17,30 +16,30 @@ ROOMS = [Room("school", f"r{number}") for number in range(20)]
 
 
 class Database:
-    """Windows and shares as PostgreSQL would have them."""
+    """Windows and shards as PostgreSQL would have them."""
 
     def __init__(self) -> None:
-        self.ours = frozenset(range(SHARES))
+        self.ours = frozenset(range(SHARDS))
         self.rows: dict[Key, object] = {}
         self.away = False
         self.asked: list[int] = []
 
-    def shares(self):
+    def lock_shards(self):
         """Those of `ours`."""
         if self.away:
             raise StoreUnavailableError("database: away")
         return self.ours
 
-    def changed(self, shares, since, within_s):
+    def changed(self, shards, since, within_s):
         """All windows of these rooms."""
         self.asked.append(since)
         return [
             (key, sums)
             for key, sums in self.rows.items()
-            if key.start >= since and share_of(Room(key.site, key.room)) in shares
+            if key.start >= since and shard_of(Room(key.site, key.room)) in shards
         ]
 
-    def states(self, shares=None):
+    def states(self, shards=None):
         """Nobody spoke."""
         return {}
 
@@ -65,49 +64,49 @@ def told(live: Live, now: float) -> dict[Room, int]:
     return {summary.room: summary.recent.frames for summary in live.due(now) if summary.recent}
 
 
-def test_only_rooms_of_our_shares_are_told_of(live, database, now):
+def test_only_rooms_of_our_shards_are_told_of(live, database, now):
     """The other rooms are another worker's."""
-    database.ours = frozenset(range(SHARES // 2))
+    database.ours = frozenset(range(SHARDS // 2))
 
-    Shared(database, live).refresh(now)
+    ShardUpdater(database, live).refresh(now)
 
-    assert set(told(live, now)) == {room for room in ROOMS if share_of(room) < SHARES // 2}
-    assert 0 < len([room for room in ROOMS if share_of(room) < SHARES // 2]) < len(ROOMS)
+    assert set(told(live, now)) == {room for room in ROOMS if shard_of(room) < SHARDS // 2}
+    assert 0 < len([room for room in ROOMS if shard_of(room) < SHARDS // 2]) < len(ROOMS)
 
 
 def test_what_others_commit_replaces_what_was_known(live, database, now):
     """A window that is read again is not added to itself."""
-    shared = Shared(database, live)
-    shared.refresh(now)
-    shared.refresh(now + 2)
+    updater = ShardUpdater(database, live)
+    updater.refresh(now)
+    updater.refresh(now + 2)
     database.rows = {key: replace(sums, frames=3) for key, sums in database.rows.items()}
 
-    shared.refresh(now + 4)
+    updater.refresh(now + 4)
 
     assert set(told(live, now + 4).values()) == {3}
 
 
-def test_a_share_that_is_given_up_is_told_of_no_more(live, database, now):
+def test_a_shard_that_is_given_up_is_told_of_no_more(live, database, now):
     """Another worker tells of its rooms from then on."""
-    shared = Shared(database, live)
-    shared.refresh(now)
+    updater = ShardUpdater(database, live)
+    updater.refresh(now)
     database.ours = frozenset()
 
-    shared.refresh(now + 10)
+    updater.refresh(now + 10)
 
     assert told(live, now + 10) == {}
 
 
 def test_nothing_is_told_while_the_database_is_away_and_all_afterwards(live, database, now):
     """Session locks may be another worker's by then; afterwards whole lessons are read again."""
-    shared = Shared(database, live)
-    shared.refresh(now)
+    updater = ShardUpdater(database, live)
+    updater.refresh(now)
     database.away = True
-    shared.refresh(now + 10)
+    updater.refresh(now + 10)
     assert told(live, now + 10) == {}
     database.away = False
 
-    shared.refresh(now + 20)
+    updater.refresh(now + 20)
 
     assert set(told(live, now + 20)) == set(ROOMS)
     assert database.asked[-1] < now - 1000

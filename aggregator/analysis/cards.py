@@ -1,0 +1,22 @@
+"""The model cards of a folder. Without its card a model's windows give raw counts only."""
+
+import logging
+from pathlib import Path
+
+from contract.card import ModelCard, ModelCardError
+from contract.card import read as read_card
+
+log = logging.getLogger(__name__)
+
+
+def read_cards(folder: Path) -> dict[str, ModelCard]:
+    """By the hash that messages carry; a file that is no card is logged and left out."""
+    cards = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            card = read_card(path)
+        except ModelCardError as error:
+            log.warning("not used as a model card: %s", error)
+        else:
+            cards[card.short] = card
+    return cards
