@@ -137,7 +137,7 @@ class Site(Place):
 def public_folder() -> Iterator[Path]:
     """Of the servers."""
     if lacking := servers.missing():
-        pytest.skip(f"a server is not installed: {lacking}")
+        pytest.skip(f"not installed: {lacking}")
     with servers.public_folder() as folder:
         yield folder
 

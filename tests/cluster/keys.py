@@ -3,9 +3,12 @@
 import subprocess
 from pathlib import Path
 
+from tests.needs import need
+
 
 def authority(folder: Path) -> Path:
     """A folder with ca.crt and, signed by it, .crt and .key of `server`, which is 127.0.0.1, and of `aggregator`."""
+    need("openssl")
     folder.mkdir(parents=True)
     ca = folder / "ca.crt"
     _certificate(folder, "ca", "CA:TRUE")

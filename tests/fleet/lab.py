@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests import needs
+
 TOOLS = ("systemd-nspawn", "mmdebstrap", "ip", "ssh", "ssh-keygen")
 """Packages systemd-container, mmdebstrap, iproute2, openssh-client."""
 SWITCH = "cp-lab"
@@ -53,8 +55,8 @@ def missing() -> str:
     """Why no lab can be built here; "" where it can."""
     if os.geteuid() != 0:
         return "hosts need root"
-    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
-    return f"{', '.join(absent)} not installed" if absent else no_detector()
+    lacking = needs.missing(*TOOLS)
+    return f"not installed: {lacking}" if lacking else no_detector()
 
 
 def no_detector() -> str:

@@ -17,6 +17,7 @@ import pytest
 
 from tests.fleet.fleet import PROJECT
 from tests.fleet.lab import MIRROR, call, no_detector
+from tests.needs import need
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1800)]
 pytest.importorskip("cryptography", reason="the fleet's tools are in .venv-fleet")
@@ -53,9 +54,7 @@ min_faces = 1
 @pytest.fixture(scope="module")
 def pi(tmp_path_factory) -> list[str]:
     """The command of Python 3.11 for aarch64 with the wheels of a release; the processor's name goes behind `-cpu`."""
-    absent = [tool for tool in (QEMU, "mmdebstrap") if shutil.which(tool) is None]
-    if absent:
-        pytest.skip(f"{', '.join(absent)} not installed (qemu-user-static, mmdebstrap)")
+    need(QEMU, "mmdebstrap")
     if why := no_detector():
         pytest.skip(why)
     root = CACHE / "arm64-bookworm"

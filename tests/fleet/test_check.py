@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.fleet,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),
+]
 pytest.importorskip("cryptography", reason="the fleet's tools are in .venv-fleet")
 
 from release import manifest  # noqa: E402

@@ -19,7 +19,8 @@ from aggregator.config import AggregatorConfig  # noqa: E402
 from edge.config import EdgeConfig  # noqa: E402
 from service.config import load  # noqa: E402
 from tests.cluster import servers  # noqa: E402
-from tests.fleet.test_bridge import ANSIBLE, TOPIC, School, authority, subscription  # noqa: E402
+from tests.fleet.school import ANSIBLE, COMMANDS, TOPIC, School, authority, subscription  # noqa: E402
+from tests.needs import need  # noqa: E402
 from tests.system.broker import until  # noqa: E402
 
 ROLE = ANSIBLE / "roles/rabbitmq"
@@ -137,8 +138,9 @@ def public_folder() -> Iterator[Path]:
 
 def test_postgresql_takes_the_role_s_settings_and_makes_the_database_once(public_folder):
     """With TLS only, the user's password and no error in a second run."""
+    need("psql")
     if lacking := servers.missing():
-        pytest.skip(f"a server is not installed: {lacking}")
+        pytest.skip(f"not installed: {lacking}")
     database = servers.Postgres(public_folder / "db")
     keys = authority(public_folder / "keys", "broker")
     settings(database, keys)
@@ -253,8 +255,9 @@ class Node:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory) -> Iterator[Node]:
     """Running, with users."""
+    need(*COMMANDS)
     if lacking := servers.missing():
-        pytest.skip(f"a server is not installed: {lacking}")
+        pytest.skip(f"not installed: {lacking}")
     node = Node(tmp_path_factory.mktemp("node"))
     try:
         node.cluster.start()

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.fleet, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.fleet,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),
+]
 pytest.importorskip("cryptography", reason="the fleet's tools are in .venv-fleet")
 
 from release import manifest  # noqa: E402
-from tests.fleet.test_release import install_release  # noqa: E402
+from tests.fleet.scripts import PROJECT, install_release  # noqa: E402
 
 PLATFORM = "edge-py311-x86_64"
 

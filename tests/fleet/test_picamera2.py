@@ -15,6 +15,7 @@ import pytest
 
 from tests.fleet.fleet import PROJECT
 from tests.fleet.lab import MIRROR, call
+from tests.needs import need
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1800)]
 
@@ -37,9 +38,9 @@ _CAMERA = """
 @pytest.fixture(scope="module")
 def trixie() -> Path:
     """A root with libcamera from Debian, picamera2 from its pinned wheel, and a virtual camera that plays a class."""
-    absent = [tool for tool in ("mmdebstrap", "gcc") if shutil.which(tool) is None]
-    if os.geteuid() != 0 or absent:
-        pytest.skip(f"needs root and {', '.join(absent) or 'nothing else'}")
+    need("mmdebstrap", "gcc")
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
     recipe = hashlib.sha256(_PACKAGES.encode() + PINS.read_bytes()).hexdigest()[:8]
     root = CACHE / f"picamera2-{recipe}"
     if not root.exists():

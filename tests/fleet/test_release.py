@@ -1,6 +1,5 @@
 """A release is what was signed, and only that is installed. Needs .venv-fleet; no hosts."""
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -10,28 +9,16 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parents[2]
-pytestmark = pytest.mark.fleet
+pytestmark = [
+    pytest.mark.fleet,
+    pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed"),
+]
 pytest.importorskip("cryptography", reason="the fleet's tools are in .venv-fleet")
 
 from release import manifest, sbom  # noqa: E402
 from release import verify as verify_release  # noqa: E402
 from release.wheelhouse import Platform  # noqa: E402
-
-
-def script(name: str):
-    """A script of ansible/files as a module."""
-    spec = importlib.util.spec_from_file_location(name, PROJECT / f"ansible/files/{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-sys.modules["verify_release"] = verify_release  # the name that the roles give it on a host
-install_release = script("install_release")
-seen = script("seen")
-
+from tests.fleet.scripts import PROJECT, install_release, seen  # noqa: E402
 
 WHEEL = "classpulse-1.2.3-py3-none-any.whl"
 MODULES = {"edge/__init__.py": "", "edge/daemon.py": "print('counting')\n"}

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.needs import need
+
 SYSTEMD = Path(__file__).parents[2] / "systemd"
 DEBIAN_BROKER = Path("/lib/systemd/system/mosquitto.service")
 EXPOSURE = {
@@ -18,12 +20,11 @@ EXPOSURE = {
 """The most that `systemd-analyze security` may give."""
 MISTAKE = "ProtectHom=yes\n"
 
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-
 
 @pytest.fixture
 def units(tmp_path: Path) -> Path:
     """A folder of the units with their drop-ins, whose programs exist."""
+    need("systemd-analyze")
     shutil.copytree(SYSTEMD, tmp_path, dirs_exist_ok=True)
     if DEBIAN_BROKER.exists():
         shutil.copy(DEBIAN_BROKER, tmp_path)
@@ -53,14 +54,12 @@ def exposure(unit: Path) -> float:
     return float(re.search(r"Overall exposure level for \S+: ([0-9.]+)", done.stdout)[1])
 
 
-@needs_systemd
 @pytest.mark.parametrize("name", EXPOSURE)
 def test_systemd_understands_every_line_of_a_unit(units, name):
     """`verify` has nothing to say."""
     assert complaints(unit_in(units, name)) == ""
 
 
-@needs_systemd
 def test_a_misspelt_key_is_seen(units):
     """The rule above can fail: systemd ignores an unknown key, and says so."""
     unit = units / "classpulse-edge.service"
@@ -69,7 +68,6 @@ def test_a_misspelt_key_is_seen(units):
     assert "ProtectHom" in complaints(unit)
 
 
-@needs_systemd
 @pytest.mark.parametrize(("name", "most"), EXPOSURE.items())
 def test_a_unit_exposes_little(units, name, most):
     """The exposure that systemd computes stays below the limit."""

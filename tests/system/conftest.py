@@ -1,20 +1,18 @@
 """What the system tests share: a real mosquitto of their own."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.needs import need
 from tests.system.broker import Mosquitto, until
 
 
 @pytest.fixture
 def make_mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     """Make brokers that are not yet started: `make_mosquitto()`, or with `listener=` lines for TLS, passwords, ACL."""
-    if not (shutil.which("mosquitto") or os.access("/usr/sbin/mosquitto", os.X_OK)):
-        pytest.skip("mosquitto is not installed (apt-get install --no-install-recommends mosquitto)")
+    need("mosquitto", "mosquitto_sub")
     made: list[Mosquitto] = []
 
     def make(listener: tuple[str, ...] = ("allow_anonymous true",), port: int = 0) -> Mosquitto:

@@ -22,6 +22,7 @@ from edge.camera.frame import Frame
 from edge.config import EdgeConfig
 from edge.vision.pipeline import open_pipeline
 from service.config import load
+from tests.needs import need
 from tests.system.classroom import DEVICE, MODEL, Arrival, Classroom
 
 pytestmark = pytest.mark.system
@@ -164,6 +165,7 @@ def test_a_killed_daemon_is_reported_lost(room, wait_until):
 
 def test_a_wrong_password_is_an_error_in_the_log(make_mosquitto, room_at, wait_until, tmp_path):
     """A refused connection is no connection: the log says so, the daemon goes on trying and ends when asked."""
+    need("mosquitto_passwd")
     passwords = tmp_path / "passwords"
     subprocess.run(("mosquitto_passwd", "-b", "-c", passwords, DEVICE.identity, "right"), check=True)
     broker = make_mosquitto(listener=("allow_anonymous false", f"password_file {passwords}")).start()
@@ -232,6 +234,7 @@ def recent_faces(summary: Arrival) -> float:
 
 def authority(folder: Path) -> Path:
     """A folder with ca.crt, and server.crt and server.key for 127.0.0.1 that it signed."""
+    need("openssl")
     folder.mkdir()
     make = (
         "openssl",

@@ -14,6 +14,7 @@ from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import Batch
 from contract.message import State
 from contract.topics import Device
+from tests.needs import need
 from tests.system.broker import Mosquitto, free_port
 from tests.system.instructor import CAMERA, PASSWORD, Classroom, Stage, frame
 
@@ -22,12 +23,12 @@ sync_api = pytest.importorskip("playwright.sync_api")
 pytestmark = [pytest.mark.system, pytest.mark.page, pytest.mark.broker]
 
 SCREENSHOTS = Path(os.environ.get("CLASSPULSE_SCREENSHOTS", "var/screenshots"))
-BROWSER = shutil.which("chromium") or "/usr/bin/chromium"
 
 
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory, wait_until) -> Iterator[Stage]:
     """Broker, daemon and page with two users: anna sees all rooms, ben another one."""
+    need("mosquitto")
     folder = tmp_path_factory.mktemp("page")
     broker = Mosquitto(folder / "mosquitto").start()
     made = Stage(folder, broker, free_port())
@@ -57,10 +58,11 @@ def classroom(stage) -> Iterator[Classroom]:
 @pytest.fixture(scope="module")
 def chromium():
     """A browser."""
-    if not Path(BROWSER).exists():
-        pytest.skip("chromium is not installed (apt-get install --no-install-recommends chromium)")
+    need("chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
         yield browser
         browser.close()
 

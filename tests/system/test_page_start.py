@@ -13,6 +13,7 @@ from aggregator.config import AggregatorConfig
 from aggregator.store.sqlite import SqliteStore
 from aggregator.web.app import address
 from service.config import load
+from tests.needs import need
 from tests.system.broker import free_port
 from tests.system.instructor import PASSWORD, ROOT
 
@@ -67,6 +68,7 @@ def test_without_users_nobody_else_is_let_in(configure):
 
 def test_with_a_certificate_it_speaks_https(configure, tmp_path, wait_until):
     """And tells browsers to stay with it."""
+    need("openssl")
     certificate, key = tmp_path / "page.crt", tmp_path / "page.key"
     new = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=page"]
     names = ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate]

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from aggregator.store.sqlite import SqliteStore
+from tests.needs import need
 
 pytestmark = [pytest.mark.system, pytest.mark.broker]
 
@@ -28,6 +29,7 @@ def test_a_broker_that_comes_later_is_no_error(make_mosquitto, wait_until, make_
 
 def test_a_wrong_password_is_said_and_tried_again(make_mosquitto, tmp_path, wait_until, make_aggregator):
     """A refused connection is an error in the log, not a connection."""
+    need("mosquitto_passwd")
     passwords = tmp_path / "passwords"
     subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "aggregator", "right"], check=True)
     broker = make_mosquitto(("allow_anonymous false", f"password_file {passwords}")).start()
@@ -72,6 +74,7 @@ def authority(tmp_path):
     """`authority(name)`: a new CA in `tmp_path`/name with a certificate for 127.0.0.1; the folder."""
 
     def make(name):
+        need("openssl")
         folder = tmp_path / name
         folder.mkdir()
         new = [

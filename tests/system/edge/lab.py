@@ -202,6 +202,12 @@ class Lab:
             )
 
 
+def retained(port: int, kind: str) -> bytes:
+    """The device's retained message on a topic."""
+    command = ["mosquitto_sub", "-p", str(port), "-t", DEVICE.topic(kind), "-C", "1", "-W", "10"]
+    return subprocess.run(command, capture_output=True, check=True).stdout.rstrip(b"\n")
+
+
 def kill_at_random(lab: Lab, rounds: int, dice: random.Random, tell: Callable[[str], None] = lambda _: None) -> None:
     """Kill daemon, broker or aggregator at a random moment, `rounds` times, and start it again at once or later."""
     starts: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {

@@ -10,15 +10,9 @@ from contract.message import Health, State
 from edge.uplink.memory import Message, Name
 from edge.uplink.outbox_file import RETRY_S, OutboxFile
 from tests.system.broker import until
-from tests.system.edge.lab import DEVICE
+from tests.system.edge.lab import retained
 
 pytestmark = [pytest.mark.system, pytest.mark.broker, pytest.mark.timeout(240)]
-
-
-def retained(port: int, kind: str) -> bytes:
-    """The device's retained message on a topic."""
-    command = ["mosquitto_sub", "-p", str(port), "-t", DEVICE.topic(kind), "-C", "1", "-W", "10"]
-    return subprocess.run(command, capture_output=True, check=True).stdout.rstrip(b"\n")
 
 
 def state(port: int) -> str:

@@ -12,8 +12,7 @@ import pytest
 from contract.message import State
 from edge.schedule import DAYS
 from tests.system.broker import until
-from tests.system.edge.lab import DEVICE
-from tests.system.edge.test_disk import retained
+from tests.system.edge.lab import DEVICE, retained
 
 pytestmark = [pytest.mark.system, pytest.mark.broker, pytest.mark.timeout(120)]
 

@@ -10,6 +10,7 @@ from contract.topics import Device
 from edge.config import CameraConfig, EdgeConfig, MqttConfig
 from edge.uplink.publisher import BrokerError, probe
 from service.config import ConfigError
+from tests.needs import need
 from tests.system.broker import until
 from tests.system.edge.lab import DEVICE, Lab
 
@@ -18,6 +19,7 @@ pytestmark = [pytest.mark.system, pytest.mark.broker, pytest.mark.timeout(120)]
 
 def openssl(folder: Path, *arguments: str) -> None:
     """Run it in a folder."""
+    need("openssl")
     subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
 
@@ -62,6 +64,7 @@ def tls_broker(keys, make_mosquitto):
 @pytest.fixture
 def password_broker(tmp_path, make_mosquitto):
     """One that wants a password: `right` of the user `cam`."""
+    need("mosquitto_passwd")
     subprocess.run(["mosquitto_passwd", "-b", "-c", tmp_path / "passwords", "cam", "right"], check=True)
     return make_mosquitto((f"password_file {tmp_path}/passwords", "allow_anonymous false")).start()
 
