@@ -15,13 +15,13 @@ from train.origin import ModelError
 
 log = logging.getLogger(__name__)
 
-ARCHITECTURES = ("compact", "plain", "resnet50")
+ARCHITECTURES = ("compact", "deep", "plain", "resnet50")
 
 
 def build(architecture: str, dropout: float = 0.1) -> keras.Model:
     """A network from (48, 48, 1) float32 raw pixels, 0-255, to the features that the heads read, (n,) float32."""
     pixels = keras.Input((INPUT_SIZE, INPUT_SIZE, 1), name="pixels")
-    body = {"compact": _compact, "plain": _plain, "resnet50": _resnet50}[architecture]
+    body = {"compact": _compact, "deep": _deep, "plain": _plain, "resnet50": _resnet50}[architecture]
     return keras.Model(pixels, layers.Dropout(dropout, name="drop")(body(pixels)), name=architecture)
 
 
@@ -89,18 +89,26 @@ def _macs(layer) -> int:
 
 
 def _compact(pixels):
-    """A dense-convolution ResNet of 36 M multiply-accumulates, 0.5 M weights.
+    """36.6 M multiply-accumulates, 0.5 M weights."""
+    return _residual_network(pixels, ((32, 1), (64, 2), (112, 2), (112, 1)))
+
+
+def _deep(pixels):
+    """38.4 M multiply-accumulates, 1.24 M weights, most of them where the face is 3x3 positions small."""
+    return _residual_network(pixels, ((32, 1), (64, 2), (128, 2), (256, 2)))
+
+
+def _residual_network(pixels, blocks):
+    """A ResNet of basic blocks, each (filters, stride), behind two convolutions.
 
     Dense 3x3 convolutions, since depthwise ones are slow in tflite-runtime's int8.
-    Source: He et al. 2016, arXiv:1512.03385 (basic blocks).
+    Source: He et al. 2015, arXiv:1512.03385.
     """
     x = layers.Rescaling(1 / 127.5, offset=-1.0)(pixels)
     x = _convolution(x, 16)
     x = _convolution(x, 32, strides=2)
-    x = _residual(x, 32)
-    x = _residual(x, 64, strides=2)
-    x = _residual(x, 112, strides=2)
-    x = _residual(x, 112)
+    for filters, strides in blocks:
+        x = _residual(x, filters, strides)
     return layers.GlobalAveragePooling2D()(x)
 
 
