@@ -13,6 +13,11 @@ _FER_PLUS = (
     "FER+'s annotators agree with {agree:.0%} of these labels. Where they do, {accuracy_where_they_agree:.1%} are read "
     "rightly, where not {accuracy_where_they_do_not:.1%}; against their majority {accuracy_against_their_majority:.1%}."
 )
+_GROUPS = (
+    "Three groups of labels are told apart better, {accuracy:.1%} of the faces rightly: pleasant (happy, surprise; recall "
+    "{recall[pleasant]:.1%}), neutral ({recall[neutral]:.1%}) and unpleasant (angry, disgust, fear, sad; "
+    "{recall[unpleasant]:.1%})."
+)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +44,9 @@ def run(arguments: argparse.Namespace) -> int:
 def markdown(document: Json) -> str:
     """Tables of accuracy, classes, coverage and conditions, as far as the card has them."""
     parts = [_head(document), _accuracy(document), _classes(document), _coverage(document)]
+    device = next(iter(document["int8"].values()))
+    if "groups" in device:  # not in cards of before 2026-11-26
+        parts.insert(2, _GROUPS.format_map(device["groups"]))
     if "fer_plus" in document:
         parts.append(_FER_PLUS.format_map(document["fer_plus"]))
     if "conditions" in document:

@@ -122,6 +122,7 @@ def table(report: figures.Json) -> str:
     lines = [
         f"{report['model']} on {report['runtime']}: {report['faces']} faces of {report['split']}",
         f"accuracy {report['accuracy']:.1%}, macro recall {report['macro_recall']:.1%}, ece {report['ece']:.3f}",
+        "pleasant, neutral or unpleasant: {accuracy:.1%}".format_map(report["groups"]),
         "unsure below {unsure_below:.2f}: {coverage:.1%} stay, {accuracy:.1%} of them right".format_map(
             report["unsure"]
         ),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from contract.labels import EMOTIONS
+from contract.labels import EMOTIONS, GROUPS
 
 Json = dict[str, Any]
 """A table that goes into a file."""
@@ -47,6 +47,21 @@ def summary(labels: np.ndarray, probabilities: np.ndarray) -> Json:
         "ece": calibration_error(labels, probabilities),
         "log_loss": log_loss(labels, probabilities),
         "per_class": classes,
+        "groups": groups(labels, probabilities),
+    }
+
+
+def groups(labels: np.ndarray, probabilities: np.ndarray) -> Json:
+    """Accuracy and recalls of the three groups of labels, 0 where there are no faces.
+
+    A face is read as the group with the greatest sum of probabilities.
+    """
+    members = np.array([[label in group for label in EMOTIONS] for group in GROUPS.values()])
+    true, read = members.argmax(axis=0)[labels], (probabilities @ members.T).argmax(axis=1)
+    right, there = (np.bincount(rows, minlength=len(GROUPS)) for rows in (true[read == true], true))
+    return {
+        "accuracy": float((read == true).mean()),
+        "recall": dict(zip(GROUPS, (right / np.maximum(there, 1)).tolist(), strict=True)),
     }
 
 

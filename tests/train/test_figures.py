@@ -53,6 +53,19 @@ def test_macro_recall_leaves_out_labels_without_faces():
     assert report["accuracy"] == 0.75
 
 
+def test_a_face_is_read_as_the_group_of_the_greatest_summed_probability():
+    """Three unpleasant labels of a fifth each outweigh two fifths of happy; a group without faces has a recall of 0."""
+    doubtful = np.zeros((1, 7))
+    doubtful[0, [EMOTIONS.index(label) for label in ("angry", "fear", "sad")]] = 0.2
+    doubtful[0, EMOTIONS.index("happy")] = 0.4
+
+    found = figures.groups(
+        np.array([EMOTIONS.index("sad"), EMOTIONS.index("surprise")]), np.concatenate([doubtful, one_hot(3)])
+    )
+
+    assert found == {"accuracy": 1, "recall": {"pleasant": 1, "neutral": 0, "unpleasant": 1}}
+
+
 def test_calibration_error_is_the_distance_of_confidence_and_accuracy():
     """Four answers at 0.9, half of them right, are 0.4 off."""
     probabilities = np.full((4, 7), 0.1 / 6)
