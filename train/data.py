@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-import cv2
 import numpy as np
 
 from contract.card import INPUT_SIZE
 from contract.labels import EMOTIONS
+from contract.pictures import ENDINGS, decode
 from contract.preprocess import grey, resize
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,6 @@ VALIDATION_SHARE = 0.1
 """Part of the training split that is held out to choose by."""
 MIN_PER_LABEL = 20
 """Fewer pictures of a label teach nothing, and leave one or two to choose by."""
-_PICTURES = {".png", ".jpg", ".jpeg", ".bmp"}
 _CSV_USAGE = {"train": ("Training",), "test": ("PublicTest",), "private": ("PrivateTest",)}
 FER_PLUS = (
     "neutral",
@@ -203,14 +202,14 @@ def _from_pictures(files: Iterator[tuple[str, str, bytes]], split: str, source: 
     for label, name, data in files:
         if label not in EMOTIONS:
             raise DatasetError(f"{source}: {split}/{label} is none of the labels {', '.join(EMOTIONS)}")
-        if PurePosixPath(name).suffix.lower() not in _PICTURES:
+        if PurePosixPath(name).suffix.lower() not in ENDINGS:
             others.append(f"{split}/{label}/{name}")
             continue
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
-        if picture is None or picture.dtype != np.uint8:
+        picture = decode(data)
+        if picture is None:
             broken.append(f"{split}/{label}/{name}")
             continue
-        resized += picture.shape != (INPUT_SIZE, INPUT_SIZE)
+        resized += picture.shape[:2] != (INPUT_SIZE, INPUT_SIZE)
         images.append(resize(grey(picture)))
         labels.append(EMOTIONS.index(label))
         names.append(name)
@@ -219,12 +218,10 @@ def _from_pictures(files: Iterator[tuple[str, str, bytes]], split: str, source: 
     if others:
         log.warning(
             "%s: %d files are none of %s and were left out: %s",
-            source, len(others), " ".join(sorted(_PICTURES)), ", ".join(others[:5]),
+            source, len(others), " ".join(sorted(ENDINGS)), ", ".join(others[:5]),
         )  # fmt: skip
     if resized:
-        log.warning(
-            "%s: %d of %d pictures of %s were not 48x48 grey and were converted", source, resized, len(images), split
-        )
+        log.warning("%s: %d of %d pictures of %s were not 48x48 and were resized", source, resized, len(images), split)
     return _checked(images, labels, names, f"{source}: {split}")
 
 

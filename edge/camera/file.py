@@ -8,27 +8,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from contract import pictures
 from edge.camera.frame import Frame
 from edge.camera.source import CameraError
 from edge.config import CameraConfig
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm", ".ppm"})
-"""Names with these endings are pictures; any other file is a video."""
-
 
 def read_picture(path: Path) -> np.ndarray:
-    """The picture in a file, (height, width, 3) uint8 bgr.
+    """The picture in a file, upright, (height, width, 3) uint8 bgr.
 
     Raises:
         CameraError: If the file cannot be read or is no picture.
     """
     try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+        image = pictures.decode(path.read_bytes())
     except OSError as error:
         raise CameraError(f"{path}: {error.strerror}") from error
-    except cv2.error as error:
-        raise CameraError(f"{path}: {error.err}") from error
     if image is None:
         raise CameraError(f"{path}: not a picture that OpenCV can read")
     return image
@@ -40,9 +35,9 @@ def pictures_in(folder: Path) -> list[Path]:
     Raises:
         CameraError: If there are none.
     """
-    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURES)
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in pictures.ENDINGS)
     if not found:
-        raise CameraError(f"{folder}: holds no pictures ({', '.join(sorted(PICTURES))})")
+        raise CameraError(f"{folder}: holds no pictures ({', '.join(sorted(pictures.ENDINGS))})")
     return found
 
 
@@ -89,7 +84,7 @@ class FileSensor:
             return self._pictures(pictures_in(self._path))
         if not self._path.is_file():
             raise CameraError(f"{self._path}: no such file or folder")
-        if self._path.suffix.lower() in PICTURES:
+        if self._path.suffix.lower() in pictures.ENDINGS:
             return self._pictures([self._path])
         video = open_video(self._path)
         rate_hz = video.get(cv2.CAP_PROP_FPS)
@@ -120,7 +115,7 @@ class FileSensor:
 
 
 def open_video(path: Path) -> cv2.VideoCapture:
-    """A video, ready to read.
+    """A video, ready to read; its frames come upright.
 
     Raises:
         CameraError: If OpenCV cannot read it.
@@ -129,4 +124,6 @@ def open_video(path: Path) -> cv2.VideoCapture:
     video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
     if not video.isOpened():
         raise CameraError(f"{path}: not a video that OpenCV can read")
+    # a phone's video is turned by its metadata, which OpenCV ignores unless told
+    video.set(cv2.CAP_PROP_ORIENTATION_AUTO, 1)
     return video

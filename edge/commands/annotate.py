@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 
 from contract.labels import EMOTIONS
-from edge.camera.file import PICTURES, read_picture
+from contract.pictures import ENDINGS
+from edge.camera.file import read_picture
 from edge.camera.frame import Frame
 from edge.camera.source import CameraError
 from edge.commands.draw import caption, draw, top
@@ -19,7 +20,7 @@ from edge.exits import told
 from edge.vision.pipeline import Face, Pipeline, open_pipeline
 from edge.vision.settings import load_vision
 
-_WRITABLE = PICTURES - {".pgm"}  # which has no colour for the boxes
+_WRITABLE = ENDINGS - {".pgm"}  # which has no colour for the boxes
 
 
 class AnnotateError(RuntimeError):

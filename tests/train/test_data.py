@@ -1,6 +1,8 @@
 """Reading labelled faces, and refusing what cannot be learned from."""
 
+import struct
 import zipfile
+import zlib
 from dataclasses import replace
 
 import cv2
@@ -98,8 +100,8 @@ def test_unreadable_pictures_are_counted_and_named(drawn):
 
 
 def test_what_is_no_picture_is_left_out_and_said(tmp_path, drawn, caplog):
-    """A webp and a text are named; what desktops leave behind is not worth a word."""
-    for name in ("sad/photo.webp", "sad/notes.txt", "sad/.DS_Store", "__MACOSX/sad/._1.png"):
+    """A gif and a text are named; what desktops leave behind is not worth a word."""
+    for name in ("sad/photo.gif", "sad/notes.txt", "sad/.DS_Store", "__MACOSX/sad/._1.png"):
         (drawn / name).parent.mkdir(parents=True, exist_ok=True)
         (drawn / name).write_bytes(b"something")
     packed = tmp_path / "a.zip"
@@ -111,7 +113,7 @@ def test_what_is_no_picture_is_left_out_and_said(tmp_path, drawn, caplog):
 
     assert len(found) == 7 * 24
     assert "2 files" in caplog.text
-    assert "sad/notes.txt, train/sad/photo.webp" in caplog.text
+    assert "sad/notes.txt, train/sad/photo.gif" in caplog.text
     assert "DS_Store" not in caplog.text
 
 
@@ -133,6 +135,21 @@ def test_other_sizes_and_colours_are_converted_and_said(drawn, caplog):
 
     assert found.images.shape == (7 * 24 + 1, 48, 48)
     assert "1 of 169 pictures" in caplog.text
+
+
+def test_faces_that_lie_on_their_side_in_the_file_are_read_upright(tmp_path, draw):
+    """As phones write them: the pixels turned, and metadata that says so."""
+    draw(tmp_path / "upright" / "train", dict.fromkeys(EMOTIONS, 2))
+    for file in (tmp_path / "upright").rglob("*.png"):
+        lying = tmp_path / "lying" / file.relative_to(tmp_path / "upright")
+        lying.parent.mkdir(parents=True, exist_ok=True)
+        turned = cv2.imencode(".png", np.rot90(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE)))[1].tobytes()
+        # Exif's orientation 6: to be turned a quarter clockwise
+        chunk = b"eXIf" + b"II*\0" + struct.pack("<IHHHIHHI", 8, 1, 274, 3, 1, 6, 0, 0)
+        checksum = struct.pack(">I", zlib.crc32(chunk))
+        lying.write_bytes(turned[:33] + struct.pack(">I", len(chunk) - 4) + chunk + checksum + turned[33:])
+
+    assert digest(load(tmp_path / "lying", "train")) == digest(load(tmp_path / "upright", "train"))
 
 
 @pytest.mark.parametrize(
