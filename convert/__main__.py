@@ -1,55 +1,45 @@
-"""classpulse-convert: a Keras model to full int8 with its card, and the figures of what came out.
+"""The command `classpulse-convert`."""
 
-classpulse-convert MODEL.keras --data PATH --out models/   quantise, measure, write (needs TensorFlow)
-classpulse-convert verify MODEL.tflite --data PATH         measure again, in the device's environment
-classpulse-convert conditions MODEL.tflite --data PATH     small, blurred, dark, turned, hidden, detected faces
-"""
-
-import argparse
-import importlib
-import logging
 import os
 import sys
+from collections.abc import Sequence
 
 from contract.card import ModelCardError
 from convert.verify import ConversionError
 from edge.vision.detector import DetectorError
 from edge.vision.runtime import RuntimeMissingError
+from service import cli
 from train.data import DatasetError
 from train.origin import ModelError
 
-COMMANDS = ("verify", "conditions", "golden", "report")
-EXPECTED = (ConversionError, DatasetError, DetectorError, ModelCardError, ModelError, OSError, RuntimeMissingError)
-"""What a user can act on; everything else is a fault of ours and ends with a traceback."""
+PROGRAM = cli.Program(
+    name="classpulse-convert",
+    description="""A Keras model to full int8 with its card, and the figures of what came out.
+
+classpulse-convert MODEL.keras --data PATH --out models/   quantise, measure, write (needs TensorFlow)
+classpulse-convert verify MODEL.tflite --data PATH         measure again, in the device's environment
+classpulse-convert conditions MODEL.tflite --data PATH     small, blurred, dark, turned, hidden, detected faces""",
+    commands={
+        "model": ("convert.conversion", "quantise a Keras model, measure and write it (the default)"),
+        "verify": ("convert.verify", "measure a converted model again"),
+        "conditions": ("convert.conditions", "measure it on small, blurred, dark, turned, hidden and detected faces"),
+        "golden": ("convert.golden", "write the samples that tests compare runtimes with"),
+        "report": ("convert.report", "write a card's figures into a document"),
+    },
+    exit_status=dict.fromkeys(
+        (ConversionError, DatasetError, DetectorError, ModelCardError, ModelError, OSError, RuntimeMissingError), 1
+    ),
+    default="model",
+    missing="`make .venv-train/.ready` makes an environment with it",
+    log_format="%(message)s",
+)
 
 
-def main() -> int:
-    """Run one command; 1 and one line on standard error if the model or the data is at fault."""
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
     # before TensorFlow is imported, or it writes pages to standard error
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    given = sys.argv[1:]
-    name = given.pop(0) if given and given[0] in COMMANDS else ""
-    parser = argparse.ArgumentParser(
-        prog=f"classpulse-convert {name}".rstrip(),
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    # only the command asked for is imported: verify and conditions run where there is no TensorFlow
-    try:
-        command = importlib.import_module(f"convert.{name or 'conversion'}")
-    except ModuleNotFoundError as error:
-        where = "`make .venv-train/.ready` makes an environment with it"
-        print(f"{parser.prog}: {error.name} is not installed here: {where}", file=sys.stderr)
-        return 1
-    command.configure(parser)
-    arguments = parser.parse_args(given)
-    try:
-        status: int = command.run(arguments)
-    except EXPECTED as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 1
-    return status
+    return cli.main(PROGRAM, words)
 
 
 if __name__ == "__main__":

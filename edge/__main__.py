@@ -1,47 +1,44 @@
 """The command `classpulse-edge`."""
 
-import argparse
-import importlib
-import logging
+import os
 import sys
-from pathlib import Path
+from collections.abc import Sequence
 
+from contract.card import ModelCardError
+from edge.camera.source import CameraError
+from edge.lock import RunningError
+from edge.vision.detector import DetectorError
+from edge.vision.runtime import RuntimeMissingError
 from edge.vision.settings import DEFAULT_PATH
+from service import cli
+from service.config import ConfigError
 
-COMMANDS = {
-    "run": ("edge.daemon", "count until told to stop"),
-    "check": ("edge.commands.check", "try everything that a lesson needs"),
-    "annotate": ("edge.commands.annotate", "draw what is found in pictures that you name"),
-    "preview": ("edge.commands.preview", "show the live picture on this machine, to aim the camera"),
-    "bench": ("edge.commands.bench", "measure the stages on this machine"),
-}
-"""Command -> the module with its `configure` and `run`, and what it is for."""
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The exit status of one command."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    common = _common(argparse.SUPPRESS, argparse.SUPPRESS)
-    parser = argparse.ArgumentParser(
-        prog="classpulse-edge", description=__doc__, parents=[_common(DEFAULT_PATH, "info")]
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (module, purpose) in COMMANDS.items():
-        command = commands.add_parser(name, help=purpose, parents=[common])
-        if name in arguments:  # the others need not be loaded
-            importlib.import_module(module).configure(command)
-    chosen = parser.parse_args(arguments)
-    logging.basicConfig(level=chosen.log_level.upper(), format="%(levelname)s %(name)s: %(message)s")
-    status: int = importlib.import_module(COMMANDS[chosen.command][0]).run(chosen)
-    return status
+PROGRAM = cli.Program(
+    name="classpulse-edge",
+    description="Count the facial expressions that a classroom's camera sees, and publish only the counts.",
+    commands={
+        "run": ("edge.daemon", "count until told to stop"),
+        "check": ("edge.commands.check", "try everything that a lesson needs"),
+        "annotate": ("edge.commands.annotate", "draw what is found in pictures that you name"),
+        "preview": ("edge.commands.preview", "show the live picture on this machine, to aim the camera"),
+        "bench": ("edge.commands.bench", "measure the stages on this machine"),
+    },
+    exit_status={
+        ConfigError: os.EX_CONFIG,
+        ModelCardError: os.EX_DATAERR,
+        DetectorError: os.EX_DATAERR,
+        RuntimeMissingError: os.EX_DATAERR,
+        CameraError: os.EX_IOERR,
+        RunningError: os.EX_TEMPFAIL,
+    },
+    config=DEFAULT_PATH,
+)
+"""systemd tries again after EX_IOERR and EX_TEMPFAIL, not after EX_CONFIG and EX_DATAERR."""
 
 
-def _common(path: Path | str, level: str) -> argparse.ArgumentParser:
-    """The options of every command; they may stand before it or behind it."""
-    parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--config", type=Path, default=path, metavar="PATH", help=f"default: {DEFAULT_PATH}")
-    parser.add_argument("--log-level", default=level, choices=("debug", "info", "warning", "error"))
-    return parser
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; its exit status."""
+    return cli.main(PROGRAM, words)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 It drops, counts and logs what it cannot read, and stays up; only a store that can never be written ends it.
 """
 
+import argparse
 import logging
+import os
 import time
 from collections.abc import Callable
 from importlib.metadata import version
@@ -25,7 +27,7 @@ from aggregator.store.types import Arrival, Batch, Committed, Store, StoreUnavai
 from aggregator.store.windows import AHEAD_S
 from contract.message import State, StateName, stored_to_json
 from contract.topics import Device, Room, aggregator_state
-from service.config import ConfigError
+from service.config import ConfigError, load
 from service.notify import notify
 
 log = logging.getLogger(__name__)
@@ -269,7 +271,17 @@ def open_source(config: AggregatorConfig) -> Source:
     return AmqpSource(config.amqp, config.credentials)
 
 
-def run(config: AggregatorConfig) -> None:
+def configure(_parser: argparse.ArgumentParser) -> None:
+    """It has no arguments of its own."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Store and publish until told to stop."""
+    run_daemon(load(arguments.config, AggregatorConfig))
+    return os.EX_OK
+
+
+def run_daemon(config: AggregatorConfig) -> None:
     """The daemon, until SystemExit.
 
     Raises:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import edge
-from edge.__main__ import COMMANDS, main
+from edge.__main__ import PROGRAM, main
 
 
 @pytest.mark.parametrize("order", [("--config", "FILE", "run"), ("run", "--log-level", "error", "--config", "FILE")])
@@ -24,7 +24,7 @@ def test_the_options_may_stand_before_the_command_or_behind_it(tmp_path, order):
     assert "Traceback" not in ended.stderr
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", PROGRAM.commands)
 def test_every_command_has_its_help(command, capsys):
     """And says what it is for."""
     with pytest.raises(SystemExit) as end:
