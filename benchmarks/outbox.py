@@ -12,8 +12,8 @@ from pathlib import Path
 from contract.labels import EMOTIONS
 from contract.message import FrameCounts, instant, utc
 from edge.config import OutboxConfig
-from edge.uplink.courier import TICK_S
 from edge.uplink.outbox import Outbox
+from edge.uplink.uplink import TICK_S
 
 BOOT = "9f3a2c41"
 DAY_S = 86400
@@ -45,8 +45,8 @@ def day(folder: Path, rate_hz: float, *, away: bool, ticks: int) -> tuple[float,
             message = outbox.accept(frame(frames), "3f9c1a77", now, synced=True)
             frames += 1
             if not away:
-                outbox.sent(message.name, now)
-                outbox.acked(message.name)
+                outbox.next_live(now)
+                outbox.acked(message)
         if not away and tick % 25 == 0:
             outbox.confirm({BOOT: frames - 1})
         outbox.tick(now, away=away)

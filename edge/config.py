@@ -1,6 +1,7 @@
 """The daemon's settings: each declared once, with default and unit. Secrets are files in `credentials`."""
 
 import os
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,7 +11,7 @@ from msgspec import Meta
 from contract.message import HORIZON_S, Confirm
 from contract.topics import Device
 from edge.schedule import Schedule
-from service.config import NonEmpty, Port
+from service.config import NonEmpty, Port, build
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,3 +159,13 @@ class EdgeConfig:
     def clock_wait_s(self) -> float:
         """How long to wait for a synchronised clock: `[clock] wait_s`; a file is no lesson, and waits for nothing."""
         return 0.0 if self.camera.source.startswith("file:") else self.clock.wait_s
+
+
+def load_partly(path: Path) -> EdgeConfig | None:
+    """What a faulty file says of device and broker; None if not even that can be used."""
+    try:
+        table = tomllib.loads(path.read_text())
+        usable = {key: value for key, value in table.items() if key in ("device", "mqtt", "credentials")}
+        return build(usable | {"camera": {"source": "pi"}}, EdgeConfig)
+    except (OSError, ValueError):
+        return None

@@ -19,18 +19,16 @@ from edge.batch import Batch
 from edge.camera.frame import Frame
 from edge.camera.source import Camera, CameraError, open_camera
 from edge.clock import Clock
-from edge.config import CameraConfig, DetectorConfig, EdgeConfig
+from edge.config import CameraConfig, DetectorConfig, EdgeConfig, load_partly
 from edge.exits import EXIT_CAMERA, EXIT_CONFIG, EXIT_MODEL, EXIT_RUNNING
 from edge.health import Vitals
 from edge.lock import RunningError, only_one
 from edge.loop import work
 from edge.pause import Pause
 from edge.schedule import Schedule
-from edge.uplink.courier import About, Courier, Frames, Status, Surroundings
-from edge.uplink.dispatch import Dispatch, Post
-from edge.uplink.farewell import partly_load, say_stopped
+from edge.uplink.connection import Connection, publish_stopped
 from edge.uplink.outbox import Outbox
-from edge.uplink.publisher import Publisher
+from edge.uplink.uplink import Action, DeviceInfo, Hooks, Uplink, UplinkThread
 from edge.vision.counts import Reading
 from edge.vision.detector import DetectorError
 from edge.vision.pipeline import Record, open_pipeline
@@ -42,7 +40,7 @@ log = logging.getLogger(__name__)
 
 REST_S = 0.5
 """How often a pause looks whether it is over."""
-_PATIENCE_S = 1.2
+_PUBACK_S = 1.2
 """For the broker's PUBACK of `stopped`; all in all the daemon ends within two seconds."""
 _DRAIN_S = 10.0
 """At a file's end, for everything to be confirmed."""
@@ -83,9 +81,11 @@ def run(arguments: argparse.Namespace, eyes: Eyes = Eyes()) -> int:
             return serve(config, arguments.ledger, eyes)
     except ConfigError as error:
         log.critical("%s", error)
-        partial_config = partly_load(arguments.config)
+        partial_config = load_partly(arguments.config)
         if partial_config:
-            say_stopped(partial_config, _about(partial_config, _new_boot(), None).state("stopped", str(error)))
+            publish_stopped(
+                partial_config, _device_info(partial_config, _new_boot(), None).state("stopped", str(error))
+            )
         return EXIT_CONFIG
     except RunningError as error:
         log.critical("%s", error)
@@ -107,25 +107,25 @@ def serve(config: EdgeConfig, ledger: Path | None, eyes: Eyes) -> int:
         read, model = eyes.pipeline(config, vitals.record)
     except (ModelCardError, DetectorError, RuntimeMissingError) as error:
         log.critical("%s", error)
-        say_stopped(config, _about(config, boot, None).state("stopped", str(error)))
+        publish_stopped(config, _device_info(config, boot, None).state("stopped", str(error)))
         return EXIT_MODEL
-    about = _about(config, boot, model)
+    info = _device_info(config, boot, model)
     clock = _clock(config)
-    around = Surroundings(clock.now, partial(pause.order, by="MQTT"), _ledger(ledger))
-    with Dispatch(partial(_courier, config, about, vitals, around)) as dispatch:
-        return _Room(config, clock, pause, vitals, dispatch).run(camera, read)
+    hooks = Hooks(clock.now, partial(pause.order, by="MQTT"), _ledger(ledger))
+    with UplinkThread(partial(_uplink, config, info, vitals, hooks)) as uplink:
+        return _Room(config, clock, pause, vitals, uplink).run(camera, read)
 
 
 class _Room:
-    """What one run of the loop needs: frames go to the courier, systemd hears that we live."""
+    """What one run of the loop needs: frames go to the uplink, systemd hears that we live."""
 
-    def __init__(self, config: EdgeConfig, clock: Clock, pause: Pause, vitals: Vitals, dispatch: Dispatch) -> None:
+    def __init__(self, config: EdgeConfig, clock: Clock, pause: Pause, vitals: Vitals, uplink: UplinkThread) -> None:
         self._clock = clock
         self._pause = pause
         self._schedule = Schedule(config.schedule.time_zone, config.schedule.lessons)
         self._vitals = vitals
-        self._dispatch = dispatch
-        self._batch = Batch(clock, config.publish, lambda frames, synced: dispatch.post(Frames(frames, synced)))
+        self._uplink = uplink
+        self._batch = Batch(clock, config.publish, lambda frames, synced: uplink.publish(frames, synced=synced))
         self._done = (0, 0)
         self._ready = False
 
@@ -144,7 +144,7 @@ class _Room:
         finally:
             notify("STOPPING=1")
             self._batch.flush()
-            self._dispatch.leave(reason, patience_s=_PATIENCE_S, drain_s=drain_s)
+            self._uplink.stop(reason, timeout_s=_PUBACK_S, drain_s=drain_s)
         return status
 
     def _count(self, read: Callable[[Frame], Reading], frame: Frame) -> None:
@@ -153,8 +153,8 @@ class _Room:
         reading = read(frame)
         self._vitals.frame(reading.captured_s)
         self._batch.add(reading)
-        self._dispatch.check()
-        self._tell_watchdog((self._dispatch.accepted, self._batch.waiting))
+        self._uplink.check()
+        self._tell_watchdog((self._uplink.accepted, self._batch.waiting))
 
     def _paused(self) -> str:
         """Why the sensor must not see now, "" if it may."""
@@ -167,15 +167,15 @@ class _Room:
 
     def _say(self, state: StateName, reason: str) -> None:
         self._batch.settle()
-        self._dispatch.post(Status(state, reason))
+        self._uplink.set_status(state, reason)
         notify(f"{'' if self._ready else 'READY=1'}\nSTATUS={state} {reason}".strip())
         self._ready = True
 
     def _rest(self) -> None:
         time.sleep(REST_S)
         self._batch.settle()
-        self._dispatch.check()
-        self._tell_watchdog((self._dispatch.beats, -1))
+        self._uplink.check()
+        self._tell_watchdog((self._uplink.ticks, -1))
 
     def _tell_watchdog(self, done: tuple[int, int]) -> None:
         if done != self._done:
@@ -183,10 +183,12 @@ class _Room:
             notify("WATCHDOG=1")
 
 
-def _courier(config: EdgeConfig, about: About, vitals: Vitals, around: Surroundings, post: Post) -> Courier:
-    publisher = Publisher(config, about.state("lost", "connection lost"), post)
-    outbox = Outbox(config.state / "outbox.sqlite", config.outbox, about.boot, time.monotonic())
-    return Courier(config, about, outbox, publisher, vitals, around)
+def _uplink(
+    config: EdgeConfig, info: DeviceInfo, vitals: Vitals, hooks: Hooks, call: Callable[[Action], None]
+) -> Uplink:
+    connection = Connection(config, info.state("lost", "connection lost"), call)
+    outbox = Outbox(config.state / "outbox.sqlite", config.outbox, info.boot, time.monotonic())
+    return Uplink(config, info, outbox, connection, vitals, hooks)
 
 
 def _clock(config: EdgeConfig) -> Clock:
@@ -195,8 +197,8 @@ def _clock(config: EdgeConfig) -> Clock:
     )
 
 
-def _about(config: EdgeConfig, boot: str, model: str | None) -> About:
-    return About(version=version("classpulse"), model=model, min_faces=config.publish.min_faces, boot=boot)
+def _device_info(config: EdgeConfig, boot: str, model: str | None) -> DeviceInfo:
+    return DeviceInfo(version=version("classpulse"), model=model, min_faces=config.publish.min_faces, boot=boot)
 
 
 def _new_boot() -> str:

@@ -15,8 +15,9 @@ from benchmarks.fleet.crowd import Crowd, Message
 from contract.message import MessageError, stored_from_json
 from contract.topics import parse
 from edge.config import MqttConfig
-from edge.uplink.courier import CONNECTING_S, SILENT_S
-from edge.uplink.publisher import backoff_s, new_client
+from edge.uplink.connection import new_client
+from edge.uplink.uplink import CONNECTING_S, SILENT_S
+from service.backoff import Backoff
 
 _HEARD = (("set", 1), ("stored", 0), ("state", 0))
 """What a device subscribes to: kind and QoS."""
@@ -76,7 +77,8 @@ class Link:
         """The connection's file descriptor, and the one that the kernel watches for it; -1: none."""
         self._devices, self._crowd, self._access, self._tally = devices, crowd, access, tally
         self._client: paho.Client | None = None
-        self._turn, self._failures, self._ups = turn, 0, 0
+        self._turn, self._ups = turn, 0
+        self._backoff = Backoff(_RECONNECT_MAX_S)
         self._since_s = self._health_s = self._resend_s = self._now = 0.0
         self._flying: dict[int, _Flight] = {}
         self._waiting: deque[Message] = deque()
@@ -184,8 +186,7 @@ class Link:
         self._flying.clear()
         self._waiting.clear()
         self._turn += 1
-        self._failures += 1
-        self.open_s = now + backoff_s(self._failures, _RECONNECT_MAX_S)
+        self.open_s = now + self._backoff.failed(now)
 
     def leave(self) -> None:
         """Say `stopped` and goodbye."""
@@ -204,7 +205,8 @@ class Link:
             self._come_up(now)
 
     def _come_up(self, now: float) -> None:
-        self.up, self._failures, self._resend_s = True, 0, now
+        self.up, self._resend_s = True, now
+        self._backoff.succeeded()
         self._tally.reconnects += self._ups > 0
         self._health_s = now + random.random() * _HEALTH_S
         if not self._access.quiet:

@@ -15,7 +15,7 @@ from edge.camera.source import open_camera
 from edge.config import EdgeConfig
 from edge.health import throttled
 from edge.lock import only_one
-from edge.uplink.publisher import probe
+from edge.uplink.connection import probe
 from edge.vision.classifier import EmotionClassifier
 from edge.vision.detector import open_detector
 from edge.vision.runtime import choose, installed

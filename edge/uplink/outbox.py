@@ -1,26 +1,84 @@
-"""Messages until they are confirmed: in memory first, in a file when they must be. No clock, no socket, one thread.
+"""Messages until they are confirmed: in memory first, in an SQLite file when they must be. No clock, no socket.
 
-What the broker acknowledges and the aggregator confirms in time never touches the SD card.
+What the broker acknowledges and the aggregator confirms in time is never written to the SD card. One thread uses this;
+it is the only importer of sqlite3.
 """
 
 import logging
 import math
+import sqlite3
+import zlib
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from contract.message import CountsMessage, FrameCounts
 from edge.config import OutboxConfig
-from edge.uplink.memory import Memory, Message, Name
-from edge.uplink.outbox_file import OutboxFile
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
+UNACKED_S = 0.8
+"""Without PUBACK for this long a message goes to disk: with the caller's tick and the disk's time, within a second."""
+UNCONFIRMED_S = 15.0
+"""Without confirmation for this long a message goes to disk, PUBACK or not."""
 MEMORY_BYTES = 8 * 2**20
 """The most that waits in memory while the file cannot be written: an hour of 5 frames/s."""
+RETRY_S = 5.0
+"""A file that failed is tried again after this time, and is in order when it then did not fail for as long."""
+_OVERHEAD_BYTES = 64
+"""What a message takes besides its payload, in memory or on disk, roughly."""
 _AGE_CHECK_S = 60.0
-_PIECE = 100
-"""Messages of one transaction."""
+_LOG_S = 3600.0
+"""Messages given up are logged so often at most: a full outbox gives some up all the time."""
+_WAL_PAGES = 100
+"""Of 4 KiB: how long SQLite's write-ahead log grows before it goes into the file. On a full disk what is only in the
+log can be neither moved nor deleted; a shorter one wears the card more."""
+_READ, _WRITE = 20, 100
+"""Messages of one read, and of one transaction."""
+_SEQ_BITS = 40
+_SEQ_MAX = 2**_SEQ_BITS - 1
+_VERSION = 1
+_CREATE = f"""
+BEGIN;
+CREATE TABLE boot (no INTEGER PRIMARY KEY AUTOINCREMENT, boot TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY,  -- boot.no * 2^40 + seq: the order of acceptance, and no second index to write
+    t REAL,                  -- newest frame, seconds since 1970; NULL if the clock was not synchronised
+    crc INTEGER NOT NULL,    -- SQLite does not notice a payload that rotted
+    payload BLOB NOT NULL
+) STRICT;
+PRAGMA user_version = {_VERSION};
+COMMIT;
+"""
+_INSERT = "INSERT OR IGNORE INTO message (id, t, crc, payload) VALUES (?, ?, ?, ?)"
+_AFTER = "SELECT id, boot, t, crc, payload FROM message JOIN boot ON no = id >> ? WHERE id > ? ORDER BY id LIMIT ?"
+_OF_BOOT = f"FROM message WHERE id BETWEEN no << {_SEQ_BITS} AND (no << {_SEQ_BITS}) + {_SEQ_MAX}"
+_FIRST = f"SELECT boot, (SELECT min(id) & {_SEQ_MAX} {_OF_BOOT}) FROM boot"  # noqa: S608 - constants
+_UNUSED_BOOTS = f"DELETE FROM boot WHERE NOT EXISTS (SELECT 1 {_OF_BOOT})"  # noqa: S608 - constants
+_TOTALS = f"SELECT count(*), coalesce(sum(length(payload) + {_OVERHEAD_BYTES}), 0) FROM message"  # noqa: S608 - constant
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+@dataclass(slots=True, eq=False)
+class Message:
+    """What is sent, each time the same bytes, and how far it has come; `boot` and `seq` name it for ever."""
+
+    boot: str
+    seq: int
+    payload: bytes
+    t: float | None
+    """Its newest frame, seconds since 1970; None if the clock was not synchronised."""
+    accepted_s: float
+    sent_s: float | None = None
+    acked: bool = False
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes, roughly."""
+        return len(self.payload) + _OVERHEAD_BYTES
 
 
 class Outbox:
@@ -29,73 +87,75 @@ class Outbox:
     def __init__(self, path: Path, config: OutboxConfig, boot: str, now: float) -> None:
         """Open the file; what earlier boots left in it waits from now on."""
         self._boot = boot
-        self._next_seq = 0
         self._config = config
-        self._memory = Memory()
-        self._file = OutboxFile(path, boot, now)
+        self._memory: dict[int, Message] = {}
+        """Seq -> message of this boot that is not in the file, in the order of acceptance."""
+        self._next_seq = self._next_live = 0
+        self._file = _File(path, boot, now)
         self._dropped: Counter[str] = Counter()
-        self._marks: dict[str, int] = {}
-        self._acked: set[Name] = set()
-        """On disk, and acknowledged where that confirms."""
+        self._confirmed: dict[str, int] = {}
+        """Boot -> highest seq that is confirmed, to be deleted from the file."""
+        self._acked: set[tuple[str, int]] = set()
+        """In the file, and acknowledged where that confirms."""
         self._trusted = False
         self._trusted_from = 0
         self._age_check_s = now
         self._replay: deque[Message] = deque()
-        self._replay_after = 0
+        self._replayed_id = 0
         self._replaying = True
-        self._replay_again_s = math.inf
+        self._next_pass_s = math.inf
 
     def accept(self, frames: tuple[FrameCounts, ...], model: str | None, now: float, *, synced: bool) -> Message:
         """Name a message and freeze its bytes; from here on it is stored, or counted in `dropped`."""
-        name = Name(self._boot, self._next_seq)
+        seq = self._next_seq
         payload = CountsMessage(
-            boot=name.boot, seq=name.seq, model=model, clock="synced" if synced else "unsynced", frames=frames
+            boot=self._boot, seq=seq, model=model, clock="synced" if synced else "unsynced", frames=frames
         ).to_json()
+        message = Message(self._boot, seq, payload, frames[-1].time.timestamp() if synced else None, now)
+        self._memory[seq] = message
         self._next_seq += 1
-        message = Message(name, payload, frames[-1].time.timestamp() if synced else None, now)
-        self._memory.add(message)
         return message
 
-    def next_live(self) -> Message | None:
-        """The oldest message in memory that is to be sent; the same until `sent` is told."""
-        return self._memory.next_unsent()
+    def next_live(self, now: float) -> Message | None:
+        """The oldest message in memory that is to be sent; it counts as sent."""
+        while self._next_live < self._next_seq:
+            message = self._memory.get(self._next_live)
+            self._next_live += 1
+            if message and message.sent_s is None:
+                message.sent_s = now
+                return message
+        return None
 
     def next_saved(self, now: float) -> Message | None:
         """The next message from the file that is to be sent, oldest first; it counts as sent.
 
         A pass over the file begins with a connection and `resend_s` after the last one ended.
         """
-        if now >= self._replay_again_s:
+        if now >= self._next_pass_s:
             self._begin_pass()
         if not self._replay and self._replaying:
-            messages, self._replay_after = self._file.after(self._replay_after, now)
+            messages, self._replayed_id = self._file.after(self._replayed_id, now)
             self._replay.extend(messages)
             if not messages:
-                self._replaying, self._replay_again_s = False, min(self._replay_again_s, now + self._config.resend_s)
+                self._replaying, self._next_pass_s = False, min(self._next_pass_s, now + self._config.resend_s)
         return self._replay.popleft() if self._replay else None
 
-    def sent(self, name: Name, now: float) -> None:
-        """The connection took it."""
-        message = self._memory.get(name)
-        if message:
-            message.sent_s = now
-
-    def acked(self, name: Name) -> None:
+    def acked(self, message: Message) -> None:
         """The broker sent its PUBACK."""
-        message = self._memory.get(name)
+        message.acked = True
         if self._config.confirm == "puback":
-            self._memory.remove([name])
-            if message is None:
-                self._acked.add(name)
-        elif message:
-            message.acked = True
+            if self._memory.get(message.seq) is message:
+                del self._memory[message.seq]
+            else:
+                self._acked.add((message.boot, message.seq))
 
-    def confirm(self, marks: Mapping[str, int]) -> None:
-        """The aggregator's word: of each boot everything up to this seq is in its store."""
+    def confirm(self, stored: Mapping[str, int]) -> None:
+        """The aggregator has stored everything of each boot up to this seq."""
         if self._config.confirm == "stored":
-            self._memory.remove(self._memory.confirmed(marks))
-            self._marks.update(marks)
-            self._trusted |= marks.get(self._boot, -1) >= self._trusted_from
+            last = stored.get(self._boot, -1)
+            self._memory = {seq: message for seq, message in self._memory.items() if seq > last}
+            self._confirmed.update(stored)
+            self._trusted |= last >= self._trusted_from
 
     def connected(self) -> None:
         """Everything unconfirmed is to be sent over a new connection.
@@ -103,13 +163,13 @@ class Outbox:
         Its PUBACKs are not trusted before something accepted since is confirmed: a broker that was killed has forgotten
         the aggregator's subscription, and acknowledges what it then gives to nobody.
         """
-        self._memory.send_again(math.inf)
+        self._send_again(math.inf)
         self._begin_pass()
         self._trusted, self._trusted_from = self._config.confirm == "puback", self._next_seq
 
     def disconnected(self, now: float) -> None:
         """The broker may be dead, and with it what it has acknowledged: everything goes to disk."""
-        self._save(list(self._memory), now)
+        self._save(list(self._memory.values()), now)
 
     def tick(self, now: float, *, away: bool, utc_s: float | None = None) -> None:
         """Save, delete, give up and send again what is due; to be called several times a second.
@@ -121,23 +181,23 @@ class Outbox:
         """
         self._file.tick(now)
         self._delete_confirmed(now)
-        self._save(self._memory.due(now, away=away, trusted=self._trusted), now)
-        self._memory.send_again(now - self._config.resend_s)
+        self._save(self._due(now, away=away), now)
+        self._send_again(now - self._config.resend_s)
         self._bound(now, utc_s)
 
     def close(self, now: float) -> None:
         """Put everything into the file and close it."""
         self._file.tick(math.inf)
         self._delete_confirmed(now)
-        self._save(list(self._memory), now)
-        if len(self._memory):
-            log.error("%d messages are lost with this process: %s", len(self._memory), self.trouble)
+        self._save(list(self._memory.values()), now)
+        if self._memory:
+            log.error("%d messages are lost with this process: %s", len(self._memory), self.error)
         self._file.close()
 
     @property
-    def trouble(self) -> str:
+    def error(self) -> str:
         """Why messages cannot be saved now; "" if they can."""
-        return self._file.trouble
+        return self._file.error
 
     @property
     def messages(self) -> int:
@@ -147,7 +207,7 @@ class Outbox:
     @property
     def bytes(self) -> int:
         """What they take, roughly."""
-        return self._file.bytes + self._memory.bytes
+        return self._file.bytes + self._memory_bytes()
 
     @property
     def dropped(self) -> dict[str, int]:
@@ -156,7 +216,7 @@ class Outbox:
 
     def oldest_s(self, now: float, utc_s: float | None) -> float:
         """Age of the oldest message as far as it is known; 0 if there is none."""
-        in_memory = self._memory.oldest()
+        in_memory = next(iter(self._memory.values()), None)
         on_disk = self._file.oldest_t(now) if self._file.rows else None
         return max(
             now - in_memory.accepted_s if in_memory else 0.0,
@@ -166,37 +226,253 @@ class Outbox:
     def first(self, now: float) -> dict[str, int]:
         """Boot -> the lowest seq that waits; of this boot always, the next seq if none waits."""
         first = self._file.first(now)
-        in_memory = self._memory.oldest()
-        seq = in_memory.name.seq if in_memory else self._next_seq
-        first[self._boot] = min(seq, first.get(self._boot, seq))
-        return first
+        seq = next(iter(self._memory), self._next_seq)
+        return {**first, self._boot: min(seq, first.get(self._boot, seq))}
+
+    def _memory_bytes(self) -> int:
+        return sum(message.size for message in self._memory.values())
 
     def _begin_pass(self) -> None:
         self._replay.clear()
-        self._replay_after, self._replaying, self._replay_again_s = 0, True, math.inf
+        self._replayed_id, self._replaying, self._next_pass_s = 0, True, math.inf
+
+    def _send_again(self, sent_before_s: float) -> None:
+        """Let what was sent before then be sent again from memory."""
+        for seq, message in self._memory.items():
+            if message.sent_s is not None and message.sent_s <= sent_before_s:
+                message.sent_s, message.acked = None, False
+                self._next_live = min(self._next_live, seq)
+
+    def _due(self, now: float, *, away: bool) -> list[Message]:
+        """The messages that must go to disk now; while the broker is away all go with the oldest, in one write."""
+        due = [message for message in self._memory.values() if now - message.accepted_s >= UNACKED_S]
+        if due and away:
+            return list(self._memory.values())
+        return [m for m in due if not (m.acked and self._trusted) or now - m.accepted_s >= UNCONFIRMED_S]
 
     def _save(self, messages: list[Message], now: float) -> None:
-        for start in range(0, len(messages), _PIECE):  # a disk that is nearly full takes some of them
-            piece = messages[start : start + _PIECE]
+        for start in range(0, len(messages), _WRITE):  # a disk that is nearly full takes some of them
+            piece = messages[start : start + _WRITE]
             if not self._file.save(piece, now):
                 return
-            self._memory.remove([message.name for message in piece])
+            for message in piece:
+                del self._memory[message.seq]
             # what was never sent does not wait for the next pass
             self._replaying |= any(message.sent_s is None for message in piece)
 
     def _delete_confirmed(self, now: float) -> None:
-        if (self._marks or self._acked) and self._file.delete(self._marks, self._acked, now):
-            self._marks.clear()
+        spans = [(boot, 0, last) for boot, last in self._confirmed.items()]
+        spans += [(boot, seq, seq) for boot, seq in self._acked]
+        if spans and self._file.delete(spans, now):
+            self._confirmed.clear()
             self._acked.clear()
 
     def _bound(self, now: float, utc_s: float | None) -> None:
-        while (oldest := self._memory.oldest()) and (
-            self._memory.bytes > MEMORY_BYTES or now - oldest.accepted_s > self._config.max_age_s
-        ):
-            reason = "disk" if self._memory.bytes > MEMORY_BYTES else "age"
-            self._memory.remove([oldest.name])
-            self._dropped[reason] += 1
+        excess = self._memory_bytes() - MEMORY_BYTES
+        for message in list(self._memory.values()):
+            if excess <= 0 and now - message.accepted_s <= self._config.max_age_s:
+                break
+            self._dropped["disk" if excess > 0 else "age"] += 1
+            excess -= self._memory.pop(message.seq).size
         if now >= self._age_check_s or self._file.bytes > self._config.max_bytes:
             self._age_check_s = now + _AGE_CHECK_S
             oldest_t = utc_s - self._config.max_age_s if utc_s is not None else None
             self._file.bound(self._config.max_bytes, oldest_t, now)
+
+
+class _File:
+    """Messages of this boot and of earlier ones, oldest first. No method raises for a file that fails: `error` tells.
+
+    A full disk ends writing but not reading; a file that fails otherwise is closed; both are tried again. A damaged
+    file is set aside.
+    """
+
+    def __init__(self, path: Path, boot: str, now: float) -> None:
+        self.error = ""
+        """Why the file cannot be written, or could not a few seconds ago; "" if it can."""
+        self.dropped: Counter[str] = Counter()
+        """Reason -> messages given up: size, age, corrupt."""
+        self.rows = self.bytes = 0
+        self._path = path
+        self._boot = boot
+        self._boot_no = 0
+        self._db: sqlite3.Connection | None = None
+        self._first: dict[str, int] = {}
+        self._blocked = False
+        """Nothing is written until the next attempt."""
+        self._retry_s = now
+        self._logged: dict[str, tuple[float, int]] = {}
+        """Reason -> when messages given up were logged last, and how many there had been."""
+        self._open(now)
+
+    def tick(self, now: float) -> None:
+        """Try a file that failed again, when it is time; believe it when nothing failed until the next time."""
+        if now < self._retry_s or not self.error:
+            return
+        self._retry_s = now + RETRY_S
+        if not self._blocked:
+            log.info("%s can be written again", self._path)
+            self.error = ""
+        elif self._db is None:
+            self._open(now)
+        else:
+            self._blocked = not self._try(_probe, now)
+
+    def save(self, messages: list[Message], now: float) -> bool:
+        """Whether all of them are on disk now, as far as the drive keeps its promise."""
+        base = self._boot_no << _SEQ_BITS
+        rows = [(base + m.seq, m.t, zlib.crc32(m.payload), m.payload) for m in messages]
+        if self._blocked or self._try(lambda db: db.executemany(_INSERT, rows), now) is None:
+            return False
+        self.rows += len(messages)
+        self.bytes += sum(message.size for message in messages)
+        self._first[self._boot] = min(self._first.get(self._boot, _SEQ_MAX), *(message.seq for message in messages))
+        return True
+
+    def after(self, row_id: int, now: float) -> tuple[list[Message], int]:
+        """A few messages with ids above `row_id`, oldest first, and the last id; no messages at the end."""
+        chunk = self._try(lambda db: db.execute(_AFTER, (_SEQ_BITS, row_id, _READ)).fetchall(), now) or []
+        messages = []
+        for number, boot, t, crc, payload in chunk:
+            if zlib.crc32(payload) == crc:
+                messages.append(Message(boot, number & _SEQ_MAX, payload, t, now))
+            else:
+                self._give_up("corrupt", "id = ?", (number,), now)
+        return messages, chunk[-1][0] if chunk else row_id
+
+    def delete(self, spans: list[tuple[str, int, int]], now: float) -> bool:
+        """Delete messages, each span a boot with the first and last seq; whether that is done for good."""
+
+        def act(db: sqlite3.Connection) -> bool:
+            numbers = dict(db.execute("SELECT boot, no FROM boot").fetchall())
+            for boot, low, high in spans:
+                if boot in numbers:
+                    base = numbers[boot] << _SEQ_BITS
+                    self._delete(db, "id BETWEEN ? AND ?", (base + low, base + high))
+            return True
+
+        return not self._blocked and (self.rows == 0 or self._try(act, now) is not None)
+
+    def bound(self, max_bytes: int, oldest_t: float | None, now: float) -> None:
+        """Give up the oldest messages until `max_bytes` are left, and those with frames before `oldest_t`."""
+        oldest = "id IN (SELECT id FROM message ORDER BY id LIMIT ?)"
+        while self.bytes > max_bytes and self._give_up("size", oldest, (_READ,), now):
+            pass
+        if oldest_t is not None and self.rows:
+            self._give_up("age", "t < ?", (oldest_t,), now)
+
+    def first(self, now: float) -> dict[str, int]:
+        """Boot -> its lowest seq; what it was last while the file cannot be read, since too low a seq does no harm."""
+        self._try(self._read_first, now)
+        return self._first
+
+    def oldest_t(self, now: float) -> float | None:
+        """The newest frame of the oldest message, seconds since 1970; None if there is none or its clock was wrong."""
+        row = self._try(lambda db: db.execute("SELECT t FROM message ORDER BY id LIMIT 1").fetchone(), now)
+        return None if row is None else row[0]
+
+    def close(self) -> None:
+        """Close it."""
+        if self._db:
+            self._db.close()
+            self._db = None
+
+    def _read_first(self, db: sqlite3.Connection) -> None:
+        self._first = {boot: seq for boot, seq in db.execute(_FIRST).fetchall() if seq is not None}
+
+    def _give_up(self, reason: str, where: str, parameters: tuple[float, ...], now: float) -> int:
+        count = 0 if self._blocked else self._try(lambda db: self._delete(db, where, parameters), now) or 0
+        self.dropped[reason] += count
+        logged_s, logged = self._logged.get(reason, (-math.inf, 0))
+        if count and now - logged_s >= _LOG_S:
+            log.warning("%d of the oldest messages given up: %s", self.dropped[reason] - logged, reason)
+            self._logged[reason] = (now, self.dropped[reason])
+        return count
+
+    def _delete(self, db: sqlite3.Connection, where: str, parameters: tuple[float, ...]) -> int:
+        statement = f"DELETE FROM message WHERE {where} RETURNING length(payload)"  # noqa: S608 - conditions of this file
+        sizes = db.execute(statement, parameters).fetchall()
+        self.rows -= len(sizes)
+        self.bytes -= sum(size + _OVERHEAD_BYTES for (size,) in sizes)
+        return len(sizes)
+
+    def _try(self, action: Callable[[sqlite3.Connection], T], now: float) -> T | None:
+        """The action's result in one transaction, None where the file fails."""
+        if self._db is None:
+            return None
+        before = self.rows, self.bytes
+        try:
+            with self._db:
+                return action(self._db)
+        except sqlite3.DatabaseError as error:
+            self.rows, self.bytes = before  # the transaction is undone
+            self._fail(error, now)
+            return None
+
+    def _fail(self, error: sqlite3.DatabaseError, now: float) -> None:
+        # an error of our own has no code: the file opens, but is not an outbox
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+        if code != sqlite3.SQLITE_FULL:
+            self.close()
+        if code in _DAMAGED and self._set_aside(str(error)):
+            self._open(now)
+            return
+        if not self.error:
+            log.error("%s: %s; messages stay in memory", self._path, error)
+        self.error, self._blocked, self._retry_s = str(error), True, now + RETRY_S
+
+    def _set_aside(self, reason: str) -> bool:
+        aside = self._path.with_suffix(".damaged")
+        try:
+            for suffix in ("-shm", "-wal", ""):
+                part = self._path.with_name(self._path.name + suffix)
+                if part.exists():
+                    part.replace(aside.with_name(aside.name + suffix))
+        except OSError:
+            return False
+        log.error("%s: %s; set aside as %s, a new one is begun", self._path, reason, aside)
+        self.dropped["corrupt"] += max(1, self.rows)
+        self.rows = self.bytes = 0
+        self._first = {}
+        return True
+
+    def _open(self, now: float) -> None:
+        try:
+            self._db = sqlite3.connect(self._path, timeout=1.0)
+            self._prepare(self._db)
+        except sqlite3.DatabaseError as error:
+            self.close()
+            self._fail(error, now)
+            return
+        self._blocked = False
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+        db.execute(f"PRAGMA journal_size_limit = {_WAL_PAGES * 4096}")
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        if version not in (0, _VERSION):
+            raise sqlite3.DatabaseError(f"its schema is version {version}, this code's is {_VERSION}")
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        if version == 0:
+            db.executescript(_CREATE)
+        with db:
+            db.execute(_UNUSED_BOOTS)
+            db.execute("INSERT OR IGNORE INTO boot (boot) VALUES (?)", (self._boot,))
+        (self._boot_no,) = db.execute("SELECT no FROM boot WHERE boot = ?", (self._boot,)).fetchone()
+        self._read_first(db)
+        known = self.rows
+        self.rows, self.bytes = db.execute(_TOTALS).fetchone()
+        if known > self.rows:
+            log.error("%s: %d messages are gone", self._path, known - self.rows)
+            self.dropped["corrupt"] += known - self.rows
+
+
+def _probe(db: sqlite3.Connection) -> bool:
+    """Whether it can be written; the write-ahead log goes into the file first, since that log fills disks."""
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.execute("UPDATE boot SET boot = boot")
+    return True

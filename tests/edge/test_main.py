@@ -40,8 +40,8 @@ def test_every_command_has_its_help(command, capsys):
         ("picamera2", "camera/pi.py"),
         ("tflite_runtime", "vision/runtime.py"),
         ("ai_edge_litert", "vision/runtime.py"),
-        ("paho", "uplink/publisher.py"),
-        ("sqlite3", "uplink/outbox_file.py"),
+        ("paho", "uplink/connection.py"),
+        ("sqlite3", "uplink/outbox.py"),
     ],
 )
 def test_each_foreign_thing_is_imported_by_exactly_one_file(package, home):

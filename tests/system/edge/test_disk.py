@@ -1,17 +1,37 @@
 """A disk that is full or damaged: what is in memory goes on, and the state says so."""
 
 import contextlib
+import itertools
 import os
+import re
+import shutil
 import subprocess
+import sys
 
 import pytest
 
-from contract.message import Health, State
-from edge.uplink.memory import Message, Name
-from edge.uplink.outbox_file import RETRY_S, OutboxFile
+from contract.message import FrameCounts, Health, State
+from edge.config import OutboxConfig
+from edge.uplink.outbox import RETRY_S, Outbox
 from tests.system.broker import until
-from tests.system.edge.lab import retained
+from tests.system.edge.lab import ROOT, retained
 
+BOOT = "9f3a2c41"
+FRAMES = (FrameCounts(t="2026-11-22T06:00:00.000Z", faces=3),) * 4
+SAVES = f"""
+import os, sys
+from pathlib import Path
+from contract.message import FrameCounts
+from edge.config import OutboxConfig
+from edge.uplink.outbox import Outbox
+
+outbox = Outbox(Path(sys.argv[1], "outbox.sqlite"), OutboxConfig(), {BOOT!r}, 0.0)
+os.write(1, b".")
+for second in range(20):
+    outbox.accept((FrameCounts(t="2026-11-22T06:00:00.000Z", faces=3),), None, 0.0, synced=True)
+    outbox.tick(1.0, away=True)
+    os.write(1, b".")
+"""
 pytestmark = [pytest.mark.system, pytest.mark.broker, pytest.mark.timeout(240)]
 
 
@@ -77,21 +97,39 @@ def test_the_log_of_writes_gives_a_full_disk_its_room_back(small_disk):
     """Messages come and go and the file stays small, but its log grows; a little room is enough to empty that."""
     filling = small_disk / "somebody-elses.log"
     filling.write_bytes(b"x" * 150_000)
-    file = OutboxFile(small_disk / "outbox.sqlite", "9f3a2c41", 0.0)
+    outbox = Outbox(small_disk / "outbox.sqlite", OutboxConfig(), BOOT, 0.0)
     seq = 0
-    while not file.trouble and seq < 10_000:
-        file.save([Message(Name("9f3a2c41", seq), b"x" * 400, None, 0.0)], 0.0)
-        file.delete({"9f3a2c41": seq}, [], 0.0)
+    while not outbox.error and seq < 10_000:
+        outbox.accept(FRAMES, None, 0.0, synced=True)
+        outbox.disconnected(0.0)
+        outbox.confirm({BOOT: seq})
+        outbox.tick(0.0, away=False)
         seq += 1
     log = small_disk / "outbox.sqlite-wal"
     grown = log.stat().st_size
     os.truncate(filling, 110_000)
 
-    file.tick(RETRY_S)
-    file.tick(2 * RETRY_S)
+    outbox.tick(RETRY_S, away=False)
+    outbox.tick(2 * RETRY_S, away=False)
 
-    assert (file.trouble, log.stat().st_size < grown / 4) == ("", True)
-    file.close()
+    assert (outbox.error, log.stat().st_size < grown / 4) == ("", True)
+    outbox.close(11.0)
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace counts what reaches the drive")
+def test_every_save_reaches_the_drive(tmp_path):
+    """With `synchronous = NORMAL` a power cut would undo saves that were reported as done, hours of them."""
+    script = tmp_path / "save.py"
+    script.write_text(SAVES)
+    trace = tmp_path / "trace"
+    command = ["strace", "-f", "-e", "trace=fsync,fdatasync,write", "-o", trace, sys.executable, script, tmp_path]
+    subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+    calls = re.findall(r"(fsync|fdatasync|write)\((\d+)", trace.read_text())
+    marks = [number for number, call in enumerate(calls) if call == ("write", "1")]
+
+    assert len(marks) == 21
+    assert all({"fsync", "fdatasync"} & {name for name, _ in calls[a:b]} for a, b in itertools.pairwise(marks))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "noise", "noise while it is in use"])

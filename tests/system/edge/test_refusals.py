@@ -8,7 +8,7 @@ import pytest
 from contract.message import State
 from contract.topics import Device
 from edge.config import CameraConfig, EdgeConfig, MqttConfig
-from edge.uplink.publisher import BrokerError, probe
+from edge.uplink.connection import BrokerError, probe
 from service.config import ConfigError
 from tests.needs import need
 from tests.system.broker import until

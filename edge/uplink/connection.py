@@ -1,0 +1,243 @@
+"""The connection to the broker: the only importer of paho, whose callbacks only log and enqueue."""
+
+import logging
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable, Sized
+from functools import partial
+from typing import Protocol
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from edge.config import EdgeConfig, MqttConfig
+from edge.uplink.credentials import broker_password, tls_context
+from service.config import ConfigError
+
+log = logging.getLogger(__name__)
+
+CONNECT_S = 10.0
+"""The longest that one attempt to reach the broker may take, TCP and TLS each."""
+SUBSCRIPTIONS = (("set", 1), ("stored", 0), ("state", 0))
+"""Kinds and QoS. Only commands must outlive an absence; the others are retained."""
+_SPARE = 64
+"""Messages in flight besides the counts: states and healths."""
+_CLOSE_S = 0.4
+
+
+class BrokerError(RuntimeError):
+    """The broker cannot be used; the text says why."""
+
+
+class Listener(Protocol):
+    """What is called when something happens to a connection; `now` is in monotonic seconds."""
+
+    def connected(self, now: float) -> None:
+        """The broker accepted the connection."""
+
+    def disconnected(self, reason: str, now: float) -> None:
+        """The connection ended, or never came to be."""
+
+    def acked(self, mid: int, now: float) -> None:
+        """The PUBACK of a message came."""
+
+    def received(self, kind: str, payload: bytes, now: float) -> None:
+        """The broker sent a message."""
+
+
+class Connection:
+    """To the broker, again and again.
+
+    Each attempt has a paho client of its own, since an old one remembers what it should forget.
+    """
+
+    def __init__(self, config: EdgeConfig, will: bytes, call: Callable[[Callable[[float], None]], None]) -> None:
+        """Read the credentials; nothing is connected.
+
+        Args:
+            config: Where the broker is, and who we are.
+            will: The `state` that the broker publishes when we vanish.
+            call: Has a function called with the time, by the thread that owns this connection.
+
+        Raises:
+            ConfigError: If a file of the credentials cannot be used.
+        """
+        self._config = config
+        self._will = will
+        self._call = call
+        self._tls = tls_context(config)
+        self._password = broker_password(config)
+        self._client: mqtt.Client | None = None
+        self._ended = threading.Event()
+
+    def open(self, listener: Listener) -> None:
+        """Begin a new connection; `listener` hears of it until it is dropped."""
+        self.drop()
+        self._ended.clear()
+        device, config = self._config.device, self._config.mqtt
+        # a session that lasts: the broker keeps a command to pause for a device that is away
+        client = new_client(config, device.client_id, self._tls, self._password, clean=False)
+        client.will_set(device.topic("state"), self._will, qos=1, retain=True)
+        client.max_inflight_messages_set(config.inflight + _SPARE)
+        client.max_queued_messages_set(config.inflight + _SPARE)
+        client.user_data_set(listener)
+        client.on_connect, client.on_connect_fail = self._on_connect, self._on_connect_fail
+        client.on_disconnect, client.on_subscribe = self._on_disconnect, self._on_subscribe
+        client.on_publish, client.on_message = self._on_publish, self._on_message
+        self._client = client
+        client.connect_async(config.host, config.port, config.keepalive_s)
+        client.loop_start()
+
+    def publish(self, kind: str, payload: bytes, *, retain: bool) -> int:
+        """Hand a message over; the number that `acked` will name, if it ever does.
+
+        Raises:
+            BrokerError: If there is no connection, not even one that is being made.
+        """
+        if self._client is None:
+            raise BrokerError("no connection")
+        return self._client.publish(self._config.device.topic(kind), payload, qos=1, retain=retain).mid
+
+    def drop(self) -> None:
+        """Forget this connection, whatever its state, without waiting; nothing more is heard of it."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        channel = client.socket()
+        client.disconnect()
+        if isinstance(channel, socket.socket):
+            try:
+                # of the plain socket: an SSLSocket's own shutdown would break paho's thread in the middle of a read
+                socket.socket.shutdown(channel, socket.SHUT_RDWR)
+            except OSError:
+                log.debug("the dropped connection was closed already")
+
+    def close(self) -> None:
+        """End the connection in order, so that the broker does not publish the last will."""
+        if self._client:
+            self._client.disconnect()
+            self._ended.wait(_CLOSE_S)
+        self.drop()
+
+    # -- paho's callbacks, in its thread
+
+    def _call_listener(self, client: mqtt.Client, action: Callable[[float], None]) -> None:
+        self._call(lambda now: action(now) if client is self._client else None)
+
+    def _on_connect(
+        self, client: mqtt.Client, listener: Listener, _flags: object, reason: ReasonCode, _more: object
+    ) -> None:
+        if reason.is_failure or client is not self._client:
+            self._call_listener(client, partial(listener.disconnected, f"refused: {reason}"))
+            client.disconnect()
+            return
+        client.subscribe([(self._config.device.topic(kind), qos) for kind, qos in SUBSCRIPTIONS])
+        self._call_listener(client, listener.connected)
+
+    def _on_connect_fail(self, client: mqtt.Client, listener: Listener) -> None:
+        # paho calls this while it handles the exception, and does not hand it over
+        self._call_listener(client, partial(listener.disconnected, str(sys.exc_info()[1])))
+
+    def _on_disconnect(
+        self, client: mqtt.Client, listener: Listener, _flags: object, reason: ReasonCode, _more: object
+    ) -> None:
+        if client is self._client:
+            self._ended.set()
+        self._call_listener(client, partial(listener.disconnected, f"connection lost: {reason}"))
+
+    def _on_subscribe(
+        self, _client: mqtt.Client, _listener: Listener, _mid: int, codes: list[ReasonCode], _more: object
+    ) -> None:
+        for (kind, _), code in zip(SUBSCRIPTIONS, codes, strict=False):
+            if code.is_failure:
+                log.error("%s: the broker refuses the subscription", self._config.device.topic(kind))
+
+    def _on_publish(
+        self, client: mqtt.Client, listener: Listener, mid: int, _reason: ReasonCode, _more: object
+    ) -> None:
+        self._call_listener(client, partial(listener.acked, mid))
+
+    def _on_message(self, client: mqtt.Client, listener: Listener, message: mqtt.MQTTMessage) -> None:
+        kind = message.topic.rpartition("/")[2]
+        self._call_listener(client, partial(listener.received, kind, bytes(message.payload)))
+
+
+def new_client(
+    config: MqttConfig, client_id: str, tls: ssl.SSLContext | None, password: str | None, *, clean: bool
+) -> mqtt.Client:
+    """A paho client that never reconnects by itself."""
+    client = mqtt.Client(
+        CallbackAPIVersion.VERSION2,
+        client_id,
+        clean_session=clean,
+        protocol=mqtt.MQTTv311,
+        reconnect_on_failure=False,
+    )
+    client.connect_timeout = CONNECT_S
+    if tls:
+        client.tls_set_context(tls)
+    if config.username:
+        client.username_pw_set(config.username, password)
+    return client
+
+
+def probe(config: EdgeConfig) -> str:
+    """Connect and disconnect again; what was found, for `check`.
+
+    Raises:
+        BrokerError: With the reason, if the broker does not accept the connection.
+        ConfigError: If a file of the credentials cannot be used.
+    """
+    _visit(config, "check")
+    where = f"{config.mqtt.host}:{config.mqtt.port}"
+    return f"{where} takes {config.device.client_id} in, {'TLS' if config.mqtt.tls else 'without TLS'}"
+
+
+def publish_stopped(config: EdgeConfig, state: bytes) -> None:
+    """The retained `state` of a daemon that cannot start; a broker that cannot be reached is only logged."""
+    try:
+        _visit(config, "farewell", state)
+    except (BrokerError, ConfigError) as error:
+        log.warning("the broker does not get the state: %s", error)
+
+
+def _visit(config: EdgeConfig, purpose: str, state: bytes | None = None) -> None:
+    """Connect, publish `state` if there is one, and disconnect.
+
+    Under a client id of its own: the device's session stays, and with it the commands kept there.
+
+    Raises:
+        BrokerError: With the reason, if the broker does not accept the connection, or does not acknowledge.
+        ConfigError: If a file of the credentials cannot be used.
+    """
+    where, client_id = f"{config.mqtt.host}:{config.mqtt.port}", f"{config.device.client_id}.{purpose}"
+    client = new_client(config.mqtt, client_id, tls_context(config), broker_password(config), clean=True)
+    answers: list[ReasonCode] = []
+    pubacks: list[int] = []
+    client.on_connect = lambda _client, _data, _flags, reason, _more: answers.append(reason)
+    client.on_publish = lambda _client, _data, mid, _reason, _more: pubacks.append(mid)
+    try:
+        client.connect(config.mqtt.host, config.mqtt.port, config.mqtt.keepalive_s)
+        _serve(client, until=answers)
+        if not answers or answers[0].is_failure:
+            raise BrokerError(f"{where}: {f'refused: {answers[0]}' if answers else 'no answer'}")
+        if state is not None:
+            client.publish(config.device.topic("state"), state, qos=1, retain=True)
+            _serve(client, until=pubacks)
+            if not pubacks:
+                raise BrokerError(f"{where}: no PUBACK")
+    except OSError as error:
+        raise BrokerError(f"{where}: {error}") from error
+    finally:
+        client.disconnect()
+
+
+def _serve(client: mqtt.Client, until: Sized) -> None:
+    """Serve the network until something is in `until`, the connection ends, or too much time has passed."""
+    end_s = time.monotonic() + CONNECT_S
+    while not until and time.monotonic() < end_s and client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS:
+        pass
