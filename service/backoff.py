@@ -41,31 +41,31 @@ class Backoff:
         self._failures = 0
 
 
-class Patience:
-    """A Backoff for connections, where only one that lasted counts as a success; each trouble is logged once."""
+class ReconnectBackoff:
+    """A Backoff for connections, where only one that lasted counts as a success; each reason is logged once."""
 
-    def __init__(self, most_s: float, goes_on: str) -> None:
-        """`most_s`: greatest bound of a wait; `goes_on`: what happens now, in the log behind the trouble."""
-        self._backoff = Backoff(most_s)
-        self._goes_on = goes_on
-        self._told: set[str] = set()
+    def __init__(self, max_s: float, consequence: str) -> None:
+        """`max_s`: greatest bound of a wait; `consequence`: what happens now, in the log behind the reason."""
+        self._backoff = Backoff(max_s)
+        self._consequence = consequence
+        self._logged: set[str] = set()
         self._since: float | None = None
 
     def left_s(self, now: float) -> float:
         """Seconds until the next attempt; 0 or less when it is time."""
         return self._backoff.left_s(now)
 
-    def succeeded(self, now: float) -> None:
+    def connected(self, now: float) -> None:
         """There is a connection."""
         self._since = now
-        self._told.clear()
+        self._logged.clear()
 
-    def failed(self, trouble: str, now: float) -> None:
+    def failed(self, reason: str, now: float) -> None:
         """It was lost, or there is none."""
         if self._since is not None and now - self._since > _STEADY_S:
             self._backoff.succeeded()
         self._since = None
-        if trouble not in self._told:
-            log.warning("%s; %s", trouble, self._goes_on)
-            self._told.add(trouble)
+        if reason not in self._logged:
+            log.warning("%s; %s", reason, self._consequence)
+            self._logged.add(reason)
         self._backoff.failed(now)

@@ -23,7 +23,7 @@ from aggregator.config import AmqpConfig
 from aggregator.ingest.batch import Acknowledge, RawMessage, gather, serve_for
 from aggregator.ingest.mqtt import secrets
 from aggregator.ingest.topology import DEAD, STATUS, TOPICS, counts_queues, declare, routing_key, topic_of
-from service.backoff import Patience
+from service.backoff import ReconnectBackoff
 
 log = logging.getLogger(__name__)
 logging.getLogger("pika").setLevel(logging.CRITICAL)  # what it would say of a lost connection is said below
@@ -242,7 +242,7 @@ class _Reconnecting:
         self._credentials = credentials
         self._begin = begin
         self._hosts: list[str] = []
-        self._backoff = Patience(_MAX_WAIT_S, "trying all nodes until one answers")
+        self._backoff = ReconnectBackoff(_MAX_WAIT_S, "trying all nodes until one answers")
         self.node: _Node | None = None
 
     def serve(self, span_s: float) -> bool:
@@ -289,7 +289,7 @@ class _Reconnecting:
             self._backoff.failed(problem, time.monotonic())
         else:
             self.node = node
-            self._backoff.succeeded(time.monotonic())
+            self._backoff.connected(time.monotonic())
             log.info("connected to the node %s", host)
 
 

@@ -17,7 +17,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from aggregator.config import AmqpConfig, MqttConfig
 from aggregator.ingest.batch import Acknowledge, RawMessage, gather, serve_for
 from contract.topics import every_device
-from service.backoff import Patience
+from service.backoff import ReconnectBackoff
+from service.tls import client_context, read_password
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class MqttSource:
         self._connected = False
         self._refusal = ""
         self._problem = ""
-        self._backoff = Patience(_MAX_WAIT_S, "trying again until it answers")
+        self._backoff = ReconnectBackoff(_MAX_WAIT_S, "trying again until it answers")
         self.on_connected: Callable[[], None] = lambda: None
 
     def __enter__(self) -> Self:
@@ -148,7 +149,7 @@ class MqttSource:
             self._refusal = f"the broker refused the connection: {code}"
             return
         self._connected, self._refusal, self._problem = True, "", ""
-        self._backoff.succeeded(time.monotonic())
+        self._backoff.connected(time.monotonic())
         log.info("connected to the broker %s:%s", self._config.host, self._config.port)
         client.subscribe([(every_device(kind), 1) for kind in _SUBSCRIBED])
         self.on_connected()
@@ -185,14 +186,5 @@ def secrets(config: MqttConfig | AmqpConfig, credentials: Path) -> tuple[str | N
         OSError: If a file is missing or is not what it should be.
     """
     kind = "mqtt" if isinstance(config, MqttConfig) else "amqp"
-    password = (credentials / f"{kind}-password").read_text().strip() if config.username else None
-    if not config.tls:
-        return password, None
-    authority, certificate, key = (credentials / name for name in ("ca.crt", "aggregator.crt", "aggregator.key"))
-    try:
-        context = ssl.create_default_context(cadata=authority.read_text())
-        if certificate.exists() and key.exists():
-            context.load_cert_chain(certificate, key)
-    except (ssl.SSLError, ValueError) as error:  # they do not say which file
-        raise OSError(f"{authority}, {certificate}, {key}: one of them is not what it should be: {error}") from error
-    return password, context
+    password = read_password(credentials / f"{kind}-password") if config.username else None
+    return password, client_context(credentials, "aggregator") if config.tls else None
