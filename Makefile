@@ -11,7 +11,7 @@ BROKER ?=
 MIN_FACES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run watch test check models train evaluate convert verify bench bench-model bench-page bench-estimate \
+.PHONY: help setup run watch test check size models train evaluate convert verify bench bench-model bench-page bench-estimate \
         bench-cluster test-cluster \
         release deploy clean \
         test-system test-train test-runtimes test-deployment test-fleet fuzz soak
@@ -100,6 +100,9 @@ check: .venv/.ready ## format, lint, types, layers
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+size: .venv/.ready ## lines of code per folder beside their budgets, and circles of imports
+	@.venv/bin/python -m benchmarks.size
 
 test: .venv/.ready ## fast tests: no broker, network, camera or TensorFlow
 	.venv/bin/pytest -m "not system and not fleet and not cluster and not train"
