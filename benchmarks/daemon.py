@@ -18,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from demo import scene, settings
 from demo.options import Options
-from demo.parts import Parts
+from demo.processes import Processes
 from demo.settings import DEVICE, ROOT
 
 FACES = 30
@@ -31,9 +31,9 @@ _PATIENCE_S = 60.0
 
 def main() -> int:
     """Measure and print everything."""
-    with tempfile.TemporaryDirectory(prefix="classpulse-bench-") as name, Parts(Path(name)) as parts:
-        broker = parts.start("broker", sys.executable, "-m", "demo.broker", output=subprocess.PIPE)
-        address = broker.process.stdout.readline().decode().strip() if broker.process.stdout else ""
+    with tempfile.TemporaryDirectory(prefix="classpulse-bench-") as name, Processes(Path(name)) as processes:
+        broker = processes.start("broker", sys.executable, "-m", "demo.broker", output=subprocess.PIPE)
+        address = broker.popen.stdout.readline().decode().strip() if broker.popen.stdout else ""
         options = Options(broker=address, min_faces=1)
         picture, config = Path(name, "class.png"), Path(name, "edge.toml")
         cv2.imwrite(str(picture), scene.still(scene.portraits()[:FACES], 1280, 720, 90)[0])
@@ -41,7 +41,7 @@ def main() -> int:
         config.write_text(settings.edge(options, detector, f"file:{picture}", Path(name)))
         print(line, flush=True)
         measure_stages(config, picture)
-        measure_daemon(config, options, parts)
+        measure_daemon(config, options, processes)
     return 0
 
 
@@ -54,7 +54,7 @@ def measure_stages(config: Path, faces: Path) -> None:
         say(what, each["other_percent"], OTHERS_AIM_PERCENT, "% of the frame's time")
 
 
-def measure_daemon(config: Path, options: Options, parts: Parts) -> None:
+def measure_daemon(config: Path, options: Options, processes: Processes) -> None:
     """The real daemon on a picture of FACES faces: the time to its first message, then its memory."""
     came: list[float] = []
     client = paho.Client(CallbackAPIVersion.VERSION2)
@@ -68,16 +68,16 @@ def measure_daemon(config: Path, options: Options, parts: Parts) -> None:
         shutil.rmtree(config.parent / "edge", ignore_errors=True)
         came.clear()
         began = time.monotonic()
-        part = parts.start(f"daemon-{run}", sys.executable, "-m", "edge", "--config", config, "run")
+        daemon = processes.start(f"daemon-{run}", sys.executable, "-m", "edge", "--config", config, "run")
         while not came and time.monotonic() < began + _PATIENCE_S:
-            parts.check()
+            processes.check()
             time.sleep(0.005)
         starts_s.append(came[0] - began)
-        busy_s.append(processor_s(part.process.pid))
+        busy_s.append(processor_s(daemon.popen.pid))
         if run == STARTS - 1:
             time.sleep(RUN_S)
-            peak_mb = peak_rss_mb(part.process.pid)
-        parts.end(part)
+            peak_mb = peak_rss_mb(daemon.popen.pid)
+        processes.end(daemon)
         time.sleep(1.0)  # for its last messages to pass the broker
     client.loop_stop()
     say(f"start to first message, median of {STARTS}", sorted(starts_s)[STARTS // 2], FIRST_AIM_S, "s")

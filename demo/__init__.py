@@ -1,1 +1,4 @@
-"""A class that anyone can run: real faces from a pip package, an embedded broker, the real daemon and aggregator."""
+"""`make run`: daemon, broker and aggregator as processes, on drawn classes of real faces.
+
+Runs from a clone and is not installed. May import every package that is; of these only benchmarks and tests import it.
+"""

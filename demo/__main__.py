@@ -1,4 +1,4 @@
-"""`make run`: a class of real faces, the real daemon, a broker, the real aggregator, and what they say."""
+"""`make run`: a class of real faces, the real daemon, a broker, the real aggregator, and what was counted."""
 
 import fcntl
 import os
@@ -6,28 +6,27 @@ import signal
 import sys
 from typing import NoReturn
 
-from demo.demonstration import NothingArrivedError, demonstrate
+from demo.demonstration import NothingStoredError, NotReadyError, demonstrate
 from demo.options import OptionError, read
-from demo.parts import PartEndedError, Parts
+from demo.processes import ProcessEndedError, Processes
 from demo.settings import FOLDER
-from demo.state import NotReadyError
 
 
 def main() -> int:
-    """0 if counts arrived or it was stopped by hand, 1 with the reason if not, 2 for a wrong option."""
+    """0 if counts were stored or it was stopped by hand, 1 with the reason if not, 2 for a wrong option."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         options = read(os.environ)
         FOLDER.mkdir(parents=True, exist_ok=True)
-        with (FOLDER / "running.lock").open("w") as lock, Parts(FOLDER) as parts:
+        with (FOLDER / "running.lock").open("w") as lock, Processes(FOLDER) as processes:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            demonstrate(options, parts)
+            demonstrate(options, processes)
     except OptionError as error:
-        return _say(2, error)
+        return _fail(2, error)
     except BlockingIOError:
-        return _say(1, "another `make run` of this clone is running")
-    except (PartEndedError, NotReadyError, NothingArrivedError) as error:
-        return _say(1, error)
+        return _fail(1, "another `make run` of this clone is running")
+    except (ProcessEndedError, NotReadyError, NothingStoredError) as error:
+        return _fail(1, error)
     except KeyboardInterrupt:
         print("\nstopped")
     return 0
@@ -37,7 +36,7 @@ def _interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _say(status: int, why: object) -> int:
+def _fail(status: int, why: object) -> int:
     print(f"\nmake run: {why}", file=sys.stderr)
     return status
 

@@ -11,7 +11,7 @@ import sys
 
 from amqtt.broker import Broker
 
-from demo.ports import HOST, free_port
+from demo.settings import HOST, free_port
 
 USUAL_PORT = 1883
 """Taken if it is free, so that a plain `mosquitto_sub -t 'classpulse/#'` finds the broker."""

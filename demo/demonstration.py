@@ -1,4 +1,4 @@
-"""One demonstration from start to end: broker, aggregator and daemon as processes, and what arrived."""
+"""One demonstration from start to end: broker, aggregator and daemon as processes, and what they counted."""
 
 import hashlib
 import shutil
@@ -8,83 +8,90 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+
 from contract.topics import aggregator_state
-from demo import settings, verdict
+from demo import result, settings
 from demo.options import Options
-from demo.parts import Parts
-from demo.ports import HOST, free_port
-from demo.settings import DEVICE, FOLDER, ROOT, STORE
-from demo.state import wait_until_ready
+from demo.processes import Processes
+from demo.settings import DEVICE, FOLDER, HOST, ROOT, STORE, free_port
 
 _READY_S = 60.0
-"""A part may take this long to start, and a first frame to arrive: a small computer under load is slow."""
+"""A process may take this long to start, and a first frame to be stored: a small computer under load is slow."""
 _LINE_S = 5.0
-"""Without a terminal for a live table there is one line this often."""
+"""Without a terminal there is no live table, but a line this often."""
 _PAGE_PORT = 8080
 _PYTHON = sys.executable
 
 
-class NothingArrivedError(RuntimeError):
+class NothingStoredError(RuntimeError):
     """The aggregator has no counts; the text says why."""
 
 
-def demonstrate(options: Options, parts: Parts) -> None:
-    """Start everything, show it, and return after the options' time.
+class NotReadyError(RuntimeError):
+    """A process did not become ready in time; the text says which."""
+
+
+def demonstrate(options: Options, processes: Processes) -> None:
+    """Start everything, show it, and return after the time in the options.
 
     Raises:
-        PartEndedError: If a part ended by itself.
-        NotReadyError: If a part did not become ready.
-        NothingArrivedError: If no counts arrived in time.
+        ProcessEndedError: If a process ended by itself.
+        NotReadyError: If a process did not become ready.
+        NothingStoredError: If no counts were stored in time.
     """
     began = time.monotonic()
-    _forget_the_last_one()
+    _remove_last_run()
     if not options.broker:
-        options = replace(options, broker=_start_broker(parts))
+        options = replace(options, broker=_start_broker(processes))
     (FOLDER / "broker").write_text(options.broker)
     detector, words = settings.detector()
     print(f"broker    {options.broker}\n{words}", flush=True)
     print(f"camera    {options.camera or 'a drawn class of real faces'}", flush=True)
     page_port = free_port(_PAGE_PORT)
-    _start("aggregator", "aggregator", settings.aggregator(options, page_port), parts)
-    _start("edge daemon", "edge", settings.edge(options, detector, options.camera or f"file:{_class_video()}"), parts)
+    _start("aggregator", "aggregator", settings.aggregator(options, page_port), processes)
+    _start(
+        "edge daemon", "edge", settings.edge(options, detector, options.camera or f"file:{_class_video()}"), processes
+    )
     for topic in (aggregator_state(DEVICE.site), DEVICE.topic("state")):
-        wait_until_ready(options.host, options.port, topic, parts.check, _READY_S)
-    _wait_for_a_frame(parts)
-    parts.start("page", _PYTHON, "-m", "aggregator", "--config", FOLDER / "aggregator.toml", "page")
+        _wait_until_ready(options, topic, processes)
+    _wait_for_a_frame(processes)
+    processes.start("page", _PYTHON, "-m", "aggregator", "--config", FOLDER / "aggregator.toml", "page")
     print(f"page      http://{HOST}:{page_port}/   (in some seconds)")
     print(f"watch     mosquitto_sub -h {options.host} -p {options.port} -v -t 'classpulse/#'   (or `make watch`)")
     end = f"for {options.seconds:.0f} s" if options.seconds else "until Ctrl-C"
     print(f"counts    since {time.monotonic() - began:.1f} s after the start, {end}\n", flush=True)
-    _show(options, parts)
-    _judge(options, parts)
+    _show(options, processes)
+    _check_result(options, processes)
 
 
-def _judge(options: Options, parts: Parts) -> None:
-    sums = verdict.arrived(STORE, DEVICE)
-    if reason := verdict.complaint(sums, settings.min_faces(options)):
-        raise NothingArrivedError(reason + parts.logs())
-    print(f"\narrived   {verdict.in_words(sums)}")
+def _check_result(options: Options, processes: Processes) -> None:
+    sums = result.stored(STORE, DEVICE)
+    if reason := result.failure(sums, settings.min_faces(options)):
+        raise NothingStoredError(reason + processes.logs())
+    print(f"\narrived   {result.describe(sums)}")
 
 
-def _forget_the_last_one() -> None:
+def _remove_last_run() -> None:
     shutil.rmtree(FOLDER / "edge", ignore_errors=True)
     for file in FOLDER.glob(f"{STORE.name}*"):
         file.unlink()
 
 
-def _start_broker(parts: Parts) -> str:
-    part = parts.start("broker", _PYTHON, "-m", "demo.broker", output=subprocess.PIPE)
-    address = part.process.stdout.readline().decode().strip() if part.process.stdout else ""
+def _start_broker(processes: Processes) -> str:
+    broker = processes.start("broker", _PYTHON, "-m", "demo.broker", output=subprocess.PIPE)
+    address = broker.popen.stdout.readline().decode().strip() if broker.popen.stdout else ""
     if not address:
-        part.process.wait()
-        parts.check()
+        broker.popen.wait()
+        processes.check()
     return address
 
 
-def _start(name: str, package: str, toml: str, parts: Parts) -> None:
+def _start(name: str, package: str, toml: str, processes: Processes) -> None:
     path = FOLDER / f"{package}.toml"
     path.write_text(toml)
-    parts.start(name, _PYTHON, "-m", package, "--config", path, "run")
+    processes.start(name, _PYTHON, "-m", package, "--config", path, "run")
 
 
 def _class_video() -> Path:
@@ -101,29 +108,51 @@ def _class_video() -> Path:
     return path
 
 
-def _wait_for_a_frame(parts: Parts) -> None:
+def _wait_until_ready(options: Options, topic: str, processes: Processes) -> None:
+    """Return when a retained `state` on `topic` is `ready`."""
+    states: list[bytes] = []
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.on_message = lambda _client, _data, message: states.append(bytes(message.payload))
+    try:
+        client.connect(options.host, options.port)
+        client.subscribe(topic, qos=1)
+    except OSError as error:
+        raise NotReadyError(f"the broker {options.broker} cannot be reached: {error}") from error
     deadline = time.monotonic() + _READY_S
-    while not verdict.arrived(STORE, DEVICE).frames:
-        parts.check()
+    try:
+        while not (states and b"ready" in states[-1]):
+            processes.check()
+            if (code := client.loop(0.1)) != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                raise NotReadyError(f"the broker {options.broker} ended the connection: {code.name}")
+            if time.monotonic() > deadline:
+                raise NotReadyError(f"no `ready` on {topic} within {_READY_S:.0f} s")
+    finally:
+        client.disconnect()
+
+
+def _wait_for_a_frame(processes: Processes) -> None:
+    deadline = time.monotonic() + _READY_S
+    while not result.stored(STORE, DEVICE).frames:
+        processes.check()
         if time.monotonic() > deadline:
-            raise NothingArrivedError(f"no frame arrived at the aggregator within {_READY_S:.0f} s{parts.logs()}")
+            raise NothingStoredError(f"the aggregator stored no frame within {_READY_S:.0f} s{processes.logs()}")
         time.sleep(0.1)
 
 
-def _show(options: Options, parts: Parts) -> None:
+def _show(options: Options, processes: Processes) -> None:
     """The live table on a terminal, else a line now and then, until the time is over."""
     end = time.monotonic() + options.seconds if options.seconds else float("inf")
     if sys.stdout.isatty():
-        table = parts.show("table", _PYTHON, "-m", "aggregator", "watch", "--broker", options.broker)
-        _wait(end, parts)
-        parts.end(table)
+        table = processes.show("table", _PYTHON, "-m", "aggregator", "watch", "--broker", options.broker)
+        _wait(end, processes)
+        processes.end(table)
         return
     while time.monotonic() < end:
-        print(f"          {verdict.in_words(verdict.arrived(STORE, DEVICE))}", flush=True)
-        _wait(min(end, time.monotonic() + _LINE_S), parts)
+        print(f"          {result.describe(result.stored(STORE, DEVICE))}", flush=True)
+        _wait(min(end, time.monotonic() + _LINE_S), processes)
 
 
-def _wait(end: float, parts: Parts) -> None:
+def _wait(end: float, processes: Processes) -> None:
     while (left := end - time.monotonic()) > 0:
-        parts.check()
+        processes.check()
         time.sleep(min(0.2, left))

@@ -1,4 +1,4 @@
-"""What `make run` may be told, by environment variables."""
+"""The options of `make run`: environment variables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,9 @@
-"""The demonstration's edge.toml and aggregator.toml, and which detector can be had. Nothing is started here."""
+"""The demonstration's ports and configurations, and which detector is available. Nothing is started here."""
 
+import contextlib
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,14 +19,16 @@ FOLDER = ROOT / "var" / "demo"
 STORE = FOLDER / "store.sqlite"
 DEVICE = Device("demo", "room-1", "cam-1")
 YUNET = ROOT / "models" / "yunet_n_640_640.onnx"
+HOST = "127.0.0.1"
+"""Broker and page are for this machine only."""
 _DOWNLOAD_S = 10.0
-"""A newcomer waits this long for YuNet, once."""
+"""The longest wait for YuNet's download; it is tried once."""
 Table = Mapping[str, object]
 
 
 def detector() -> tuple[str, str]:
-    """`yunet` or `haar`, and a line for people that says why."""
-    failed = FOLDER / "yunet-not-had"
+    """`yunet` or `haar`, and a line that says why."""
+    failed = FOLDER / "no-yunet"
     if not YUNET.exists() and ("CLASSPULSE_MODEL_MIRROR" in os.environ or not failed.exists()) and not _download():
         FOLDER.mkdir(parents=True, exist_ok=True)
         failed.touch()
@@ -34,7 +38,7 @@ def detector() -> tuple[str, str]:
 
 
 def min_faces(options: Options) -> int:
-    """What the daemon goes by."""
+    """Of the options, or the daemon's own default."""
     return PublishConfig().min_faces if options.min_faces is None else options.min_faces
 
 
@@ -64,8 +68,20 @@ def aggregator(options: Options, page_port: int) -> str:
     )
 
 
+def free_port(usual: int) -> int:
+    """`usual`, or, if something listens there, a port of HOST that the kernel chooses."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):
+            probe.bind((HOST, usual))
+            return usual
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
 def toml(top: Table, **tables: Table) -> str:
-    """A TOML document: the keys of `top`, then the tables. JSON's texts, numbers and truths are TOML's too."""
+    """A TOML document: the keys of `top`, then the tables. JSON's strings, numbers and booleans are TOML's too."""
     lines = _lines(top)
     for name, table in tables.items():
         lines += ["", f"[{name}]", *_lines(table)]

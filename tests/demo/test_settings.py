@@ -1,5 +1,6 @@
 """The demonstration's configurations are ones that the daemons accept."""
 
+import socket
 from pathlib import Path
 
 from aggregator.config import AggregatorConfig
@@ -38,3 +39,24 @@ def test_the_aggregator_accepts_its_configuration(tmp_path: Path):
 def test_without_a_word_the_daemons_own_min_faces_holds():
     """The demonstration does not lower what protects a class."""
     assert settings.min_faces(Options()) == 5
+
+
+def test_the_usual_port_is_taken_if_it_is_free():
+    """People and tools find it there."""
+    with socket.socket() as probe:
+        probe.bind((settings.HOST, 0))
+        free = probe.getsockname()[1]
+
+    assert settings.free_port(free) == free
+
+
+def test_a_port_in_use_is_left_alone():
+    """Another one is found, on which something can listen."""
+    with socket.socket() as other, socket.socket() as ours:
+        other.bind((settings.HOST, 0))
+        other.listen()
+
+        port = settings.free_port(other.getsockname()[1])
+
+        assert port != other.getsockname()[1]
+        ours.bind((settings.HOST, port))

@@ -34,7 +34,7 @@ def running() -> set[str]:
         except OSError:  # it has ended meanwhile
             continue
         if line.startswith(f"{ROOT}/.venv/") and any(
-            part in line for part in ("-m demo", "var/demo", "watch --broker")
+            word in line for word in ("-m demo", "var/demo", "watch --broker")
         ):
             lines.add(line)
     return lines
@@ -63,7 +63,7 @@ def test_a_camera_without_faces_is_no_success(tmp_path):
     assert not running()
 
 
-def test_a_part_that_ends_is_named_with_its_last_words(tmp_path):
+def test_a_process_that_ends_is_named_with_its_last_lines(tmp_path):
     """A camera that cannot be opened ends the daemon, and with it everything else, with the reason on the terminal."""
     ended = make_run(SECONDS=5, CAMERA=f"file:{tmp_path}/no-such-video.mp4")
 

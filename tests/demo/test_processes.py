@@ -10,52 +10,52 @@ from pathlib import Path
 
 import pytest
 
-from demo.parts import PartEndedError, Parts
+from demo.processes import ProcessEndedError, Processes
 
 SLEEP = (sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)")
 
 
 @pytest.fixture(autouse=True)
 def _signals_as_before():
-    """Parts ignores signals while it ends its processes; the tests' own process goes on."""
+    """Processes ignores signals while it ends its processes; the tests' own process goes on."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
     for number, action in before.items():
         signal.signal(number, action)
 
 
-def test_every_part_is_ended(tmp_path: Path):
+def test_every_process_is_ended(tmp_path: Path):
     """None outlives the block, whatever ends it."""
-    with contextlib.suppress(KeyboardInterrupt), Parts(tmp_path) as parts:
-        started = [parts.start(name, *SLEEP) for name in ("one", "two")]
+    with contextlib.suppress(KeyboardInterrupt), Processes(tmp_path) as processes:
+        started = [processes.start(name, *SLEEP) for name in ("one", "two")]
         raise KeyboardInterrupt
 
-    assert all(part.process.returncode is not None for part in started)
+    assert all(process.popen.returncode is not None for process in started)
 
 
-def test_a_part_that_ended_is_named_with_its_status_and_log(tmp_path: Path):
-    """The person reads what the part said last."""
-    with Parts(tmp_path) as parts:
-        part = parts.start("camera", sys.executable, "-c", "import sys; sys.exit('no such device')")
-        part.process.wait(30)
+def test_a_process_that_ended_is_named_with_its_status_and_log(tmp_path: Path):
+    """The person reads its last lines."""
+    with Processes(tmp_path) as processes:
+        process = processes.start("camera", sys.executable, "-c", "import sys; sys.exit('no such device')")
+        process.popen.wait(30)
 
-        with pytest.raises(PartEndedError, match="the camera ended with exit status 1\n    no such device"):
-            parts.check()
+        with pytest.raises(ProcessEndedError, match="the camera ended with exit status 1\n    no such device"):
+            processes.check()
 
 
-def test_a_part_that_was_ended_on_purpose_is_not_missed(tmp_path: Path):
+def test_a_process_that_was_ended_on_purpose_is_not_missed(tmp_path: Path):
     """The table ends before the rest."""
-    with Parts(tmp_path) as parts:
-        parts.end(parts.start("table", *SLEEP))
+    with Processes(tmp_path) as processes:
+        processes.end(processes.start("table", *SLEEP))
 
-        parts.check()
+        processes.check()
 
 
-def test_parts_end_when_the_demonstration_is_killed(tmp_path: Path):
+def test_processes_end_when_the_demonstration_is_killed(tmp_path: Path):
     """The kernel ends what nobody could."""
     code = (
-        "import sys, time; from pathlib import Path; from demo.parts import Parts\n"
-        f"print(Parts(Path({str(tmp_path)!r})).start('one', *{SLEEP!r}).process.pid, flush=True); time.sleep(60)"
+        "import sys, time; from pathlib import Path; from demo.processes import Processes\n"
+        f"print(Processes(Path({str(tmp_path)!r})).start('one', *{SLEEP!r}).popen.pid, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen((sys.executable, "-c", code), stdout=subprocess.PIPE)
     child = int(parent.stdout.readline())
