@@ -14,8 +14,8 @@ _FER_PLUS = (
     "rightly, where not {accuracy_where_they_do_not:.1%}; against their majority {accuracy_against_their_majority:.1%}."
 )
 _GROUPS = (
-    "Three groups of labels are told apart better, {accuracy:.1%} of the faces rightly: pleasant (happy, surprise; recall "
-    "{recall[pleasant]:.1%}), neutral ({recall[neutral]:.1%}) and unpleasant (angry, disgust, fear, sad; "
+    "Three groups of labels are told apart better, {accuracy:.1%} of the faces rightly: pleasant (happy, surprise; "
+    "recall {recall[pleasant]:.1%}), neutral ({recall[neutral]:.1%}) and unpleasant (angry, disgust, fear, sad; "
     "{recall[unpleasant]:.1%})."
 )
 
