@@ -17,12 +17,17 @@ PROGRAM = cli.Program(
         "run": ("aggregator.ingest.daemon", "the daemon: store what devices send, publish summaries"),
         "watch": ("aggregator.commands.watch", "a live table of all rooms, in this terminal"),
         "page": ("aggregator.web.app", "the live page, in a process of its own"),
-        "user": ("aggregator.commands.accounts", "who may look at the page"),
+        "user": ("aggregator.commands.users", "who may open the page"),
         "report": ("aggregator.commands.report", "one lesson as a page and as CSV"),
         "export": ("aggregator.commands.export", "windows as Parquet"),
         "topology": ("aggregator.commands.topology", "declare a RabbitMQ cluster's exchanges and queues"),
     },
-    exit_status={ConfigError: os.EX_CONFIG, StoreError: os.EX_IOERR, OSError: os.EX_IOERR},
+    exit_status={
+        ConfigError: os.EX_CONFIG,
+        cli.UsageError: os.EX_USAGE,
+        StoreError: os.EX_IOERR,
+        OSError: os.EX_IOERR,
+    },
     config=Path("/etc/classpulse/aggregator.toml"),
 )
 

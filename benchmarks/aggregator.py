@@ -21,13 +21,11 @@ from tempfile import TemporaryDirectory
 
 import paho.mqtt.client as paho
 
-from aggregator.analysis.alerts import Alerts
 from aggregator.analysis.cards import read_cards
-from aggregator.analysis.live import Live
+from aggregator.analysis.rooms import Rooms
 from aggregator.config import AttentionConfig, SummaryConfig
 from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.sqlite import SqliteStore
-from aggregator.store.types import Batch
 from aggregator.store.windows import WINDOW_S, Key, Sums, fold
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts, instant, utc
@@ -84,7 +82,7 @@ def summaries(rooms: int, lesson_s: int = 2700, span_s: int = 20) -> dict[str, f
     """CPU of the live part: every room in the middle of a lesson, with a frame every second."""
     cards = read_cards(Path("models"))
     model = next(iter(cards), "3f9c1a77")
-    live = Live(SummaryConfig().every_s, cards, Alerts(AttentionConfig(), cards))
+    live, every_s = Rooms(cards, AttentionConfig()), SummaryConfig().every_s
     now, dice = time.time(), random.Random(7)
 
     def key(room: int, at: float) -> Key:
@@ -95,14 +93,14 @@ def summaries(rooms: int, lesson_s: int = 2700, span_s: int = 20) -> dict[str, f
         return Sums(frames, 0, sum(counts), 0, counts, tuple(97 * count for count in counts))
 
     past = {key(room, now - ago): sums(10) for room in range(rooms) for ago in range(0, lesson_s, WINDOW_S)}
-    live.restore(past, {}, now)
-    _, first_us = _timed(lambda: list(live.due(now)), 1)
+    live.replace(past, {}, now)
+    _, first_us = _timed(lambda: list(live.due(now, every_s)), 1)
     _, caught_up_us = _timed(lambda: list(live.events(now)), 1)
 
     def lesson_goes_on() -> None:
         for second in range(1, span_s + 1):
-            live.note(Batch(), {key(room, now + second): sums(1) for room in range(rooms)}, now + second)
-            list(live.due(now + second))
+            live.add({key(room, now + second): sums(1) for room in range(rooms)}, (), {}, now + second)
+            list(live.due(now + second, every_s))
             list(live.events(now + second))
 
     _, on_us = _timed(lesson_goes_on, span_s)

@@ -11,6 +11,10 @@ from pathlib import Path
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
+class UsageError(ValueError):
+    """Arguments that a command cannot use, found only after they were parsed; the text says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """What is typed, and what happens then."""

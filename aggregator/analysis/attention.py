@@ -1,19 +1,21 @@
-"""What an instructor should look up for: a mix that leaves the lesson's own band and stays out. No clock, no I/O.
+"""Changes that an instructor should know of: the mix leaves the lesson's own band and stays outside. No clock, no I/O.
 
-A flicker is nothing, a lasting change is one event, and what it led to is the new normal.
+A short change is no event, a lasting one is one event, and the mix after it is the new normal.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+from msgspec import json
 
+from aggregator.analysis.mix import Moment
 from aggregator.config import AttentionConfig
 from aggregator.store.windows import WINDOW_S
 from contract.labels import EMOTIONS
-from contract.payload import SCHEMA, compact, instant, utc
+from contract.message import SCHEMA, instant, utc
 from contract.topics import Room
 
 
@@ -32,7 +34,7 @@ class Event:
     """One change that lasted; one payload of a room's `events` topic."""
 
     t: datetime
-    """When it had lasted long enough to be told."""
+    """When it had lasted long enough to be an event."""
     since: datetime
     """When the mix left the band."""
     changes: Mapping[str, tuple[float, float]]
@@ -42,7 +44,15 @@ class Event:
         """The payload."""
         fields = {"schema": SCHEMA, "t": instant(self.t), "since": instant(self.since)}
         changes = {label: [round(before, 3), round(after, 3)] for label, (before, after) in self.changes.items()}
-        return compact({**fields, "site": room.site, "room": room.room, "changes": changes})
+        return json.encode({**fields, "site": room.site, "room": room.room, "changes": changes})
+
+
+def points_of(moments: Iterable[Moment]) -> Iterator[Point]:
+    """Those in which expressions were read."""
+    for start, mix in moments:
+        shares = mix.shares
+        if shares:
+            yield Point(start, tuple(shares[label] for label in EMOTIONS))
 
 
 def events(points: Iterable[Point], config: AttentionConfig) -> list[Event]:

@@ -4,21 +4,21 @@ Everything is averaged per frame for each device before devices are added, or a 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple
+
+from msgspec import Struct
 
 from aggregator.analysis.estimate import estimate
 from aggregator.store.windows import NOTHING, Key, Sums
 from contract.card import ModelCard
 from contract.labels import EMOTIONS
-from contract.payload import is_count, is_finite, is_number, optional, require
 
 Row = tuple[Key, Sums]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mix:
-    """A span of a room. Shares are from 0 to 1."""
+class Mix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A span of a room. Shares are from 0 to 1. Part of a summary's payload."""
 
     frames: int
     withheld: float
@@ -32,17 +32,41 @@ class Mix:
     estimate: Mapping[str, tuple[float, float, float]] | None
     """Label -> (share, low, high), a 90 % interval; None where no emotion was read or the model's card is unknown."""
 
+    def __post_init__(self) -> None:
+        for labels in (self.counts, self.estimate):
+            if labels is not None and labels.keys() != set(EMOTIONS):
+                raise ValueError(f"labels are {', '.join(labels)}, not {', '.join(EMOTIONS)}")
+
     @property
     def shares(self) -> dict[str, float] | None:
-        """The best word on the mix: the estimate's shares, else those of the counts, else None."""
+        """The estimate's shares, else those of the counts, else None."""
         if self.estimate:
             return {label: triple[0] for label, triple in self.estimate.items()}
         total = sum(self.counts.values()) if self.counts else 0
         return {label: count / total for label, count in (self.counts or {}).items()} if total else None
 
 
+class Moment(NamedTuple):
+    """The mix of one span of a room."""
+
+    start: int
+    """Seconds since 1970."""
+    mix: Mix
+
+
+def moments(rows: Iterable[Row], cards: Mapping[str, ModelCard], span_s: int) -> Iterator[Moment]:
+    """The mix of every span of `span_s` seconds that has a frame, by time."""
+    spans: dict[int, list[Row]] = defaultdict(list)
+    for row in rows:
+        spans[row[0].start // span_s * span_s].append(row)
+    for start, group in sorted(spans.items()):
+        mix = mix_of(group, cards)
+        if mix:
+            yield Moment(start, mix)
+
+
 def mix_of(rows: Iterable[Row], cards: Mapping[str, ModelCard]) -> Mix | None:
-    """What windows of one room come to; None without a frame."""
+    """The mix of these windows of one room; None without a frame."""
     groups: dict[tuple[str, str], Sums] = defaultdict(lambda: NOTHING)
     for key, sums in rows:
         groups[key.device, key.model] += sums
@@ -92,43 +116,3 @@ def _per_frame(value: float, sums: Sums) -> float:
     """Withheld frames tell nothing, so they do not count."""
     open_frames = sums.frames - sums.withheld
     return value / open_frames if open_frames else 0.0
-
-
-def is_shares(value: object) -> bool:
-    """A finite number per label."""
-    return isinstance(value, dict) and value.keys() == set(EMOTIONS) and all(map(is_finite, value.values()))
-
-
-def _is_triples(value: object) -> bool:
-    return (
-        isinstance(value, dict)
-        and value.keys() == set(EMOTIONS)
-        and all(isinstance(item, list) and len(item) == 3 and all(map(is_number, item)) for item in value.values())
-    )
-
-
-_MIX_CHECKS = {
-    "frames": is_count,
-    "withheld": is_number,
-    "faces": is_number,
-    "unsure": is_number,
-    "counts": optional(is_shares),
-    "estimate": optional(_is_triples),
-}
-
-
-def read_mix(fields: object) -> Mix | None:
-    """A mix from a payload's object, or None from null.
-
-    Raises:
-        MessageError: Whatever is wrong with it.
-    """
-    if fields is None:
-        return None
-    require(isinstance(fields, dict) and fields.keys() == _MIX_CHECKS.keys(), "field", f"a mix is {fields!r}")
-    values = dict(fields)  # type: ignore[call-overload]
-    for key, check in _MIX_CHECKS.items():
-        require(check(values[key]), "field", f"{key} is {values[key]!r}")
-    if values["estimate"]:
-        values["estimate"] = {label: tuple(triple) for label, triple in values["estimate"].items()}
-    return Mix(**values)

@@ -1,7 +1,6 @@
-"""Windows as Parquet for a data team: `classpulse-aggregator export`. The only importer of pyarrow."""
+"""Windows as Parquet for a data team: `classpulse-aggregator export`. Only here pyarrow is imported."""
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from aggregator.analysis.mix import Row
-from aggregator.commands.report import EX_USAGE, ReportError, room_of, time_of
+from aggregator.commands.report import add_span, room_of, time_of
 from aggregator.config import AggregatorConfig
 from aggregator.store.factory import open_store
 from aggregator.store.types import Store
@@ -37,22 +36,15 @@ SCHEMA = pa.schema(
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give the command its arguments."""
-    parser.add_argument(
-        "--from", dest="start", required=True, metavar="TIME", help="such as 2026-11-22T08:00, local time"
-    )
-    parser.add_argument("--to", dest="end", required=True, metavar="TIME")
+    add_span(parser)
     parser.add_argument("--room", metavar="SITE/ROOM", help="default: all rooms")
     parser.add_argument("--out", type=Path, required=True, help="the file, such as windows.parquet")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file; the exit code."""
-    try:
-        start, end = time_of(arguments.start), time_of(arguments.end)
-        only = room_of(arguments.room) if arguments.room else None
-    except ReportError as error:
-        print(f"classpulse-aggregator: {error}", file=sys.stderr)
-        return EX_USAGE
+    start, end = time_of(arguments.start), time_of(arguments.end)
+    only = room_of(arguments.room) if arguments.room else None
     config = load(arguments.config, AggregatorConfig)
     with (
         open_store(config, writable=False) as store,

@@ -5,6 +5,7 @@ import queue
 import ssl
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import paho.mqtt.client as paho
@@ -47,7 +48,7 @@ class Board:
         try:
             if topic.endswith("/summary"):
                 summary = Summary.from_json(payload)
-                self.summaries[summary.room] = summary
+                self.summaries[summary.where] = summary
             else:
                 device, _ = parse(topic)
                 frame = CountsMessage.from_json(payload).frames[-1]
@@ -93,14 +94,16 @@ class Board:
         if room in self.heard:
             return now - self.heard[room]
         newest = self.summaries[room].newest if room in self.summaries else None
-        return now - newest.timestamp() if newest else None
+        return now - datetime.fromisoformat(newest).timestamp() if newest else None
 
 
 def _cameras(summary: Summary | None) -> str:
     """Their states. What a device says is shown as it is: neither rich's markup nor the terminal's own works in it."""
     if summary is None:
         return "-"
-    said = (f"{name} {state}" + (f" ({reason})" if reason else "") for name, (state, reason) in summary.devices.items())
+    said = (
+        f"{name} {each.state}" + (f" ({each.reason})" if each.reason else "") for name, each in summary.devices.items()
+    )
     return escape("".join(each if each.isprintable() else "?" for each in ", ".join(said)))
 
 

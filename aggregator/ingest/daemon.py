@@ -12,9 +12,8 @@ from importlib.metadata import version
 from secrets import token_hex
 from typing import TypeVar, cast
 
-from aggregator.analysis.alerts import Alerts
 from aggregator.analysis.cards import read_cards
-from aggregator.analysis.live import Live
+from aggregator.analysis.rooms import Rooms
 from aggregator.config import AggregatorConfig
 from aggregator.ingest.batch import Acknowledge, RawMessage, Source, read
 from aggregator.ingest.duplicates import DuplicateDevices
@@ -69,15 +68,15 @@ class Aggregator:
         config: AggregatorConfig,
         store: Store,
         source: Source,
-        live: Live,
+        rooms: Rooms,
         updater: SingleUpdater | ShardUpdater,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`updater` keeps `live` up to date; `clock`: seconds since 1970."""
+        """`updater` keeps `rooms` up to date; `clock`: seconds since 1970."""
         self._config = config
         self._store = store
         self._source = source
-        self._live = live
+        self._rooms = rooms
         self._clock = clock
         self._updater = updater
         self._duplicates = DuplicateDevices()
@@ -198,12 +197,12 @@ class Aggregator:
     def _publish_rooms(self) -> None:
         """Summaries and events, as far as time allows: after a restart hundreds of lessons are added up anew."""
         deadline = time.monotonic() + _PUBLISH_S / 2
-        for summary in self._live.due(self._clock()):
-            self._source.publish(summary.room.topic("summary"), summary.to_json(), retain=True)
-            self._publish_discovery(summary.room)
+        for summary in self._rooms.due(self._clock(), self._config.summary.every_s):
+            self._source.publish(summary.where.topic("summary"), summary.to_json(), retain=True)
+            self._publish_discovery(summary.where)
             if time.monotonic() > deadline:
                 return
-        for found in self._live.events(self._clock()):
+        for found in self._rooms.events(self._clock()):
             for room, event in found:
                 self._source.publish(room.topic("events"), event.to_json(room), retain=False)
             if time.monotonic() > deadline:
@@ -290,9 +289,9 @@ def run_daemon(config: AggregatorConfig) -> None:
         OSError: If a credential cannot be read.
     """
     cards = read_cards(config.models_dir)
-    live = Live(config.summary.every_s, cards, Alerts(config.attention, cards))
+    rooms = Rooms(cards, config.attention)
     with open_store(config) as store, open_source(config) as source:
-        updater = ShardUpdater(cast("ShardedStore", store), live) if config.postgresql else SingleUpdater(store, live)
-        aggregator = Aggregator(config, store, source, live, updater)
+        updater = ShardUpdater(cast("ShardedStore", store), rooms) if config.postgresql else SingleUpdater(store, rooms)
+        aggregator = Aggregator(config, store, source, rooms, updater)
         serve(config, aggregator.stats)
         aggregator.run()

@@ -1,4 +1,4 @@
-"""How Live learns of the rooms: a single aggregator sees every message, one of several reads its shards back.
+"""How Rooms is kept up to date: a single aggregator sees every message, one of several reads its shards back.
 
 The caller brings the time, in seconds since 1970.
 """
@@ -7,8 +7,7 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
-from aggregator.analysis.live import Live
-from aggregator.analysis.summary import LONGEST_S
+from aggregator.analysis.rooms import LONGEST_S, Rooms
 from aggregator.store.postgresql_schema import shard_of
 from aggregator.store.types import Batch, DeviceStatus, Store, StoreUnavailableError
 from aggregator.store.windows import Key, Sums
@@ -28,19 +27,20 @@ _READ_ALL_S = 60.0
 
 
 class SingleUpdater:
-    """Keeps Live up to date where every message passes here."""
+    """Keeps Rooms up to date where every message passes here."""
 
-    def __init__(self, store: Store, live: Live) -> None:
+    def __init__(self, store: Store, rooms: Rooms) -> None:
         self._store = store
-        self._live = live
+        self._rooms = rooms
 
     def begin(self, now: float) -> None:
         """Go on with what is in the store."""
-        self._live.restore(dict(self._store.recent(int(now) - LONGEST_S)), _states(self._store.states()), now)
+        self._rooms.replace(dict(self._store.recent(int(now) - LONGEST_S)), _states(self._store.states()), now)
 
     def add(self, batch: Batch, windows: Mapping[Key, Sums], now: float) -> None:
         """A batch was committed; `windows` is what it added."""
-        self._live.note(batch, windows, now)
+        newest = ((arrival.device, arrival.newest) for arrival in batch.counts if arrival.message.synced)
+        self._rooms.add(windows, newest, {device: state for device, (state, _) in batch.states.items()}, now)
 
     def refresh(self, now: float) -> None:
         """Nothing: all is known."""
@@ -60,11 +60,11 @@ class ShardedStore(Protocol):
 
 
 class ShardUpdater:
-    """Keeps Live up to date where others commit, too: the rooms of our shards are read from the store."""
+    """Keeps Rooms up to date where others commit, too: the rooms of our shards are read from the store."""
 
-    def __init__(self, store: ShardedStore, live: Live) -> None:
+    def __init__(self, store: ShardedStore, rooms: Rooms) -> None:
         self._store = store
-        self._live = live
+        self._rooms = rooms
         self._ours: frozenset[int] = frozenset()
         self._read_at = float("-inf")
         self._read_all_at = float("-inf")
@@ -84,18 +84,18 @@ class ShardUpdater:
         try:
             ours = self._store.lock_shards()
             new, self._ours = ours - self._ours, ours
-            self._live.keep(lambda room: shard_of(room) in ours)
+            self._rooms.keep(lambda room: shard_of(room) in ours)
             if new or not 0 <= now - self._read_all_at < _READ_ALL_S:
                 rows = self._store.changed(ours, int(now) - LONGEST_S, LONGEST_S + _OVERLAP_S)
-                self._live.learn(dict(rows), _states(self._store.states(ours)), now)
+                self._rooms.replace(dict(rows), _states(self._store.states(ours)), now)
                 self._read_all_at = now
             else:
                 rows = self._store.changed(ours, int(now) - _GROWING_S, passed_s + _OVERLAP_S)
-                self._live.learn(dict(rows), {}, now)
+                self._rooms.replace(dict(rows), {}, now)
         except StoreUnavailableError as error:
             log.warning("no summaries while the store is unavailable: %s", error)
             self._ours, self._read_all_at = frozenset(), float("-inf")
-            self._live.keep(lambda _: False)
+            self._rooms.keep(lambda _: False)
 
 
 def _states(devices: Mapping[Device, DeviceStatus]) -> dict[Device, State]:

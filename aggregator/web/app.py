@@ -1,8 +1,4 @@
-"""The live page: rooms at a glance, one room while teaching. The only importer of the web framework besides its parts.
-
-A process of its own (docs/adr/0005): it reads the store, which another process writes, and a page that is slow or fails
-costs no message.
-"""
+"""`classpulse-aggregator page`: the live page, in a process of its own (docs/adr/0005)."""
 
 import argparse
 import logging
@@ -17,16 +13,16 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from aggregator.analysis.cards import read_cards
-from aggregator.commands.report import ReportError, file_name, read, to_csv, to_html
 from aggregator.config import AggregatorConfig, PageConfig
 from aggregator.store.factory import open_store
 from aggregator.store.types import Store, StoreError, StoreUnavailableError
-from aggregator.web.auth import LOOPBACK, Gate
-from aggregator.web.feed import Feed
-from aggregator.web.frame import user_of
-from aggregator.web.orders import Orders
+from aggregator.web.auth import LOOPBACK, AuthMiddleware
+from aggregator.web.commands import CommandSender
 from aggregator.web.overview import overview
-from aggregator.web.room import Drawings, room_page
+from aggregator.web.reader import RoomReader
+from aggregator.web.report import ReportError, file_name, read, to_csv, to_html
+from aggregator.web.room import Charts, room_page
+from aggregator.web.style import user_of
 from aggregator.web.users import Users, UsersError
 from contract.topics import Room, TopicError
 from service.config import ConfigError, load
@@ -53,24 +49,22 @@ def run(arguments: argparse.Namespace) -> int:
     check_certificate(config.page)
     for warning in warnings(config.page):
         log.warning("%s", warning)
-    with opened(config) as store, Orders(config.mqtt, config.credentials) as orders:
-        app = build(config, Feed(store, read_cards(config.models_dir), config.attention), orders)
+    commands = CommandSender(config.mqtt, config.credentials)
+    with opened(config) as store:
+        app = build(config, RoomReader(store, read_cards(config.models_dir), config.attention), commands)
         log.info("the page is at %s", address(config.page))
-        uvicorn.Server(_settings(config.page, Gate(app, users, https=config.page.https))).run()
+        settings = uvicorn.Config(
+            AuthMiddleware(app, users, https=config.page.https),
+            host=config.page.host,
+            port=config.page.port,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=2,
+            ssl_certfile=config.page.certificate,
+            ssl_keyfile=config.page.key,
+        )
+        uvicorn.Server(settings).run()
     return 0
-
-
-def _settings(config: PageConfig, app: Gate) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        host=config.host,
-        port=config.port,
-        log_level="warning",
-        server_header=False,
-        timeout_graceful_shutdown=2,
-        ssl_certfile=config.certificate,
-        ssl_keyfile=config.key,
-    )
 
 
 def open_users(config: PageConfig) -> Users | None:
@@ -97,11 +91,11 @@ def open_users(config: PageConfig) -> Users | None:
 def warnings(config: PageConfig) -> Iterator[str]:
     """What the operator should know of how the page is served."""
     if not config.users.exists():
-        yield "no users: only this machine may look; `classpulse-aggregator user add` makes some"
+        yield "there are no users: only this machine can open the page; `classpulse-aggregator user add` adds users"
     if config.host not in LOOPBACK and not config.https:
         yield (
-            f"page.host = {config.host!r} without HTTPS: passwords and cookies can be read on the way; set "
-            "page.certificate and page.key, or page.https_proxy behind a proxy that speaks HTTPS"
+            f"page.host = {config.host!r} without HTTPS: others on the network can read passwords; set "
+            "page.certificate and page.key, or page.https_proxy behind an HTTPS proxy"
         )
 
 
@@ -122,23 +116,23 @@ def address(config: PageConfig) -> str:
     return f"{'https' if config.certificate else 'http'}://{host}:{config.port}/"
 
 
-def build(config: AggregatorConfig, feed: Feed, orders: Orders) -> FastAPI:
+def build(config: AggregatorConfig, reader: RoomReader, commands: CommandSender) -> FastAPI:
     """The application; a process can have one only."""
-    drawings = Drawings()
+    charts = Charts()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @ui.page("/", title="classpulse")
     def _overview(request: Request) -> None:
-        overview(feed, request)
+        overview(reader, request)
 
     @ui.page("/room/{site}/{room}", title="classpulse")
     def _room(request: Request, site: str, room: str) -> None:
         try:
             where = Room(site, room)
         except TopicError:
-            ui.label("There is no such room.")
+            ui.label("This room does not exist.")
             return
-        room_page(feed, orders, drawings, where, request)
+        room_page(reader, commands, charts, where, request)
 
     @app.get("/report/{site}/{room}")
     def _report(request: Request, site: str, room: str, start: int, end: int) -> Response:
@@ -169,17 +163,17 @@ def report_answer(
         where = Room(site, room)
         if user is None or not user.may_see(where):
             return HTMLResponse("You may not see this room.", 403)
-        told = read(config, where, *span)
+        lesson = read(config, where, *span)
     except (TopicError, ReportError, OverflowError):
         return HTMLResponse("There is no such report.", 404)
     except StoreError:
         log.exception("no report of %s/%s", site, room)
-        return HTMLResponse("The store cannot be read now.", 503)
+        return HTMLResponse("The store cannot be read now. Try again later.", 503)
     if not table:
-        return HTMLResponse(to_html(told, None))
-    name = f"{file_name(told)}.csv"
+        return HTMLResponse(to_html(lesson, None))
+    name = f"{file_name(lesson)}.csv"
     return Response(
-        to_csv(told), media_type="text/csv", headers={"content-disposition": f'attachment; filename="{name}"'}
+        to_csv(lesson), media_type="text/csv", headers={"content-disposition": f'attachment; filename="{name}"'}
     )
 
 

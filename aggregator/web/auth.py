@@ -1,4 +1,4 @@
-"""The gate in front of every route: who is logged in, the login itself, and headers that browsers should obey.
+"""In front of every route: who is logged in, the login itself, and headers that browsers obey.
 
 Plain ASGI, so that web sockets pass through it too. Without users there is one, on this machine only.
 """
@@ -9,6 +9,8 @@ import logging
 import time
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
+from string import Template
 from urllib.parse import parse_qs, quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,12 +18,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aggregator.web.users import Attempts, Key, Sessions, User, Users
+from aggregator.web.users import Attempts, Sessions, User, Users
 
 log = logging.getLogger(__name__)
 audit = logging.getLogger("classpulse.audit")
 
 COOKIE = "classpulse"
+_LOGIN = Template(Path(__file__).with_name("login.html").read_text())
 LOCAL = User("local", "", ("*",))
 """Everybody at this machine while there is no users file."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -41,23 +44,20 @@ _POLICY = {
 """The front end compiles its templates in the browser, which needs 'unsafe-eval'; nothing comes from another host."""
 
 
-class Gate:
+class AuthMiddleware:
     """ASGI middleware. `users` None: only this machine may look, as LOCAL."""
 
     def __init__(self, app: ASGIApp, users: Users | None, *, https: bool) -> None:
         self._app = app
-        self._users = users
         self._https = https
-        self._sessions = Sessions(users) if users else None
-        self._attempts = Attempts()
-        self._hashing = asyncio.Lock()
+        self._answer = _Logins(users, https=https).answer if users else _local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through with its user in `state`, or answer it here."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        answer = _foreign(scope) or (await self._ask(scope, receive) if self._sessions else _local(scope))
+        answer = _foreign(scope) or await self._answer(scope, receive)
         guarded = self._with_headers(scope, send)
         if answer is None:
             await self._app(scope, receive, guarded)
@@ -66,8 +66,32 @@ class Gate:
         else:
             await answer(scope, receive, guarded)
 
-    async def _ask(self, scope: Scope, receive: Receive) -> Response | None:
-        """Whose session is it? What to answer in the page's stead; None to let it through."""
+    def _with_headers(self, scope: Scope, send: Send) -> Send:
+        async def guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers.update(_POLICY)
+                if self._https:
+                    headers["strict-transport-security"] = "max-age=31536000"
+                if not scope["path"].startswith("/_nicegui/"):
+                    headers["cache-control"] = "no-store"
+            await send(message)
+
+        return guarded
+
+
+class _Logins:
+    """Who is logged in, login and logout."""
+
+    def __init__(self, users: Users, *, https: bool) -> None:
+        self._users = users
+        self._https = https
+        self._sessions = Sessions(users)
+        self._attempts = Attempts()
+        self._hashing = asyncio.Lock()
+
+    async def answer(self, scope: Scope, receive: Receive) -> Response | None:
+        """What to answer in the page's place; None to let the request through."""
         headers = Headers(scope=scope)
         token = _token(headers)
         if scope["type"] == "http" and scope["path"] == "/login":
@@ -82,7 +106,7 @@ class Gate:
         return PlainTextResponse("log in first", 401)
 
     def _user(self, token: str) -> User | None:
-        return self._sessions.user(token, time.monotonic()) if self._sessions else None
+        return self._sessions.user(token, time.monotonic())
 
     async def _login(self, request: Request) -> Response:
         if request.method in ("GET", "HEAD"):
@@ -90,52 +114,40 @@ class Gate:
         form = await _form_fields(request)
         name, target = form.get("name", "")[:64], _local_path(form.get("next", "/"))
         address = request.client.host if request.client else "?"
-        keys = (("name", name), ("address", address))
         async with self._hashing:  # so that many attempts at once cannot pass before the first has failed
-            wait = self._attempts.wait_s(keys, time.monotonic())
-            user = None if wait > 0 or not self._users else await self._check(name, form.get("password", ""), keys)
-        if user is None or self._sessions is None:
-            audit.warning(
-                "login refused name=%r address=%s reason=%s", name, address, "wait" if wait > 0 else "password"
+            wait, user = await self._check(name, form.get("password", ""), address)
+        if user is None:
+            reason, status = ("wait", 429) if wait > 0 else ("password", 401)
+            audit.warning("login refused name=%r address=%s reason=%s", name, address, reason)
+            return _form(
+                target, f"Too many wrong passwords: try again in {wait:.0f} seconds." if wait else _WRONG, status
             )
-            trouble = f"Too many wrong passwords: try again in {wait:.0f} seconds." if wait > 0 else _WRONG
-            return _form(target, trouble, 429 if wait > 0 else 401)
         audit.info("login name=%r address=%s", name, address)
         response = RedirectResponse(target, 303)
         token = self._sessions.begin(user, time.monotonic())
         response.set_cookie(COOKIE, token, httponly=True, secure=self._https, samesite="strict", path="/")
         return response
 
-    async def _check(self, name: str, password: str, keys: tuple[Key, Key]) -> User | None:
-        user = await asyncio.to_thread(self._users.check, name, password) if self._users else None
+    async def _check(self, name: str, password: str, address: str) -> tuple[float, User | None]:
+        """Seconds to wait before the next attempt is looked at, and the user if the password is right."""
+        keys = (("name", name), ("address", address))
+        wait = self._attempts.wait_s(keys, time.monotonic())
+        if wait > 0:
+            return wait, None
+        user = await asyncio.to_thread(self._users.check, name, password)
         if user is None:
             self._attempts.failed(keys, time.monotonic())
         else:
             self._attempts.succeeded(keys[0])
-        return user
+        return 0.0, user
 
     def _logout(self, method: str, token: str) -> Response:
         if method != "POST":
             return PlainTextResponse("use POST", 405)
-        if self._sessions:
-            self._sessions.end(token)
+        self._sessions.end(token)
         response = RedirectResponse("/login", 303)
         response.delete_cookie(COOKIE, path="/")
         return response
-
-    def _with_headers(self, scope: Scope, send: Send) -> Send:
-        async def guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in _POLICY.items():
-                    headers[name] = value
-                if self._https:
-                    headers["strict-transport-security"] = "max-age=31536000"
-                if not scope["path"].startswith("/_nicegui/"):
-                    headers["cache-control"] = "no-store"
-            await send(message)
-
-        return guarded
 
 
 def _let_in(scope: Scope, who: Callable[[], User | None]) -> None:
@@ -149,14 +161,14 @@ def _foreign(scope: Scope) -> Response | None:
     origin = headers.get("origin")
     changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
     if changes and origin is not None and urlsplit(origin).netloc != headers.get("host"):
-        return PlainTextResponse("a request from another site", 403)
+        return PlainTextResponse("requests from other sites are refused", 403)
     return None
 
 
-def _local(scope: Scope) -> Response | None:
+async def _local(scope: Scope, _receive: Receive) -> Response | None:
     """Without users only this machine may look, and by its own name: another's could be anybody's."""
     if urlsplit(f"//{Headers(scope=scope).get('host', '')}").hostname not in LOOPBACK:
-        return PlainTextResponse("without users only this machine may look", 403)
+        return PlainTextResponse("there are no users: open the page on the machine that serves it", 403)
     _let_in(scope, lambda: LOCAL)
     return None
 
@@ -185,26 +197,6 @@ async def _form_fields(request: Request) -> dict[str, str]:
     return {name: values[-1] for name, values in fields.items()}
 
 
-def _form(target: str, trouble: str = "", status: int = 200) -> HTMLResponse:
-    alert = f'<p role="alert">{html.escape(trouble)}</p>' if trouble else ""
-    return HTMLResponse(_LOGIN.format(next=html.escape(_local_path(target), quote=True), alert=alert), status)
-
-
-_LOGIN = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>classpulse: log in</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-<style>
-body {{ font: 20px system-ui, sans-serif; display: grid; place-content: center; min-height: 100dvh; margin: 0 }}
-form {{ display: grid; gap: .6rem; width: min(22rem, 88vw) }}
-h1 {{ font-size: 2rem; margin: 0 0 .6rem }}
-input, button {{ font: inherit; padding: .7rem .8rem; border-radius: .5rem; border: 2px solid #767676 }}
-button {{ background: #0072b2; color: #fff; border-color: #0072b2; margin-top: .6rem; cursor: pointer }}
-:focus-visible {{ outline: 3px solid #e69f00; outline-offset: 2px }}
-[role=alert] {{ border-left: 5px solid #d55e00; padding-left: .8rem; margin: 0 }}
-</style></head><body><form method="post" action="/login"><h1>classpulse</h1>{alert}
-<label for="name">Name</label>
-<input id="name" name="name" autocomplete="username" autocapitalize="none" required autofocus>
-<label for="password">Password</label>
-<input id="password" name="password" type="password" autocomplete="current-password" required>
-<input type="hidden" name="next" value="{next}"><button>Log in</button></form></body></html>
-"""
+def _form(target: str, error: str = "", status: int = 200) -> HTMLResponse:
+    alert = f'<p role="alert">{html.escape(error)}</p>' if error else ""
+    return HTMLResponse(_LOGIN.substitute(next=html.escape(_local_path(target)), alert=alert), status)

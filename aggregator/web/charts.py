@@ -6,9 +6,8 @@ Colours are set here per label; text and lines take theirs from the style sheet,
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aggregator.analysis.mix import Mix
+from aggregator.analysis.mix import Mix, Moment
 from aggregator.store.windows import WINDOW_S
-from aggregator.web.feed import Moment
 
 PALETTE = {
     "happy": "#e69f00",
@@ -26,7 +25,10 @@ NOTABLE = 0.05
 _INK, _FAINT = "#123456", "#654321"
 """Stand-ins that the style sheet replaces by the theme's colours."""
 
-_SCALE = {"color": _INK, "fontSize": 14, "formatter": "{value} %", "hideOverlap": True}
+_LABEL = {"color": _INK, "fontSize": 14, "hideOverlap": True}
+_PERCENTS = {**_LABEL, "formatter": "{value} %"}
+_LINES = {"splitLine": {"lineStyle": {"color": _FAINT, "opacity": 0.4}}}
+_NARROW_PX = 560
 
 
 def mix_options(mix: Mix | None, trend: Mapping[str, float] | None) -> dict[str, Any]:
@@ -34,19 +36,15 @@ def mix_options(mix: Mix | None, trend: Mapping[str, float] | None) -> dict[str,
     labels = list(PALETTE)
     shares = (mix and mix.shares) or {}
     estimate = (mix and mix.estimate) or {}
-    raw = _raw(mix)
-    bars = [{"value": _percent(shares.get(label)), "itemStyle": {"color": colour}} for label, colour in PALETTE.items()]
-    whiskers = [
-        [_percent(low), *[_percent(share)] * 3, _percent(high)]
-        for share, low, high in (estimate.get(label, (0.0, 0.0, 0.0)) for label in labels)
-    ]
-    diamonds = [[_percent(raw[label]), row] for row, label in enumerate(labels)] if raw and estimate else []
+    raw = _raw(mix) if estimate else {}
+    lines = {"color": _INK, "borderColor": _INK, "borderWidth": 3}
+    diamonds = {"color": "transparent", "borderColor": _INK, "borderWidth": 2}
     return {
         "animation": False,
         "aria": {"enabled": True},
         "media": _by_width(),
         "grid": {"left": 8, "right": 24, "top": 4, "bottom": 4, "containLabel": True},
-        "xAxis": {"type": "value", "min": 0, "max": 100, "interval": 25, "axisLabel": _SCALE, **_lines()},
+        "xAxis": {"type": "value", "min": 0, "max": 100, "interval": 25, "axisLabel": _PERCENTS, **_LINES},
         "yAxis": {
             "type": "category",
             "inverse": True,
@@ -56,61 +54,68 @@ def mix_options(mix: Mix | None, trend: Mapping[str, float] | None) -> dict[str,
             "axisLabel": {"interval": 0, "rich": _rich(1.0), "color": _INK, "margin": 2},
         },
         "series": [
-            {"type": "bar", "data": bars, "barWidth": "62%", "silent": True},
-            {
-                "type": "boxplot",
-                "data": whiskers if estimate else [],
-                "itemStyle": {"color": _INK, "borderColor": _INK, "borderWidth": 3},
-                "boxWidth": [4, 14],
-                "silent": True,
-                "z": 5,
-            },
-            {
-                "type": "scatter",
-                "data": diamonds,
-                "symbol": "diamond",
-                "symbolSize": 12,
-                "itemStyle": {"color": "transparent", "borderColor": _INK, "borderWidth": 2},
-                "silent": True,
-                "z": 6,
-            },
+            _series(
+                "bar",
+                [
+                    {"value": _percent(shares.get(label)), "itemStyle": {"color": colour}}
+                    for label, colour in PALETTE.items()
+                ],
+                barWidth="62%",
+            ),
+            _series(
+                "boxplot",
+                [
+                    [_percent(low), *[_percent(share)] * 3, _percent(high)]
+                    for share, low, high in map(estimate.__getitem__, labels)
+                ]
+                if estimate
+                else [],
+                itemStyle=lines,
+                boxWidth=[4, 14],
+                z=5,
+            ),
+            _series(
+                "scatter",
+                [[_percent(raw[label]), row] for row, label in enumerate(labels)] if raw else [],
+                itemStyle=diamonds,
+                symbol="diamond",
+                symbolSize=12,
+                z=6,
+            ),
         ],
     }
 
 
 def timeline_options(moments: Sequence[Moment]) -> dict[str, Any]:
     """Shares stacked to 100 % over time, and below them the faces."""
-    filled = list(_with_gaps(moments))
+    filled = _with_gaps(moments)
     stacked = [
-        {
-            "type": "line",
-            "name": label,
-            "stack": "mix",
-            "data": [
-                [at, _percent(moment.shares[label]) if moment and moment.shares else None] for at, moment in filled
-            ],
-            "areaStyle": {"color": colour, "opacity": 1},
-            "lineStyle": {"width": 0},
-            "itemStyle": {"color": colour},
-            "symbol": "none",
-            "silent": True,
-        }
+        _series(
+            "line",
+            [[at, _percent(shares[label]) if shares else None] for at, shares, _ in filled],
+            name=label,
+            stack="mix",
+            areaStyle={"color": colour, "opacity": 1},
+            lineStyle={"width": 0},
+            itemStyle={"color": colour},
+            symbol="none",
+        )
         for label, colour in reversed(PALETTE.items())
     ]
-    faces = {
-        "type": "line",
-        "name": "faces",
-        "xAxisIndex": 1,
-        "yAxisIndex": 1,
-        "data": [[at, round(moment.faces, 1) if moment else None] for at, moment in filled],
-        "lineStyle": {"color": _INK, "width": 3},
-        "itemStyle": {"color": _INK},
-        "symbol": "none",
-        "silent": True,
-    }
-    labelled = {"color": _INK, "fontSize": 14}
-    time = {"type": "time", "axisLabel": {**labelled, "formatter": "{HH}:{mm}", "hideOverlap": True}}
-    most = max((moment.faces for moment in moments), default=0.0)
+    faces = _series(
+        "line",
+        [[at, faces] for at, _, faces in filled],
+        name="faces",
+        xAxisIndex=1,
+        yAxisIndex=1,
+        lineStyle={"color": _INK, "width": 3},
+        itemStyle={"color": _INK},
+        symbol="none",
+    )
+    most = max((moment.mix.faces for moment in moments), default=0.0)
+    hidden = {"axisLabel": {"show": False}, "axisTick": {"show": False}}
+    clock = {"axisLabel": {**_LABEL, "formatter": "{HH}:{mm}"}}
+    highest = max(5, -(-int(most + 1) // 5) * 5)
     return {
         "animation": False,
         "aria": {"enabled": True},
@@ -118,30 +123,25 @@ def timeline_options(moments: Sequence[Moment]) -> dict[str, Any]:
             {"left": 56, "right": 16, "top": 8, "bottom": "36%"},
             {"left": 56, "right": 16, "top": "72%", "bottom": 28},
         ],
-        "xAxis": [
-            {**time, "gridIndex": 0, "axisLabel": {"show": False}, "axisTick": {"show": False}},
-            {**time, "gridIndex": 1},
-        ],
+        "xAxis": [{"type": "time", "gridIndex": 0, **hidden}, {"type": "time", "gridIndex": 1, **clock}],
         "yAxis": [
-            {
-                "type": "value",
-                "max": 100,
-                "interval": 50,
-                "axisLabel": {**labelled, "formatter": "{value} %"},
-                **_lines(),
-            },
+            {"type": "value", "max": 100, "interval": 50, "axisLabel": _PERCENTS, **_LINES},
             {
                 "type": "value",
                 "gridIndex": 1,
                 "min": 0,
-                "max": max(5, -(-int(most + 1) // 5) * 5),
+                "max": highest,
                 "splitNumber": 2,
-                "axisLabel": labelled,
-                **_lines(),
+                "axisLabel": _LABEL,
+                **_LINES,
             },
         ],
         "series": [*stacked, faces],
     }
+
+
+def _series(kind: str, data: list[Any], **more: object) -> dict[str, Any]:
+    return {"type": kind, "data": data, "silent": True, **more}
 
 
 def _rich(scale: float) -> dict[str, Any]:
@@ -151,9 +151,6 @@ def _rich(scale: float) -> dict[str, Any]:
         "value": {"fontSize": 38 * scale, "fontWeight": "bold", "color": _INK, "width": 116 * scale, "align": "right"},
         "arrow": {"fontSize": 22 * scale, "color": _INK, "width": 34 * scale, "align": "right"},
     }
-
-
-_NARROW_PX = 560
 
 
 def _by_width() -> list[dict[str, Any]]:
@@ -172,25 +169,21 @@ def _named(label: str, share: float | None, trend: float) -> str:
     return f"{{name|{label}}}{{value|{value}}}{{arrow|{arrow}}}"
 
 
-def _raw(mix: Mix | None) -> dict[str, float] | None:
-    counts = mix and mix.counts
-    total = sum(counts.values()) if counts else 0.0
-    return {label: count / total for label, count in counts.items()} if counts and total else None
+def _raw(mix: Mix | None) -> dict[str, float]:
+    counts = (mix and mix.counts) or {}
+    total = sum(counts.values())
+    return {label: count / total for label, count in counts.items()} if total else {}
 
 
 def _percent(share: float | None) -> float:
     return round(100 * (share or 0.0), 1)
 
 
-def _lines() -> dict[str, Any]:
-    return {"splitLine": {"lineStyle": {"color": _FAINT, "opacity": 0.4}}}
-
-
-def _with_gaps(moments: Sequence[Moment]) -> list[tuple[int, Moment | None]]:
-    """(milliseconds, moment) at every moment, and (…, None) where windows are missing between two."""
-    filled: list[tuple[int, Moment | None]] = []
-    for moment in moments:
-        if filled and moment.start * 1000 - filled[-1][0] > WINDOW_S * 1000:
-            filled.append((filled[-1][0] + 1, None))
-        filled.append((moment.start * 1000, moment))
+def _with_gaps(moments: Sequence[Moment]) -> list[tuple[int, Mapping[str, float] | None, float | None]]:
+    """(milliseconds, shares, faces) of every moment, and (…, None, None) where windows are missing between two."""
+    filled: list[tuple[int, Mapping[str, float] | None, float | None]] = []
+    for start, mix in moments:
+        if filled and start * 1000 - filled[-1][0] > WINDOW_S * 1000:
+            filled.append((filled[-1][0] + 1, None, None))
+        filled.append((start * 1000, mix.shares, round(mix.faces, 1)))
     return filled

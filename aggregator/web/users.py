@@ -10,13 +10,14 @@ import secrets
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from contract.topics import Room, TopicError
+from service.cli import UsageError
 
 SESSION_S = 10 * 3600.0
 """A session ends after a school day, used or not."""
@@ -37,7 +38,7 @@ _MOST_SESSIONS = 10_000
 _MOST_TRACKED = 10_000
 
 
-class UsersError(ValueError):
+class UsersError(UsageError):
     """A users file, name, room or password that cannot be used; the text says which."""
 
 
@@ -59,8 +60,9 @@ class User:
 class Users:
     """The users file, read again when it changes."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, hasher: PasswordHasher = _HASHER) -> None:
         self._path = path
+        self._hasher = hasher
         self._stamp: tuple[int, int] | None = None
         self._users: dict[str, User] = {}
 
@@ -77,7 +79,7 @@ class Users:
         """The user if the password is right; takes the same time for a name that does not exist. Slow on purpose."""
         user = self.find(name)
         try:
-            _HASHER.verify(user.hash if user else _nobody(), password[:1000])
+            self._hasher.verify(user.hash if user else self._hash_of_nobody, password[:1000])
         except (VerificationError, InvalidHashError):
             return None
         return user
@@ -97,7 +99,7 @@ class Users:
             raise UsersError(f"name {name!r} is not 1 to 32 of a-z, 0-9, dot, - and _")
         if len(password) < MIN_PASSWORD:
             raise UsersError(f"a password has at least {MIN_PASSWORD} characters")
-        user = User(name, _HASHER.hash(password), tuple(_checked_room(room) for room in rooms))
+        user = User(name, self._hasher.hash(password), tuple(_checked_room(room) for room in rooms))
         self._write({**self._current(), name: user})
 
     def remove(self, name: str) -> None:
@@ -111,6 +113,11 @@ class Users:
             raise UsersError(f"no user {name!r} in {self._path}")
         del users[name]
         self._write(users)
+
+    @cached_property
+    def _hash_of_nobody(self) -> str:
+        """A hash that no password has; made when first needed, because that is slow."""
+        return self._hasher.hash(secrets.token_urlsafe(32))
 
     def _current(self) -> dict[str, User]:
         self._refresh()
@@ -246,9 +253,3 @@ def _checked_room(entry: str) -> str:
     except TopicError as error:
         raise UsersError(f"room {entry!r} is none of *, site/*, site/room: {error}") from error
     return entry
-
-
-@lru_cache(maxsize=1)
-def _nobody() -> str:
-    """A hash that no password has; made when first needed, because that is slow."""
-    return _HASHER.hash(secrets.token_urlsafe(32))

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.analysis.alerts import Alerts
 from aggregator.analysis.cards import read_cards
-from aggregator.analysis.live import Live
+from aggregator.analysis.rooms import Rooms
 from aggregator.analysis.summary import Summary
-from aggregator.config import AggregatorConfig, AmqpConfig, MqttConfig, PostgresqlConfig, StoreConfig
+from aggregator.config import AggregatorConfig, AmqpConfig, MqttConfig, PostgresqlConfig, StoreConfig, SummaryConfig
 from aggregator.ingest.batch import RawMessage
 from aggregator.ingest.daemon import Aggregator
 from aggregator.ingest.sharding import SingleUpdater
@@ -68,14 +67,15 @@ class SickStore(SqliteStore):
 @pytest.fixture
 def config(tmp_path: Path) -> AggregatorConfig:
     """The smallest."""
-    return AggregatorConfig(site="school", mqtt=MqttConfig(host="-"), store=StoreConfig(path=tmp_path / "store.sqlite"))
+    store = StoreConfig(path=tmp_path / "store.sqlite")
+    return AggregatorConfig(site="school", mqtt=MqttConfig(host="-"), store=store, summary=SummaryConfig(every_s=0.2))
 
 
 def run(config: AggregatorConfig, source: Script, failures: int = 0, now: float = NOW) -> Aggregator:
     """Run until the script ends."""
     with SickStore(config.store.path) as store:
         store.failures = failures
-        live = Live(0.2, {}, Alerts(config.attention, {}))
+        live = Rooms({}, config.attention)
         aggregator = Aggregator(config, store, source, live, SingleUpdater(store, live), clock=lambda: now)
         with pytest.raises(SystemExit):
             aggregator.run()
@@ -91,7 +91,7 @@ def test_a_batch_is_acknowledged_once_it_is_stored_and_its_device_told(config, d
     told = {topic: (payload, retain) for topic, payload, retain in source.published}
     assert source.events == ["acknowledged 0"]
     assert stored_from_json(told[device.topic("stored")][0]) == {"9f3a2c41": 1}
-    assert Summary.from_json(told[device.where.topic("summary")][0]).room == device.where
+    assert Summary.from_json(told[device.where.topic("summary")][0]).where == device.where
     assert told[device.topic("stored")][1]
     assert told[device.where.topic("summary")][1]
     assert (aggregator.stats.messages, aggregator.stats.duplicates) == (2, 0)

@@ -5,10 +5,10 @@ import json
 import pytest
 from jinja2 import Environment
 
-from aggregator.analysis.summary import recent_of, summarize
+from aggregator.analysis.rooms import RoomState
+from aggregator.config import AttentionConfig
 from aggregator.ingest.home_assistant import discovery
 from contract.labels import EMOTIONS
-from contract.message import utc
 from contract.topics import Room
 
 NOW = 1_795_000_000.0
@@ -31,7 +31,7 @@ def shown(told, name, summary):
 
 def test_the_sensors_read_a_summary(told):
     """Faces and shares; nothing where nothing is known."""
-    empty = summarize(ROOM, recent=[], lesson=[], states={}, newest=None, now=utc(NOW), cards={}).to_json()
+    empty = RoomState(ROOM, {}, AttentionConfig()).summary(NOW).to_json()
 
     assert {"faces", "unsure", *EMOTIONS} == told["components"].keys()
     assert told["state_topic"] == "classpulse/1/school/r1/summary"
@@ -41,8 +41,10 @@ def test_the_sensors_read_a_summary(told):
 def test_faces_and_shares_are_whole_numbers(told, store, keep, message, counted):
     """Without a model's card the shares stay unknown."""
     keep(message(0, counted(NOW, 0, 0, 0, 6, 2)))
-    rows = recent_of(store.windows("school", "r1", int(NOW) - 60, int(NOW) + 60), NOW + 1)
-    made = summarize(ROOM, recent=rows, lesson=[], states={}, newest=None, now=utc(NOW), cards={}).to_json()
+    room = RoomState(ROOM, {}, AttentionConfig())
+    for key, sums in store.windows("school", "r1", int(NOW) - 60, int(NOW) + 60):
+        room.replace(key, sums, NOW + 1)
+    made = room.summary(NOW + 1).to_json()
     estimated = json.loads(made)
     estimated["recent"]["estimate"] = {label: [0.25, 0.1, 0.5] for label in EMOTIONS}
 

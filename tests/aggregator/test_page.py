@@ -10,18 +10,20 @@ from pathlib import Path
 
 import orjson
 import pytest
+from msgspec import structs
 
 from aggregator.analysis.attention import Event
 from aggregator.analysis.mix import Mix
+from aggregator.analysis.summary import DeviceState
 from aggregator.config import AggregatorConfig, AttentionConfig, MqttConfig, PageConfig, StoreConfig
 from aggregator.ingest.batch import read
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import Batch, StoreError, StoreUnavailableError
 from aggregator.web.app import STORE_S, address, check_certificate, open_users, opened, warnings
 from aggregator.web.charts import PALETTE, mix_options, timeline_options
-from aggregator.web.feed import Feed
-from aggregator.web.room import Drawings
-from aggregator.web.text import device_standing, event_text, facts, leading, mix_hint, span, standing
+from aggregator.web.reader import RoomReader
+from aggregator.web.room import Charts
+from aggregator.web.text import device_status, event_text, facts, largest_shares, mix_hint, room_status, span
 from aggregator.web.users import Users
 from contract.labels import EMOTIONS
 from contract.message import Health, State, instant, utc
@@ -31,6 +33,11 @@ from service.config import ConfigError
 NOW = 1_795_000_000.0
 ROOM = Room("school", "r1")
 OFF = AttentionConfig(enabled=False)
+
+
+def status_of(view):
+    """How the room is doing, in words."""
+    return room_status(view.summary, view.clock_errors)
 
 
 def say(store, device, word, at=NOW):
@@ -49,62 +56,62 @@ def tell_time(store, device, at):
 
 
 @pytest.fixture
-def feed(store, device, keep, message, counted):
+def reader(store, device, keep, message, counted):
     """A room with a minute of frames: six happy, four neutral, one unsure."""
     say(store, device, "ready")
     keep(*(message(seq, counted(NOW - 60 + seq, 0, 0, 0, 6, 0, 0, 4, unsure=1)) for seq in range(60)))
-    return Feed(store, {}, OFF)
+    return RoomReader(store, {}, OFF)
 
 
-def test_a_view_has_the_mix_of_the_last_minute_and_its_windows(feed):
+def test_a_view_has_the_mix_of_the_last_minute_and_its_windows(reader):
     """Counts per frame, a moment per window, the state of the camera."""
-    view = feed.view(ROOM, NOW)
+    view = reader.view(ROOM, NOW)
 
     assert view.summary.recent.faces == pytest.approx(11)
     assert view.summary.recent.shares["happy"] == pytest.approx(0.6)
-    assert [moment.faces for moment in view.timeline] == pytest.approx([11] * len(view.timeline))
-    assert len(view.timeline) in (6, 7)
-    assert view.summary.devices == {"cam": ("ready", "")}
-    assert view.summary.lesson_start.timestamp() <= NOW - 60
+    assert [moment.mix.faces for moment in view.timeline()] == pytest.approx([11] * len(view.timeline()))
+    assert len(view.timeline()) in (6, 7)
+    assert view.summary.devices == {"cam": DeviceState("ready", "")}
+    assert view.summary.lesson_start <= instant(utc(NOW - 60))
 
 
-def test_a_view_is_read_once_for_all_pages_and_then_again(feed, keep, message, counted):
+def test_a_view_is_read_once_for_all_pages_and_then_again(reader, keep, message, counted):
     """Within a second the same view, after that what the store has by then."""
-    first = feed.view(ROOM, NOW)
+    first = reader.view(ROOM, NOW)
     keep(message(99, counted(NOW, 30)))
 
-    assert feed.view(ROOM, NOW + 0.5) is first
-    assert feed.view(ROOM, NOW + 2).summary.recent.faces != first.summary.recent.faces
+    assert reader.view(ROOM, NOW + 0.5) is first
+    assert reader.view(ROOM, NOW + 2).summary.recent.faces != first.summary.recent.faces
 
 
-def test_the_timeline_has_windows_that_have_ended(feed, keep, message, counted):
+def test_the_timeline_has_windows_that_have_ended(reader, keep, message, counted):
     """A half-filled window would be a point that jumps, and most of what a page is sent would change every second."""
     keep(message(99, counted(NOW, 30)))
 
-    assert [moment.start for moment in feed.view(ROOM, NOW - 0.5).timeline][-1] == NOW - 20
-    assert [moment.start for moment in feed.view(ROOM, NOW + 9.5).timeline][-1] == NOW - 10
-    assert feed.view(ROOM, NOW + 11).timeline[-1].faces == pytest.approx(30)
+    assert [moment.start for moment in reader.view(ROOM, NOW - 0.5).timeline()][-1] == NOW - 20
+    assert [moment.start for moment in reader.view(ROOM, NOW + 9.5).timeline()][-1] == NOW - 10
+    assert reader.view(ROOM, NOW + 11).timeline()[-1].mix.faces == pytest.approx(30)
 
 
-def test_a_chart_is_written_once_for_all_pages_and_sent_when_it_changed(feed, keep, message, counted):
+def test_a_chart_is_written_once_for_all_pages_and_sent_when_it_changed(reader, keep, message, counted):
     """The same object tells a page that there is nothing to send."""
-    drawings = Drawings()
-    first, same = feed.view(ROOM, NOW + 0.5), feed.view(ROOM, NOW + 2)
-    mix, timeline = drawings.mix(first), drawings.timeline(first)
+    charts = Charts()
+    first, same = reader.view(ROOM, NOW + 0.5), reader.view(ROOM, NOW + 2)
+    mix, timeline = charts.of(first)
 
-    assert (drawings.mix(same), drawings.timeline(same)) == (mix, timeline)
+    assert all(one is other for one, other in zip(charts.of(same), (mix, timeline), strict=True))
     assert json.loads(orjson.dumps(mix)) == mix_options(first.summary.recent, first.summary.trend)
     keep(message(99, counted(NOW, 30)))
-    news = feed.view(ROOM, NOW + 4)
-    assert drawings.mix(news) is not mix
-    assert drawings.timeline(news) is timeline
+    news = reader.view(ROOM, NOW + 4)
+    assert charts.of(news)[0] is not mix
+    assert charts.of(news)[1] is timeline
 
 
-def test_a_clock_set_back_does_not_freeze_the_page(feed):
+def test_a_clock_set_back_does_not_freeze_the_page(reader):
     """A view of the future is thrown away."""
-    future = feed.view(ROOM, NOW + 3600)
+    future = reader.view(ROOM, NOW + 3600)
 
-    assert feed.view(ROOM, NOW) is not future
+    assert reader.view(ROOM, NOW) is not future
 
 
 class Away:
@@ -125,10 +132,10 @@ class Away:
         return self.store.windows(*span)
 
 
-def test_a_store_that_is_away_is_not_asked_by_every_page(feed, store):
+def test_a_store_that_is_away_is_not_asked_by_every_page(reader, store):
     """Each page is told at once, the store is asked every ten seconds, and the pages go on when it is back."""
     away = Away(store)
-    pages = Feed(away, {}, OFF)
+    pages = RoomReader(away, {}, OFF)
     for page in range(200):
         with pytest.raises(StoreError, match="away"):
             pages.view(ROOM, NOW + page / 100)
@@ -141,91 +148,91 @@ def test_a_store_that_is_away_is_not_asked_by_every_page(feed, store):
     assert pages.view(ROOM, NOW + 11).summary.lesson is not None
 
 
-def test_rooms_are_those_that_spoke(feed, store):
+def test_rooms_are_those_that_spoke(reader, store):
     """Each once, in order."""
     say(store, Device("school", "a1", "x"), "lost")
     say(store, Device("school", "a1", "y"), "ready")
 
-    assert feed.rooms(NOW + 5) == [Room("school", "a1"), ROOM]
+    assert reader.rooms(NOW + 5) == [Room("school", "a1"), ROOM]
 
 
 def test_a_room_without_frames_has_an_empty_view(store, device):
     """A camera that only said that it is ready."""
     say(store, device, "ready")
 
-    view = Feed(store, {}, OFF).view(ROOM, NOW)
+    view = RoomReader(store, {}, OFF).view(ROOM, NOW)
 
-    assert (view.summary.recent, view.summary.lesson, view.timeline, view.events) == (None, None, (), ())
-    assert standing(view.glance).kind == "quiet"
-    assert facts(view.summary, UTC)["lesson since"] == "\N{EN DASH}"
+    assert (view.summary.recent, view.summary.lesson, view.timeline(), view.events()) == (None, None, (), [])
+    assert status_of(view).kind == "silent"
+    assert facts(view.summary, UTC)["start of lesson"] == "\N{EN DASH}"
 
 
-def test_frames_ten_years_ahead_change_nothing(feed, store, device, message, counted, item):
+def test_frames_ten_years_ahead_change_nothing(reader, store, device, message, counted, item):
     """A device whose clock is wrong, and says it is synchronised, stays out of now and of the lesson."""
-    before = feed.view(ROOM, NOW)
+    before = reader.view(ROOM, NOW)
     ahead = message(0, counted(NOW + 10 * 365 * 86400, 50), boot="00000002")
     store.commit(read([item(device, ahead)]))
 
-    after = feed.view(ROOM, NOW + 2)
+    after = reader.view(ROOM, NOW + 2)
 
     assert after.summary.lesson.faces == pytest.approx(before.summary.lesson.faces)
-    assert standing(after.glance).kind == "live"
+    assert status_of(after).kind == "live"
 
 
 @pytest.mark.parametrize(("off_s", "text"), [(10 * 31557600, "10 years ahead"), (-3 * 3600, "3 hours behind")])
-def test_a_wrong_clock_is_told(feed, store, device, off_s, text):
+def test_a_wrong_clock_is_told(reader, store, device, off_s, text):
     """Frames that nobody sees have a reason that the room's page gives; a camera that is gone has another."""
     tell_time(store, device, NOW + off_s)
 
-    view = feed.view(ROOM, NOW + 2)
-    assert standing(view.glance).text == f"cam: its clock is {text}: its frames are out of place"
-    assert device_standing("ready", "", view.glance.clocks["cam"]).kind == "trouble"
+    view = reader.view(ROOM, NOW + 2)
+    assert status_of(view).text == f"cam: its clock is {text}, so its data has the wrong time"
+    assert device_status(DeviceState("ready", ""), view.clock_errors["cam"]).kind == "fault"
     say(store, device, "lost")
-    assert feed.glance(ROOM, NOW + 4).clocks == {}
+    assert reader.view(ROOM, NOW + 4).clock_errors == {}
 
 
-def test_a_clock_that_is_a_little_off_is_none(feed, store, device):
+def test_a_clock_that_is_a_little_off_is_none(reader, store, device):
     """Health comes every 30 s and may come late."""
     tell_time(store, device, NOW - 45)
 
-    assert feed.glance(ROOM, NOW + 2).clocks == {}
+    assert reader.view(ROOM, NOW + 2).clock_errors == {}
 
 
-def test_the_newest_frame_is_known_to_the_second(feed, keep, message, counted):
+def test_the_newest_frame_is_known_to_the_second(reader, keep, message, counted):
     """A window that does not grow has no new frame, though its ten seconds have not passed."""
     keep(message(98, counted(NOW + 0.3, 1)))
-    first = feed.view(ROOM, NOW + 1)
+    first = reader.view(ROOM, NOW + 1)
 
     assert first.summary.age_s == pytest.approx(0)
-    assert feed.view(ROOM, NOW + 8).summary.age_s == pytest.approx(7)
+    assert reader.view(ROOM, NOW + 8).summary.age_s == pytest.approx(7)
     keep(message(99, counted(NOW + 8.5, 1)))
-    assert feed.view(ROOM, NOW + 9).summary.age_s == pytest.approx(0)
-    assert feed.view(ROOM, NOW + 29).summary.age_s == pytest.approx(20)
+    assert reader.view(ROOM, NOW + 9).summary.age_s == pytest.approx(0)
+    assert reader.view(ROOM, NOW + 29).summary.age_s == pytest.approx(20)
 
 
 @pytest.mark.parametrize(
     ("word", "late_s", "kind"),
     [
         ("ready", 0, "live"),
-        ("ready", 120, "quiet"),
+        ("ready", 120, "silent"),
         ("paused", 0, "paused"),
-        ("lost", 0, "trouble"),
-        ("degraded", 0, "trouble"),
-        ("degraded", 120, "trouble"),
+        ("lost", 0, "fault"),
+        ("degraded", 0, "fault"),
+        ("degraded", 120, "fault"),
     ],
 )
-def test_a_room_stands_as_its_cameras_say(feed, store, device, word, late_s, kind):
+def test_a_room_stands_as_its_cameras_say(reader, store, device, word, late_s, kind):
     """And as its frames show."""
     say(store, device, word)
 
-    assert standing(feed.glance(ROOM, NOW + 2 + late_s)).kind == kind
+    assert status_of(reader.view(ROOM, NOW + 2 + late_s)).kind == kind
 
 
 def test_every_state_of_a_device_has_a_word():
     """Also one that this code does not know."""
-    assert device_standing("ready", "").text == "ready"
-    assert device_standing("lost", "").kind == "trouble"
-    assert device_standing("asleep", "<b>").text == "asleep: <b>"
+    assert device_status(DeviceState("ready", "")).text == "ready"
+    assert device_status(DeviceState("lost", "")).kind == "fault"
+    assert device_status(DeviceState("asleep", "<b>")).text == "asleep: <b>"
 
 
 def test_the_palette_has_every_label_once():
@@ -234,9 +241,9 @@ def test_the_palette_has_every_label_once():
     assert len(set(PALETTE.values())) == len(EMOTIONS)
 
 
-def test_the_mix_is_drawn_in_percent_with_arrows(feed):
+def test_the_mix_is_drawn_in_percent_with_arrows(reader):
     """A bar per label; an arrow from five points of trend on; without an estimate no interval."""
-    options = mix_options(feed.view(ROOM, NOW).summary.recent, {"happy": 0.06, "neutral": -0.04})
+    options = mix_options(reader.view(ROOM, NOW).summary.recent, {"happy": 0.06, "neutral": -0.04})
 
     bars = dict(zip(PALETTE, (bar["value"] for bar in options["series"][0]["data"]), strict=True))
     assert (bars["happy"], bars["neutral"], bars["sad"]) == (60, 40, 0)
@@ -250,11 +257,11 @@ def test_an_empty_mix_is_drawn_without_figures():
     assert "0 %" not in "".join(mix_options(None, None)["yAxis"]["data"])
 
 
-def test_the_timeline_breaks_where_windows_are_missing(feed, keep, message, counted):
+def test_the_timeline_breaks_where_windows_are_missing(reader, keep, message, counted):
     """A gap is a gap, not a slope."""
     keep(message(100, counted(NOW + 200, 0, 0, 0, 5)))
 
-    options = timeline_options(feed.view(ROOM, NOW + 215).timeline)
+    options = timeline_options(reader.view(ROOM, NOW + 215).timeline())
 
     happy = next(series for series in options["series"] if series["name"] == "happy")
     assert [at for at, value in happy["data"] if value is None]
@@ -274,20 +281,25 @@ MIX = Mix(
 
 def test_the_largest_shares_come_with_their_intervals():
     """A share without its interval claims more than is known; raw counts have none."""
-    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in leading(MIX, 1)] == ["sad 40 %", "sad 31 to 52 %"]
-    assert leading(replace(MIX, estimate=None), 1)[1] == ""
-    assert leading(None) == ("", "")
+    said = [text.replace("\N{NO-BREAK SPACE}", " ") for text in largest_shares(MIX, 1)]
+
+    assert said == [
+        "sad 40 %",
+        "sad 31 to 52 %",
+    ]
+    assert largest_shares(structs.replace(MIX, estimate=None), 1)[1] == ""
+    assert largest_shares(None) == ("", "")
 
 
 @pytest.mark.parametrize(
     ("mix", "word"),
     [
-        (None, "No frame"),
-        (MIX, "9 times in 10"),
-        (replace(MIX, estimate=None), "Raw counts"),
-        (replace(MIX, estimate=None, counts=None, withheld=1.0), "Withheld"),
-        (replace(MIX, estimate=None, counts=None), "switched off"),
-        (replace(MIX, estimate=None, counts=dict.fromkeys(EMOTIONS, 0.0)), "Nobody"),
+        (None, "No data"),
+        (MIX, "90 % interval"),
+        (structs.replace(MIX, estimate=None), "Raw counts"),
+        (structs.replace(MIX, estimate=None, counts=None, withheld=1.0), "Not shown"),
+        (structs.replace(MIX, estimate=None, counts=None), "switched off"),
+        (structs.replace(MIX, estimate=None, counts=dict.fromkeys(EMOTIONS, 0.0)), "No faces"),
     ],
 )
 def test_an_empty_chart_says_why(mix, word):
@@ -302,10 +314,10 @@ def test_a_lasting_change_is_on_the_page(store, device, keep, message, counted):
     at = [NOW - 10 * (len(moods) - index) for index in range(len(moods))]
     keep(*(message(seq, counted(t, 0, 0, 0, *mood)) for seq, (t, mood) in enumerate(zip(at, moods, strict=True))))
 
-    found = Feed(store, {}, AttentionConfig()).view(ROOM, NOW).events
+    found = RoomReader(store, {}, AttentionConfig()).view(ROOM, NOW).events()
 
     assert [max(event.changes, key=lambda label: event.changes[label][1]) for event in found] == ["happy", "sad"]
-    assert Feed(store, {}, OFF).view(ROOM, NOW).events == ()
+    assert RoomReader(store, {}, OFF).view(ROOM, NOW).events() == []
 
 
 def test_an_event_is_one_line():

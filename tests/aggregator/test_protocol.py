@@ -9,7 +9,9 @@ import jsonschema
 import pytest
 
 from aggregator.analysis.attention import Event
-from aggregator.analysis.summary import Summary, lesson_of, recent_of, summarize
+from aggregator.analysis.rooms import RoomState
+from aggregator.analysis.summary import Summary
+from aggregator.config import AttentionConfig
 from aggregator.ingest.daemon import own_state
 from contract.labels import EMOTIONS
 from contract.message import (
@@ -109,15 +111,10 @@ def test_summaries_match(store, keep, message, counted):
     keep(message(0, counted(NOW, 0, 0, 0, 6, 3)), message(1, counted(NOW + 1, 0, 0, 0, 6, 3)))
     rows = store.windows("school", "r1", int(NOW) - 60, int(NOW) + 60)
     for some in (rows, []):
-        made = summarize(
-            ROOM,
-            recent=recent_of(some, NOW + 2),
-            lesson=lesson_of(some, NOW + 2),
-            states={},
-            newest=utc(NOW) if some else None,
-            now=utc(NOW + 2),
-            cards={},
-        )
+        room = RoomState(ROOM, {}, AttentionConfig())
+        for key, sums in some:
+            room.replace(key, sums, NOW)
+        made = room.summary(NOW + 2)
 
         check("summary", json.loads(made.to_json()))
         assert Summary.from_json(made.to_json()).to_json() == made.to_json()

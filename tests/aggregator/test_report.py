@@ -11,9 +11,10 @@ import pytest
 from pyarrow import parquet
 
 from aggregator.analysis.lesson import lesson
-from aggregator.commands.report import ReportError, room_of, time_of, to_csv, to_html
+from aggregator.commands.report import room_of, time_of
 from aggregator.config import AttentionConfig
 from aggregator.store.types import Batch
+from aggregator.web.report import ReportError, to_csv, to_html
 from contract.labels import EMOTIONS
 from contract.message import FrameCounts, State, instant, utc
 from contract.topics import Room
@@ -57,7 +58,7 @@ def test_a_lesson_without_frames_says_so(told):
     """A page all the same."""
     page = to_html(lesson(ROOM, START, START + 60, [], {}, AttentionConfig()), UTC)
 
-    assert "No frame was stored in this time." in page
+    assert "No data was stored in this time." in page
     assert "<svg" not in page
 
 
@@ -72,7 +73,7 @@ def test_a_lesson_of_withheld_frames_has_no_shares(store, keep, message):
 
     page = to_html(lesson(ROOM, START, START + 300, rows, {}, AttentionConfig()), UTC)
 
-    assert "100 % of the frames withheld" in page
+    assert "100 % of the frames were withheld" in page
     assert "Shares, minute by minute" not in page
 
 

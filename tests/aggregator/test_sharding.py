@@ -3,8 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
-from aggregator.analysis.alerts import Alerts
-from aggregator.analysis.live import Live
+from aggregator.analysis.rooms import Rooms
 from aggregator.config import AttentionConfig
 from aggregator.ingest.sharding import ShardUpdater
 from aggregator.store.postgresql_schema import SHARDS, shard_of
@@ -45,9 +44,9 @@ class Database:
 
 
 @pytest.fixture
-def live() -> Live:
+def rooms() -> Rooms:
     """Rooms without cards."""
-    return Live(2.0, {}, Alerts(AttentionConfig(enabled=False), {}))
+    return Rooms({}, AttentionConfig(enabled=False))
 
 
 @pytest.fixture
@@ -59,54 +58,54 @@ def database(now) -> Database:
     return made
 
 
-def told(live: Live, now: float) -> dict[Room, int]:
+def told(rooms: Rooms, now: float) -> dict[Room, int]:
     """Frames in the summaries that are due."""
-    return {summary.room: summary.recent.frames for summary in live.due(now) if summary.recent}
+    return {summary.where: summary.recent.frames for summary in rooms.due(now, 2.0) if summary.recent}
 
 
-def test_only_rooms_of_our_shards_are_told_of(live, database, now):
+def test_only_rooms_of_our_shards_are_told_of(rooms, database, now):
     """The other rooms are another worker's."""
     database.ours = frozenset(range(SHARDS // 2))
 
-    ShardUpdater(database, live).refresh(now)
+    ShardUpdater(database, rooms).refresh(now)
 
-    assert set(told(live, now)) == {room for room in ROOMS if shard_of(room) < SHARDS // 2}
+    assert set(told(rooms, now)) == {room for room in ROOMS if shard_of(room) < SHARDS // 2}
     assert 0 < len([room for room in ROOMS if shard_of(room) < SHARDS // 2]) < len(ROOMS)
 
 
-def test_what_others_commit_replaces_what_was_known(live, database, now):
+def test_what_others_commit_replaces_what_was_known(rooms, database, now):
     """A window that is read again is not added to itself."""
-    updater = ShardUpdater(database, live)
+    updater = ShardUpdater(database, rooms)
     updater.refresh(now)
     updater.refresh(now + 2)
     database.rows = {key: replace(sums, frames=3) for key, sums in database.rows.items()}
 
     updater.refresh(now + 4)
 
-    assert set(told(live, now + 4).values()) == {3}
+    assert set(told(rooms, now + 4).values()) == {3}
 
 
-def test_a_shard_that_is_given_up_is_told_of_no_more(live, database, now):
+def test_a_shard_that_is_given_up_is_told_of_no_more(rooms, database, now):
     """Another worker tells of its rooms from then on."""
-    updater = ShardUpdater(database, live)
+    updater = ShardUpdater(database, rooms)
     updater.refresh(now)
     database.ours = frozenset()
 
     updater.refresh(now + 10)
 
-    assert told(live, now + 10) == {}
+    assert told(rooms, now + 10) == {}
 
 
-def test_nothing_is_told_while_the_database_is_away_and_all_afterwards(live, database, now):
+def test_nothing_is_told_while_the_database_is_away_and_all_afterwards(rooms, database, now):
     """Session locks may be another worker's by then; afterwards whole lessons are read again."""
-    updater = ShardUpdater(database, live)
+    updater = ShardUpdater(database, rooms)
     updater.refresh(now)
     database.away = True
     updater.refresh(now + 10)
-    assert told(live, now + 10) == {}
+    assert told(rooms, now + 10) == {}
     database.away = False
 
     updater.refresh(now + 20)
 
-    assert set(told(live, now + 20)) == set(ROOMS)
+    assert set(told(rooms, now + 20)) == set(ROOMS)
     assert database.asked[-1] < now - 1000

@@ -1,11 +1,13 @@
 """Windows to mix and summary."""
 
-from datetime import UTC, datetime
+import re
 
 import pytest
 
 from aggregator.analysis.mix import mix_of
-from aggregator.analysis.summary import Summary, lesson_of, recent_of, summarize
+from aggregator.analysis.rooms import RoomState
+from aggregator.analysis.summary import DeviceState, Summary
+from aggregator.config import AttentionConfig
 from aggregator.store.windows import Key, Sums
 from contract.card import ModelCard
 from contract.labels import EMOTIONS
@@ -94,64 +96,44 @@ def test_more_frames_of_the_same_faces_do_not_narrow_the_interval():
     assert all(once[label] == pytest.approx(often[label]) for label in EMOTIONS)
 
 
-def test_a_lesson_ends_at_a_gap():
-    """Windows before ten minutes without frames belong to another lesson."""
-    rows = [row(start) for start in (0, 10, 1000, 1600, 2200)]
-
-    assert [key.start for key, _ in lesson_of(rows, 2205)] == [1000, 1600, 2200]
-    assert lesson_of(rows, 2900) == []
-
-
-def test_clocks_that_cannot_be_believed_are_part_of_no_lesson():
-    """Unsynchronised windows and those of next year are left out, also of the gaps."""
-    rows = [row(0), row(500, synced=False), row(900), row(10**9)]
-
-    assert [key.start for key, _ in lesson_of(rows, 905)] == [900]
-
-
-def test_recent_is_the_last_minute():
-    """Windows older than a minute, or ahead, are not current."""
-    rows = [row(start) for start in (30, 40, 50, 90, 100, 2000)]
-
-    assert [key.start for key, _ in recent_of(rows, 103.0)] == [50, 90, 100]
-
-
-def summary(rows, now=105):
+def summary(*rows, now=105):
     """A summary of these windows at `now`."""
-    state = State(state="ready", reason="", version="1", model=MODEL, min_faces=5, boot="00000001")
-    return summarize(
-        ROOM,
-        recent=recent_of(rows, now),
-        lesson=lesson_of(rows, now),
-        states={"cam1": state},
-        newest=datetime.fromtimestamp(now - 3, UTC),
-        now=datetime.fromtimestamp(now, UTC),
-        cards={MODEL: CARD},
-    )
-
-
-def test_trend_is_now_less_the_lesson():
-    """A class that turns happy trends up in happy and down in neutral."""
-    made = summary([row(0, happy=0, neutral=10), row(100, happy=10, neutral=0)])
-
-    assert made.trend["happy"] > 0.1
-    assert made.trend["neutral"] < -0.1
-    assert sum(made.trend.values()) == pytest.approx(0, abs=1e-9)
+    state = RoomState(ROOM, {MODEL: CARD}, AttentionConfig())
+    state.devices["cam1"] = State(state="ready", reason="", version="1", model=MODEL, min_faces=5, boot="00000001")
+    for key, sums in rows:
+        state.replace(key, sums, now - 3)
+    return state.summary(now)
 
 
 def test_summary_survives_json():
     """What is published is what is read back, to four decimals."""
-    made = summary([row(0), row(100)])
+    made = summary(row(0), row(100))
 
     read = Summary.from_json(made.to_json())
 
     assert read.to_json() == made.to_json()
-    assert (read.room, read.t, read.devices, read.age_s) == (ROOM, made.t, {"cam1": ("ready", "")}, 3.0)
+    assert (read.where, read.t, read.devices) == (ROOM, made.t, {"cam1": DeviceState("ready", "")})
+    assert (read.age_s, read.newest) == (3.0, "1970-01-01T00:01:42.000Z")
 
 
-def test_a_room_that_never_spoke_has_an_empty_summary():
+def test_a_summary_is_written_as_in_version_0_1():
+    """The same fields in the same order, null where nothing is known, four decimals."""
+    made = RoomState(ROOM, {}, AttentionConfig()).summary(0)
+    assert made.to_json() == (
+        b'{"schema":1,"t":"1970-01-01T00:00:00.000Z","site":"north","room":"r101","newest":null,"age_s":null,'
+        b'"recent":null,"lesson":null,"lesson_start":null,"trend":null,"devices":{}}'
+    )
+
+    text = summary(row(100, happy=1, neutral=2, unsure=0)).to_json().decode()
+
+    assert '"age_s":3.0,"recent":{"frames":10,"withheld":0.0,"faces":3.0,"unsure":0.0,"counts":{"angry":0.0' in text
+    assert '"devices":{"cam1":{"state":"ready","reason":""}}}' in text
+    assert not re.search(r"\d\.\d{5}", text)
+
+
+def test_a_room_without_data_has_an_empty_summary():
     """Nothing is known, and that is what it says."""
-    made = summarize(ROOM, recent=[], lesson=[], states={}, newest=None, now=datetime.fromtimestamp(0, UTC), cards={})
+    made = RoomState(ROOM, {}, AttentionConfig()).summary(0)
 
     assert Summary.from_json(made.to_json()) == made
     assert (made.recent, made.lesson, made.age_s, made.trend) == (None, None, None, None)
@@ -166,12 +148,14 @@ def test_a_room_that_never_spoke_has_an_empty_summary():
         (b'"frames":', b'"frames":"a","x":'),
         (b'"trend":{', b'"trend":{"joy":1,'),
         (b'"t":"1970', b'"t":"now1970'),
+        (b'"t":"1970-01', b'"t":"1970-13'),
+        (b'"angry":[', b'"joy":['),
         (b'"estimate":{', b'"estimate":{"joy":1,'),
     ],
 )
 def test_a_broken_summary_is_refused(change):
     """Whatever is wrong, MessageError says it."""
-    broken = summary([row(0), row(100)]).to_json().replace(*change)
+    broken = summary(row(0), row(100)).to_json().replace(*change)
 
     with pytest.raises(MessageError):
         Summary.from_json(broken)

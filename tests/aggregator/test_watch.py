@@ -4,8 +4,9 @@ import io
 
 from rich.console import Console
 
-from aggregator.analysis.summary import summarize
+from aggregator.analysis.rooms import RoomState
 from aggregator.commands.watch import Board
+from aggregator.config import AttentionConfig
 from aggregator.store.windows import Key, Sums
 from contract.message import FrameCounts, State, instant, utc
 from contract.topics import Device, Room
@@ -22,11 +23,12 @@ def shown(board, now):
 
 def summary(now, reason=""):
     """A summary of ten frames, 42 % of them happy."""
+    room = RoomState(ROOM, {}, AttentionConfig())
     counts = (10, 5, 5, 42, 10, 5, 23)
-    rows = [(Key("school", "r1", "cam", "3f9c1a77", int(now) // 10 * 10), Sums(10, 1, 110, 10, counts, counts))]
-    state = State(state="ready", reason=reason, version="1", model=None, min_faces=5, boot="9f3a2c41")
-    states = {"cam": state}
-    return summarize(ROOM, recent=rows, lesson=rows, states=states, newest=utc(now - 3), now=utc(now), cards={})
+    room.add(Key("school", "r1", "cam", "3f9c1a77", int(now) // 10 * 10), Sums(10, 1, 110, 10, counts, counts), now)
+    room.newest = now - 3
+    room.devices["cam"] = State(state="ready", reason=reason, version="1", model=None, min_faces=5, boot="9f3a2c41")
+    return room.summary(now)
 
 
 def test_a_room_is_one_line_of_80_columns(now):

@@ -39,7 +39,7 @@ class Listener:
 
     def _on_message(self, _client, _data, message) -> None:
         summary = Summary.from_json(message.payload)
-        self.told[summary.room].append(summary.t)
+        self.told[summary.where].append(datetime.fromisoformat(summary.t))
 
     def number(self) -> int:
         """Rooms that were told of."""

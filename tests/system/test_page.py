@@ -113,7 +113,7 @@ def test_an_instructor_logs_in_and_finds_the_room(stage, classroom, page):
     live.wait_for()
     keep(page, "overview")
     page.get_by_text("north / r101").click()
-    page.get_by_text("Bar: estimate.").wait_for()
+    page.get_by_text("Bar: estimated share.").wait_for()
     page.locator(".mix-chart svg text", has_text="happy").wait_for()
     classroom.count(frame(time.time()))
     page.get_by_text("● live").wait_for()
@@ -124,7 +124,7 @@ def test_a_published_message_shows_without_a_reload(stage, classroom, page):
     """Faces that were never there before appear on the open page."""
     classroom.count(frame(time.time()))
     enter(page, stage)
-    page.get_by_text("Bar: estimate.").wait_for()
+    page.get_by_text("Bar: estimated share.").wait_for()
     figure = page.locator(".fact.big .figure")
 
     deadline = time.monotonic() + 20
@@ -169,7 +169,7 @@ def test_the_lesson_report_is_a_click_away(stage, classroom, page):
 def test_a_report_of_somebody_elses_room_is_refused(stage, classroom, page):
     """As its page is; and nonsense is no report."""
     log_in(page, stage, "ben")
-    page.get_by_text("No room that you may see").wait_for()
+    page.get_by_text("No data received yet").wait_for()
 
     def status(path):
         return page.request.get(stage.address + path).status
@@ -184,7 +184,7 @@ def test_a_report_of_somebody_elses_room_is_refused(stage, classroom, page):
 def test_a_room_of_somebody_else_is_refused(stage, classroom, page):
     """Ben's overview does not have anna's room, and its address shows nothing of it."""
     log_in(page, stage, "ben")
-    page.get_by_text("No room that you may see has spoken yet.").wait_for()
+    page.get_by_text("No data received yet from a room that you may see.").wait_for()
 
     page.goto(stage.address + "/room/north/r101")
 
@@ -193,11 +193,11 @@ def test_a_room_of_somebody_else_is_refused(stage, classroom, page):
     assert page.locator("svg").count() == 0
 
 
-def test_a_room_that_never_spoke_says_so(stage, classroom, page):
+def test_a_room_without_data_says_so(stage, classroom, page):
     """An address is no reason to show an empty chart."""
     enter(page, stage, "/room/north/nowhere")
 
-    page.get_by_text("This room has never spoken.").wait_for()
+    page.get_by_text("No data received yet from this room.").wait_for()
 
 
 def test_markup_from_a_device_is_text(stage, classroom, page):
@@ -213,14 +213,14 @@ def test_markup_from_a_device_is_text(stage, classroom, page):
 
 
 def test_a_device_of_another_schema_changes_nothing(stage, classroom, page):
-    """Its room has not spoken in words that this aggregator knows; the others go on."""
+    """Nothing of its room can be read by this aggregator; the others go on."""
     foreign = Device("north", "r303", "cam1")
     classroom.shout(foreign.topic("state"), '{"schema": 2, "state": "ready"}')
     classroom.shout(foreign.topic("counts"), '{"schema": 2, "boot": "00000001", "seq": 0}')
     classroom.count(frame(time.time()))
 
     enter(page, stage, "/room/north/r303")
-    page.get_by_text("This room has never spoken.").wait_for()
+    page.get_by_text("No data received yet from this room.").wait_for()
     page.goto(stage.address)
     page.get_by_text("north / r101").wait_for()
 
@@ -247,7 +247,7 @@ def test_the_page_fits_a_phone(stage, classroom, chromium, theme):
     enter(phone, stage)
     phone.locator(".mix-chart svg text", has_text="happy").wait_for()
     classroom.count(frame(time.time()))
-    phone.get_by_text("Bar: estimate.").wait_for()
+    phone.get_by_text("Bar: estimated share.").wait_for()
     phone.wait_for_timeout(500)
 
     assert phone.evaluate("document.documentElement.scrollWidth") <= 390
@@ -268,7 +268,7 @@ def test_the_keyboard_is_enough(stage, classroom, page, wait_until):
     page.keyboard.press("Enter")
     page.locator("body.body--dark").wait_for()
     classroom.count(frame(time.time()))
-    page.get_by_text("Bar: estimate.").wait_for()
+    page.get_by_text("Bar: estimated share.").wait_for()
     page.wait_for_timeout(500)
     keep(page, "room-dark")
     before = len(classroom.orders)
@@ -322,15 +322,15 @@ def test_a_store_that_cannot_be_read_is_told_and_found_again(store_and_page, pag
     path, address = store_and_page
     page.goto(address)
     page.get_by_text("north / r101").wait_for()
-    trouble = page.get_by_text("The store cannot be read")
-    assert not trouble.is_visible()
+    error = page.get_by_text("The store cannot be read")
+    assert not error.is_visible()
 
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("BEGIN EXCLUSIVE")
-        trouble.wait_for(timeout=60_000)
+        error.wait_for(timeout=60_000)
         db.execute("ROLLBACK")
 
-    trouble.wait_for(state="hidden", timeout=60_000)
+    error.wait_for(state="hidden", timeout=60_000)
 
 
 ROUTES = (

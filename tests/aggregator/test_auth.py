@@ -1,11 +1,11 @@
-"""The gate without a server: who gets through, what is answered, which headers go out."""
+"""The middleware without a server: who gets through, what is answered, which headers go out."""
 
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from aggregator.web.auth import COOKIE, Gate
+from aggregator.web.auth import COOKIE, AuthMiddleware
 from aggregator.web.users import Users
 
 PASSWORD = "correct horse"  # noqa: S105 - of these tests
@@ -33,7 +33,7 @@ def users(tmp_path_factory):
 @pytest.fixture
 def visitor(users):
     """A browser that has not logged in."""
-    return TestClient(Gate(behind, users, https=False), follow_redirects=False)
+    return TestClient(AuthMiddleware(behind, users, https=False), follow_redirects=False)
 
 
 def log_in(visitor, password=PASSWORD, **fields):
@@ -165,7 +165,8 @@ def test_headers_protect_every_answer(visitor, path):
 
 def test_with_https_cookies_travel_by_it_only(users):
     """And browsers are told to stay with it."""
-    visitor = TestClient(Gate(behind, users, https=True), base_url="https://testserver", follow_redirects=False)
+    middleware = AuthMiddleware(behind, users, https=True)
+    visitor = TestClient(middleware, base_url="https://testserver", follow_redirects=False)
 
     answer = log_in(visitor)
 
@@ -175,8 +176,8 @@ def test_with_https_cookies_travel_by_it_only(users):
 
 def test_without_users_only_this_machine_may_look():
     """By its own name, which a name that points here from outside is not."""
-    gate = Gate(behind, None, https=False)
+    middleware = AuthMiddleware(behind, None, https=False)
 
-    assert TestClient(gate, base_url="http://127.0.0.1:8080").get("/").text == "secret of local"
-    assert TestClient(gate, base_url="http://localhost").get("/").status_code == 200
-    assert TestClient(gate, base_url="http://evil.example").get("/").status_code == 403
+    assert TestClient(middleware, base_url="http://127.0.0.1:8080").get("/").text == "secret of local"
+    assert TestClient(middleware, base_url="http://localhost").get("/").status_code == 200
+    assert TestClient(middleware, base_url="http://evil.example").get("/").status_code == 403

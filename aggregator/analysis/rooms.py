@@ -1,0 +1,233 @@
+"""What is known of the rooms now: their windows, the states of their devices, and what follows. No clock, no I/O.
+
+The daemon and the page keep the same state. A daemon adds what each batch brought; the page, and a daemon that is one
+of several, reads windows again from the store.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from aggregator.analysis.attention import Event, events, points_of
+from aggregator.analysis.mix import Moment, Row, mix_of
+from aggregator.analysis.summary import DeviceState, Summary
+from aggregator.config import AttentionConfig
+from aggregator.store.windows import AHEAD_S, NOTHING, WINDOW_S, Key, Sums
+from contract.card import ModelCard
+from contract.labels import EMOTIONS
+from contract.message import State, instant, utc
+from contract.topics import Device, Room
+
+RECENT_S = 60
+"""Span of the current mix in seconds."""
+TIMELINE_S = 600
+"""Span of the timeline."""
+GAP_S = 600
+"""A lesson is what lies between two gaps of this many seconds without a frame; nobody has to declare one."""
+LONGEST_S = 6 * 3600
+"""How far back the start of a lesson is looked for; older windows are forgotten."""
+_LESSON_S = 10.0
+"""The sums of a long lesson are added up again this often; those of the last minute at every summary."""
+_LONG = 120
+"""Windows."""
+_UNCHANGED = 5
+"""A room in which nothing changed is summarised so many times less often: only the age of its frames changes."""
+_NEWS_S = 120.0
+"""An event that is older, found in frames that came late or after a restart, is not published: the page shows it."""
+
+Windows = Mapping[Key, Sums]
+
+
+class RoomState:
+    """One room; the caller brings the time, in seconds since 1970."""
+
+    def __init__(self, room: Room, cards: Mapping[str, ModelCard], attention: AttentionConfig) -> None:
+        self.room = room
+        self.devices: dict[str, State] = {}
+        """What each device last said."""
+        self.newest: float | None = None
+        """When the newest frame was taken, as far as is known."""
+        self._cards = cards
+        self._attention = attention
+        self._windows: dict[int, dict[Key, Sums]] = {}
+        self._moments: dict[int, Moment | None] = {}
+        self._lesson: tuple[float, list[int], list[Row]] = (float("-inf"), [], [])
+        self._events: tuple[list[int], list[Event]] = ([], [])
+
+    def add(self, key: Key, sums: Sums, now: float) -> None:
+        """Add to a window what a batch brought."""
+        before = self._windows.get(key.start, {}).get(key, NOTHING)
+        if self._keep(key, before + sums, now):
+            self.newest = max(float(key.start), self.newest or 0.0)
+
+    def replace(self, key: Key, sums: Sums, now: float) -> bool:
+        """Take a window as the store holds it; whether that differs from what was known."""
+        if self._windows.get(key.start, {}).get(key) == sums:
+            return False
+        # A window does not say when its last frame was taken; but it has grown since it was read last.
+        if self._keep(key, sums, now) and key.start <= now:
+            self.newest = max(min(now, key.start + WINDOW_S), self.newest or 0.0)
+        return True
+
+    def _keep(self, key: Key, sums: Sums, now: float) -> bool:
+        """Windows of a clock that cannot be trusted are part of no lesson."""
+        if not (key.synced and now - LONGEST_S < key.start < now + AHEAD_S):
+            return False
+        self._windows.setdefault(key.start, {})[key] = sums
+        self._moments.pop(key.start, None)
+        return True
+
+    def summary(self, now: float) -> Summary:
+        """The mix of the last minute and of the lesson, the trend, and the devices."""
+        t, newest = utc(now), None if self.newest is None else utc(self.newest)
+        recent = mix_of(self._rows(start for start in self._windows if now - RECENT_S < start <= now), self._cards)
+        _, starts, rows = self._lesson_at(now)
+        lesson = mix_of(rows, self._cards)
+        shares, before = recent and recent.shares, lesson and lesson.shares
+        return Summary(
+            t=instant(t),
+            site=self.room.site,
+            room=self.room.room,
+            newest=instant(newest) if newest else None,
+            age_s=(t - newest).total_seconds() if newest else None,
+            recent=recent,
+            lesson=lesson,
+            lesson_start=instant(utc(starts[0])) if starts else None,
+            trend={label: shares[label] - before[label] for label in EMOTIONS} if shares and before else None,
+            devices={name: DeviceState(state.state, state.reason) for name, state in sorted(self.devices.items())},
+        )
+
+    def timeline(self, now: float) -> tuple[Moment, ...]:
+        """The windows of the last TIMELINE_S seconds that have ended."""
+        return tuple(self._moments_of(s for s in self._windows if now - TIMELINE_S <= s <= now - WINDOW_S))
+
+    def events(self, now: float) -> list[Event]:
+        """The lasting changes of the lesson so far, oldest first."""
+        _, starts, _ = self._lesson_at(now)
+        if self._events[0] is not starts:
+            found = events(points_of(self._moments_of(starts)), self._attention) if self._attention.enabled else []
+            self._events = starts, found
+        return self._events[1]
+
+    def _lesson_at(self, now: float) -> tuple[float, list[int], list[Row]]:
+        """When it was looked at, at most _LESSON_S ago; the starts of its windows; their sums by device and model."""
+        if not 0 <= now - self._lesson[0] < _LESSON_S or len(self._windows) < _LONG:
+            for start in [start for start in self._windows if start < now - LONGEST_S]:
+                del self._windows[start]
+                self._moments.pop(start, None)
+            starts = self._lesson_starts(now)
+            sums: dict[Key, Sums] = {}
+            for key, each in self._rows(starts):
+                whole = Key(key.site, key.room, key.device, key.model, 0)
+                sums[whole] = sums.get(whole, NOTHING) + each
+            self._lesson = now, starts, list(sums.items())
+        return self._lesson
+
+    def _lesson_starts(self, now: float) -> list[int]:
+        """The windows of the lesson that runs: back to the first gap of GAP_S; none if that is now."""
+        found: list[int] = []
+        begin = now
+        for start in sorted((start for start in self._windows if start <= now), reverse=True):
+            if begin - start - WINDOW_S > GAP_S:
+                break
+            begin = start
+            found.append(start)
+        return found[::-1]
+
+    def _rows(self, starts: Iterable[int]) -> Iterator[Row]:
+        return (row for start in starts for row in self._windows[start].items())
+
+    def _moments_of(self, starts: Iterable[int]) -> Iterator[Moment]:
+        """The mix of each window; one that has not changed is not worked out again."""
+        for start in sorted(starts):
+            if start not in self._moments:
+                mix = mix_of(self._windows[start].items(), self._cards)
+                self._moments[start] = Moment(start, mix) if mix else None
+            moment = self._moments[start]
+            if moment:
+                yield moment
+
+
+class Rooms:
+    """All rooms, and which of their summaries and events are to be published."""
+
+    def __init__(self, cards: Mapping[str, ModelCard], attention: AttentionConfig) -> None:
+        self._cards = cards
+        self._attention = attention
+        self._states: dict[Room, RoomState] = {}
+        self._changed: set[Room] = set()
+        self._published: dict[Room, float] = {}
+        self._unwatched: dict[Room, None] = {}
+        self._last_event: dict[Room, float] = {}
+
+    def __getitem__(self, room: Room) -> RoomState:
+        """The room's state, a new one if nothing is known of it."""
+        state = self._states.get(room)
+        if state is None:
+            state = self._states[room] = RoomState(room, self._cards, self._attention)
+        return state
+
+    def add(
+        self, windows: Windows, newest: Iterable[tuple[Device, float]], states: Mapping[Device, State], now: float
+    ) -> None:
+        """What a batch brought: sums to be added, when devices took frames, what they said."""
+        for key, sums in windows.items():
+            self[Room(key.site, key.room)].add(key, sums, now)
+            self._changed.add(Room(key.site, key.room))
+        for device, at in newest:
+            if at < now + AHEAD_S:
+                self[device.where].newest = max(at, self[device.where].newest or at)
+        self._set_states(states)
+
+    def replace(self, windows: Windows, states: Mapping[Device, State], now: float) -> None:
+        """What the store holds of these windows and devices now, others' work included."""
+        for key, sums in windows.items():
+            if self[Room(key.site, key.room)].replace(key, sums, now):
+                self._changed.add(Room(key.site, key.room))
+        self._set_states(states)
+
+    def _set_states(self, states: Mapping[Device, State]) -> None:
+        for device, state in states.items():
+            known = self[device.where].devices
+            if known.get(device.device) != state:
+                known[device.device] = state
+                self._changed.add(device.where)
+
+    def keep(self, ours: Callable[[Room], bool]) -> None:
+        """Forget the rooms that are not ours any more."""
+        for room in [room for room in self._states if not ours(room)]:
+            for by_room in (self._states, self._published, self._unwatched):
+                by_room.pop(room, None)
+            self._changed.discard(room)
+
+    def due(self, now: float, every_s: float) -> Iterator[Summary]:
+        """The summaries to be published, the longest overdue first; those not taken stay due.
+
+        Args:
+            now: The aggregator's time.
+            every_s: A room that changed is summarised this often at most.
+        """
+        for room in sorted(self._states, key=lambda room: self._published.get(room, 0.0)):
+            span = every_s * (1 if room in self._changed else _UNCHANGED)
+            if not 0 <= now - self._published.get(room, float("-inf")) < span:  # a clock may be set back
+                self._published[room] = now
+                self._changed.discard(room)
+                self._unwatched[room] = None
+                yield self._states[room].summary(now)
+
+    def events(self, now: float) -> Iterator[list[tuple[Room, Event]]]:
+        """For each room that was summarised, its events that were not published yet; those not taken stay."""
+        while self._unwatched:
+            room = next(iter(self._unwatched))
+            del self._unwatched[room]
+            yield [(room, event) for event in self._new(room, now)]
+
+    def _new(self, room: Room, now: float) -> list[Event]:
+        """An event that late frames moved a little is still the same one: a new one begins after the last."""
+        last = self._last_event.get(room, 0.0)
+        found = [
+            event
+            for event in self._states[room].events(now)
+            if event.since.timestamp() > last and event.t.timestamp() > now - _NEWS_S
+        ]
+        if found:
+            self._last_event[room] = found[-1].t.timestamp()
+        return found
