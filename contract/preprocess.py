@@ -44,15 +44,14 @@ def crop(picture: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
     """The model's input for one face: (INPUT_SIZE, INPUT_SIZE) uint8.
 
     Args:
-        picture: Grey, (height, width) uint8.
+        picture: (height, width[, 1 | 3 bgr | 4 bgra]) uint8; only the face's pixels are made grey.
         box: The face, xyxy in pixels of `picture`. What lies outside the picture is its border, repeated.
     """
-    height, width = picture.shape
+    height, width = picture.shape[:2]
     x0, y0, x1, y1 = square(box)
-    inner = picture[
-        min(max(y0, 0), height - 1) : max(min(y1, height), 1),
-        min(max(x0, 0), width - 1) : max(min(x1, width), 1),
-    ]
+    rows = slice(min(max(y0, 0), height - 1), max(min(y1, height), 1))
+    columns = slice(min(max(x0, 0), width - 1), max(min(x1, width), 1))
+    inner = grey(picture[rows, columns])
     over = (max(-y0, 0), max(y1 - height, 0), max(-x0, 0), max(x1 - width, 0))
     if any(over):
         inner = cv2.copyMakeBorder(inner, *over, cv2.BORDER_REPLICATE)

@@ -10,10 +10,10 @@ import numpy as np
 
 from contract.preprocess import crop
 from convert.verify import add_measured, predict, runtime_name
-from edge.camera.frame import Box, Frame
+from edge.camera.source import Frame
 from edge.config import DetectorConfig, RuntimeConfig
 from edge.vision.classifier import EmotionClassifier
-from edge.vision.detector import Detector, open_detector
+from edge.vision.detector import Box, Detector, open_detector
 from train import conditions, figures
 from train.data import Faces, digest, load
 

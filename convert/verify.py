@@ -101,7 +101,7 @@ def predict(classifier: EmotionClassifier, images: np.ndarray) -> np.ndarray:
 
 def runtime_name(runtime: RuntimeConfig) -> str:
     """Package and version of the interpreter in use, such as "tflite_runtime 2.14.0"."""
-    package = choose(runtime.package, installed(), bits=64)
+    package = choose(runtime.package, installed())
     return f"{package} {importlib.metadata.version(package.replace('_', '-'))}"
 
 

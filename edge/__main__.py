@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from contract.card import ModelCardError
 from edge.camera.source import CameraError
-from edge.lock import RunningError
+from edge.config import DEFAULT_PATH
+from edge.lock import LockError
 from edge.vision.detector import DetectorError
 from edge.vision.runtime import RuntimeMissingError
-from edge.vision.settings import DEFAULT_PATH
 from service import cli
 from service.config import ConfigError
 
@@ -29,7 +29,7 @@ PROGRAM = cli.Program(
         DetectorError: os.EX_DATAERR,
         RuntimeMissingError: os.EX_DATAERR,
         CameraError: os.EX_IOERR,
-        RunningError: os.EX_TEMPFAIL,
+        LockError: os.EX_TEMPFAIL,
     },
     config=DEFAULT_PATH,
 )

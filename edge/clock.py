@@ -8,7 +8,7 @@ from contract.message import utc
 
 
 class Stamp(NamedTuple):
-    """An instant, and what it is worth."""
+    """An instant, and whether the clock was right."""
 
     t: datetime
     """UTC, whole milliseconds."""
@@ -32,7 +32,7 @@ class Clock:
         monotonic: Callable[[], float],
         wall: Callable[[], float],
     ) -> None:
-        """Start waiting.
+        """Begin to wait.
 
         Args:
             wait_s: How long to wait for a synchronised clock.
@@ -55,18 +55,18 @@ class Clock:
             self._synced = True
         return self._synced
 
-    def stamp(self, captured_s: float) -> Stamp | None:
-        """The instant of a monotonic time, past or present; None while there is still hope of a synchronised clock."""
-        if not self.synced and self._monotonic() < self._waits_until:
-            return None
-        return self.stamp_now_or_never(captured_s)
+    def stamp(self, captured_s: float, *, wait: bool = True) -> Stamp | None:
+        """The instant of a monotonic time, past or present; None while a synchronised clock is waited for.
 
-    def stamp_now_or_never(self, captured_s: float) -> Stamp:
-        """The same without waiting any longer, as when the daemon ends."""
-        synced = self.synced
+        Args:
+            captured_s: Of the monotonic clock.
+            wait: False does not wait any longer, as when the daemon ends.
+        """
+        if wait and not self.synced and self._monotonic() < self._waits_until:
+            return None
         if self._offset_s is None:
             self._offset_s = self._wall() - self._monotonic()
-        return Stamp(utc(self._offset_s + captured_s), synced)
+        return Stamp(utc(self._offset_s + captured_s), self._synced)
 
     def now(self) -> Stamp:
         """The present instant as well as it is known by now; fixes nothing, so any thread may ask."""

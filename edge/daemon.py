@@ -1,223 +1,206 @@
-"""`classpulse-edge run`: opens what the configuration names, counts until told to stop, and takes leave."""
+"""`classpulse-edge run`: opens what the configuration names and counts until told to stop."""
 
 import argparse
-import logging
-import os
 import secrets
 import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
 
 from contract.card import ModelCardError
 from contract.message import StateName
-from edge.batch import Batch
-from edge.camera.frame import Frame
-from edge.camera.source import Camera, CameraError, open_camera
+from edge.batch import FrameBatcher
+from edge.camera import open_camera
+from edge.camera.source import Camera, CameraError, Frame
 from edge.clock import Clock
 from edge.config import CameraConfig, DetectorConfig, EdgeConfig, load_partly
-from edge.exits import EXIT_CAMERA, EXIT_CONFIG, EXIT_MODEL, EXIT_RUNNING
-from edge.health import Vitals
-from edge.lock import RunningError, only_one
-from edge.loop import work
+from edge.health import HealthMonitor
+from edge.lock import single_instance
 from edge.pause import Pause
 from edge.schedule import Schedule
 from edge.uplink.connection import Connection, publish_stopped
 from edge.uplink.outbox import Outbox
 from edge.uplink.uplink import Action, DeviceInfo, Hooks, Uplink, UplinkThread
-from edge.vision.counts import Reading
 from edge.vision.detector import DetectorError
-from edge.vision.pipeline import Record, open_pipeline
+from edge.vision.pipeline import Pipeline, Reading, Record, open_pipeline
 from edge.vision.runtime import RuntimeMissingError
 from service.config import ConfigError, load
 from service.notify import notify
 
-log = logging.getLogger(__name__)
-
-REST_S = 0.5
-"""How often a pause looks whether it is over."""
-_PUBACK_S = 1.2
+POLL_S = 0.5
+"""How often a pause is asked whether it is over."""
+_STOPPED_S = 1.2
 """For the broker's PUBACK of `stopped`; all in all the daemon ends within two seconds."""
 _DRAIN_S = 10.0
 """At a file's end, for everything to be confirmed."""
+OpenCamera = Callable[[CameraConfig, DetectorConfig], Camera]
+OpenPipeline = Callable[[EdgeConfig, Record], Pipeline]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Add the command's own arguments."""
+    """The command has no arguments of its own."""
     parser.description = "Count until told to stop."
-    parser.add_argument(
-        "--ledger",
-        type=Path,
-        metavar="FILE",
-        help="for tests: append each accepted message, a line with the time (seconds since 1970) and the payload",
-    )
 
 
-def _pipeline(config: EdgeConfig, record: Record) -> tuple[Callable[[Frame], Reading], str | None]:
-    pipeline, classifier = open_pipeline(config, record)
-    return pipeline.read, classifier.card.short if classifier else None
+def run(
+    arguments: argparse.Namespace,
+    open_camera: OpenCamera = open_camera,
+    open_pipeline: OpenPipeline = open_pipeline,
+    accepted: Callable[[bytes], None] = lambda _payload: None,
+) -> int:
+    """Count until told to stop, or until a file ends.
 
-
-@dataclass(frozen=True, slots=True)
-class Eyes:
-    """How the daemon comes to see: a test gives it others."""
-
-    camera: Callable[[CameraConfig, DetectorConfig], Camera] = open_camera
-    pipeline: Callable[[EdgeConfig, Record], tuple[Callable[[Frame], Reading], str | None]] = _pipeline
-    """What reads a frame, and the short hash of the model in it, if any."""
-
-
-def run(arguments: argparse.Namespace, eyes: Eyes = Eyes()) -> int:
-    """The daemon's exit status."""
+    Args:
+        arguments: Of the command line.
+        open_camera: Tests bring their own.
+        open_pipeline: Tests bring their own.
+        accepted: Called with each payload that the outbox has accepted.
+    """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
+    config = load_partly(arguments.config)
     try:
         config = load(arguments.config, EdgeConfig)
-        with only_one(config.state):
-            return serve(config, arguments.ledger, eyes)
-    except ConfigError as error:
-        log.critical("%s", error)
-        partial_config = load_partly(arguments.config)
-        if partial_config:
-            publish_stopped(
-                partial_config, _device_info(partial_config, _new_boot(), None).state("stopped", str(error))
-            )
-        return EXIT_CONFIG
-    except RunningError as error:
-        log.critical("%s", error)
-        return EXIT_RUNNING
+        with single_instance(config.state):
+            pause = Pause(config.state / "pause")
+            signal.signal(signal.SIGUSR1, lambda *_: pause.apply("pause", by="signal"))
+            signal.signal(signal.SIGUSR2, lambda *_: pause.apply("resume", by="signal"))
+            camera = open_camera(config.camera, config.detector)
+            _count(config, pause, camera, open_pipeline, accepted)
+    except (ConfigError, ModelCardError, DetectorError, RuntimeMissingError) as error:
+        if config:
+            publish_stopped(config, _device_info(config, secrets.token_hex(4), None).state("stopped", str(error)))
+        raise
+    return 0
 
 
-def serve(config: EdgeConfig, ledger: Path | None, eyes: Eyes) -> int:
-    """Open everything, count, and take leave; the exit status.
-
-    Raises:
-        ConfigError: If the broker's credentials cannot be used.
-    """
-    pause = Pause(config.state / "pause")
-    _obey_signals(pause)
-    boot = _new_boot()
-    camera = eyes.camera(config.camera, config.detector)
-    vitals = Vitals(boot, config.outbox.confirm, lambda: camera.dropped, time.monotonic())
-    try:
-        read, model = eyes.pipeline(config, vitals.record)
-    except (ModelCardError, DetectorError, RuntimeMissingError) as error:
-        log.critical("%s", error)
-        publish_stopped(config, _device_info(config, boot, None).state("stopped", str(error)))
-        return EXIT_MODEL
-    info = _device_info(config, boot, model)
-    clock = _clock(config)
-    hooks = Hooks(clock.now, partial(pause.order, by="MQTT"), _ledger(ledger))
-    with UplinkThread(partial(_uplink, config, info, vitals, hooks)) as uplink:
-        return _Room(config, clock, pause, vitals, uplink).run(camera, read)
+def _count(
+    config: EdgeConfig, pause: Pause, camera: Camera, open_pipeline: OpenPipeline, accepted: Callable[[bytes], None]
+) -> None:
+    boot = secrets.token_hex(4)
+    monitor = HealthMonitor(boot, config.outbox.confirm, lambda: camera.dropped, time.monotonic())
+    pipeline = open_pipeline(config, monitor.record)
+    info = _device_info(config, boot, pipeline.classifier.card.short if pipeline.classifier else None)
+    clock = Clock(
+        config.clock_wait_s, synchronized=config.clock.synchronized.exists, monotonic=time.monotonic, wall=time.time
+    )
+    hooks = Hooks(clock.now, partial(pause.apply, by="MQTT"), accepted)
+    with UplinkThread(partial(_uplink, config, info, monitor, hooks)) as uplink:
+        Daemon(config, clock, pause, monitor, uplink).run(camera, pipeline.read)
 
 
-class _Room:
-    """What one run of the loop needs: frames go to the uplink, systemd hears that we live."""
+class Daemon:
+    """Counts every frame outside pauses, hands the counts to the uplink, and feeds systemd's watchdog on progress."""
 
-    def __init__(self, config: EdgeConfig, clock: Clock, pause: Pause, vitals: Vitals, uplink: UplinkThread) -> None:
+    def __init__(
+        self,
+        config: EdgeConfig,
+        clock: Clock,
+        pause: Pause,
+        monitor: HealthMonitor,
+        uplink: UplinkThread,
+        poll_s: float = POLL_S,
+    ) -> None:
         self._clock = clock
         self._pause = pause
-        self._schedule = Schedule(config.schedule.time_zone, config.schedule.lessons)
-        self._vitals = vitals
+        self._monitor = monitor
         self._uplink = uplink
-        self._batch = Batch(clock, config.publish, lambda frames, synced: uplink.publish(frames, synced=synced))
-        self._done = (0, 0)
+        self._poll_s = poll_s
+        self._schedule = Schedule(config.schedule.time_zone, config.schedule.lessons)
+        self._batcher = FrameBatcher(
+            clock, config.publish, lambda frames, synced: uplink.publish(frames, synced=synced)
+        )
+        self._progress: tuple[int, ...] = ()
         self._ready = False
 
-    def run(self, camera: Camera, read: Callable[[Frame], Reading]) -> int:
-        """Count until the camera ends; the exit status."""
-        reason, status, drain_s = "a fault of the program", 0, 0.0
+    def run(self, camera: Camera, read: Callable[[Frame], Reading]) -> None:
+        """Count until the camera ends.
+
+        Raises:
+            CameraError: If it fails.
+        """
+        reason, drain_s = "a fault of the program", 0.0
         try:
-            work(camera, partial(self._count, read), self._paused, self._say, self._rest)
+            self._count_until_end(camera, read)
             reason, drain_s = "the file has ended", _DRAIN_S
         except CameraError as error:
-            log.critical("%s", error)
-            reason, status = str(error), EXIT_CAMERA
+            reason = str(error)
+            raise
         except SystemExit:
             reason = "told to stop"
             raise
         finally:
             notify("STOPPING=1")
-            self._batch.flush()
-            self._uplink.stop(reason, timeout_s=_PUBACK_S, drain_s=drain_s)
-        return status
+            self._batcher.flush(wait=False)
+            self._uplink.stop(reason, timeout_s=_STOPPED_S, drain_s=drain_s)
+
+    def _count_until_end(self, camera: Camera, read: Callable[[Frame], Reading]) -> None:
+        self._wait_while_paused()  # a daemon that starts in a pause does not touch the camera
+        with camera:
+            while True:
+                self._set_state("ready", "")
+                for frame in camera:
+                    if self._pause_reason():
+                        break  # nothing that is captured in a pause is read
+                    self._count(read, frame)
+                else:
+                    if not self._pause_reason():
+                        return
+                camera.pause()
+                self._wait_while_paused()
+                camera.resume()
 
     def _count(self, read: Callable[[Frame], Reading], frame: Frame) -> None:
-        """Count one frame; it is done when the outbox has accepted it, or while it waits for the clock."""
-        self._vitals.record("capture", max(0.0, time.monotonic() - frame.captured_s))
+        self._monitor.record("capture", max(0.0, time.monotonic() - frame.captured_s))
         reading = read(frame)
-        self._vitals.frame(reading.captured_s)
-        self._batch.add(reading)
+        self._monitor.count_frame(reading.captured_s)
+        self._batcher.add(reading)
         self._uplink.check()
-        self._tell_watchdog((self._uplink.accepted, self._batch.waiting))
+        # a frame is done when the outbox has accepted it, or while it waits for the clock
+        self._feed_watchdog(self._uplink.accepted, self._batcher.waiting)
 
-    def _paused(self) -> str:
-        """Why the sensor must not see now, "" if it may."""
+    def _wait_while_paused(self) -> None:
+        told = ""
+        while reason := self._pause_reason():
+            if reason != told:
+                self._set_state("paused", reason)
+                told = reason
+            time.sleep(self._poll_s)
+            self._batcher.flush(wait=True)
+            self._uplink.check()
+            self._feed_watchdog(self._uplink.ticks, -1)
+
+    def _pause_reason(self) -> str:
+        """Why the sensor must not capture now, "" if it may."""
         if not self._schedule.always:
             if self._clock.stamp(time.monotonic()) is None:
-                return "waiting for the clock, for there are lesson hours"
+                return "waiting for the clock to be synchronised: lesson hours are set"
             if not self._schedule.in_lesson(self._clock.now().t):
                 return "outside lesson hours"
         return self._pause.reason
 
-    def _say(self, state: StateName, reason: str) -> None:
-        self._batch.settle()
+    def _set_state(self, state: StateName, reason: str) -> None:
+        self._batcher.flush(wait=True)
         self._uplink.set_status(state, reason)
         notify(f"{'' if self._ready else 'READY=1'}\nSTATUS={state} {reason}".strip())
         self._ready = True
 
-    def _rest(self) -> None:
-        time.sleep(REST_S)
-        self._batch.settle()
-        self._uplink.check()
-        self._tell_watchdog((self._uplink.ticks, -1))
-
-    def _tell_watchdog(self, done: tuple[int, int]) -> None:
-        if done != self._done:
-            self._done = done
+    def _feed_watchdog(self, *progress: int) -> None:
+        """Only where there was progress: a camera or an outbox that hangs must end the daemon."""
+        if progress != self._progress:
+            self._progress = progress
             notify("WATCHDOG=1")
 
 
 def _uplink(
-    config: EdgeConfig, info: DeviceInfo, vitals: Vitals, hooks: Hooks, call: Callable[[Action], None]
+    config: EdgeConfig, info: DeviceInfo, monitor: HealthMonitor, hooks: Hooks, call: Callable[[Action], None]
 ) -> Uplink:
     connection = Connection(config, info.state("lost", "connection lost"), call)
     outbox = Outbox(config.state / "outbox.sqlite", config.outbox, info.boot, time.monotonic())
-    return Uplink(config, info, outbox, connection, vitals, hooks)
-
-
-def _clock(config: EdgeConfig) -> Clock:
-    return Clock(
-        config.clock_wait_s, synchronized=config.clock.synchronized.exists, monotonic=time.monotonic, wall=time.time
-    )
+    return Uplink(config, info, outbox, connection, monitor, hooks)
 
 
 def _device_info(config: EdgeConfig, boot: str, model: str | None) -> DeviceInfo:
     return DeviceInfo(version=version("classpulse"), model=model, min_faces=config.publish.min_faces, boot=boot)
-
-
-def _new_boot() -> str:
-    return secrets.token_hex(4)
-
-
-def _ledger(path: Path | None) -> Callable[[bytes], None]:
-    """Write a line at once and whole, so that it outlives a kill."""
-    if path is None:
-        return lambda _payload: None
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-
-    def append(payload: bytes) -> None:
-        os.write(descriptor, b"%.3f %s\n" % (time.time(), payload))
-
-    return append
-
-
-def _obey_signals(pause: Pause) -> None:
-    """SIGUSR1 pauses, SIGUSR2 resumes."""
-    signal.signal(signal.SIGUSR1, lambda *_: pause.order("pause", by="signal"))
-    signal.signal(signal.SIGUSR2, lambda *_: pause.order("resume", by="signal"))

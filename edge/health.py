@@ -6,31 +6,30 @@ import subprocess
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from contract.message import Confirm, Health, instant
 
-_MOST = 4096
+_MAX_DURATIONS = 4096
 """Durations of one stage that are kept; half a minute of 120 frames/s."""
 _THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 _PLATFORM = Path("/sys/devices/platform")
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """What the outbox says of itself."""
+class OutboxStats(NamedTuple):
+    """What waits in the outbox: fields of contract.message.Health."""
 
-    messages: int
-    bytes: int
-    oldest_s: float
-    dropped: dict[str, int]
-    first: dict[str, int]
+    outbox_messages: int
+    outbox_bytes: int
+    outbox_oldest_s: float
+    outbox_dropped: dict[str, int]
+    outbox_first: dict[str, int]
 
 
-class Vitals:
-    """Counts and durations since the last report. May be told by one thread and asked by another."""
+class HealthMonitor:
+    """Counts and durations since the last report. One thread may record while another asks for the report."""
 
     def __init__(self, boot: str, confirm: Confirm, dropped_frames: Callable[[], int], now: float) -> None:
         """Begin to count.
@@ -48,23 +47,23 @@ class Vitals:
         self._lock = threading.Lock()
         self._frames = 0
         self._captured_s: float | None = None
-        self._durations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_MOST))
+        self._durations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_MAX_DURATIONS))
 
     def record(self, stage: str, seconds: float) -> None:
-        """A stage took that long for one frame."""
+        """A stage took this long for one frame."""
         with self._lock:
             self._durations[stage].append(seconds)
 
-    def frame(self, captured_s: float) -> None:
+    def count_frame(self, captured_s: float) -> None:
         """A frame was counted."""
         with self._lock:
             self._frames += 1
             self._captured_s = captured_s
 
-    def report(self, t: datetime, now: float, backlog: Backlog, reconnects: int) -> Health:
+    def report(self, t: datetime, now: float, outbox: OutboxStats, reconnects: int) -> Health:
         """The health at `t`; rates and latencies begin anew."""
         with self._lock:
-            durations, self._durations = self._durations, defaultdict(lambda: deque(maxlen=_MOST))
+            durations, self._durations = self._durations, defaultdict(lambda: deque(maxlen=_MAX_DURATIONS))
             frames, self._frames = self._frames, 0
             captured_s = self._captured_s
         since_s, self._reported_s = now - self._reported_s, now
@@ -76,11 +75,7 @@ class Vitals:
             frame_age_s=None if captured_s is None else round(max(0.0, now - captured_s), 3),
             latency_ms={stage: _percentiles_ms(values) for stage, values in durations.items()},
             dropped_frames=self._dropped_frames(),
-            outbox_messages=backlog.messages,
-            outbox_bytes=backlog.bytes,
-            outbox_oldest_s=round(max(0.0, backlog.oldest_s), 1),
-            outbox_dropped=backlog.dropped,
-            outbox_first=backlog.first,
+            **outbox._asdict(),
             confirm=self._confirm,
             reconnects=reconnects,
             temperature_c=temperature_c(),
@@ -96,7 +91,7 @@ def _percentiles_ms(values: deque[float]) -> tuple[float, float]:
 
 
 def temperature_c(path: Path = _THERMAL) -> float | None:
-    """The processor's temperature; None where it is not told."""
+    """The processor's temperature; None where the machine does not say."""
     try:
         return int(path.read_text()) / 1000
     except (OSError, ValueError):
@@ -104,7 +99,7 @@ def temperature_c(path: Path = _THERMAL) -> float | None:
 
 
 def throttled(platform: Path = _PLATFORM) -> str | None:
-    """The Pi's throttling flags as hex, such as "0x50005"; None where they are not told.
+    """The Pi's throttling flags as hex, such as "0x50005"; None where the machine does not say.
 
     Source: vcgencmd get_throttled, Raspberry Pi documentation; the same in sysfs, drivers/firmware/raspberrypi.c.
     """
@@ -114,8 +109,8 @@ def throttled(platform: Path = _PLATFORM) -> str | None:
         command = shutil.which("vcgencmd")
         if command is None:
             return None
-        told = subprocess.run([command, "get_throttled"], capture_output=True, text=True, timeout=2, check=False)  # noqa: S603  no shell, no input
-        return f"{int(told.stdout.partition('=')[2], 16):#x}"
+        answer = subprocess.run([command, "get_throttled"], capture_output=True, text=True, timeout=2, check=False)  # noqa: S603  no shell, no input
+        return f"{int(answer.stdout.partition('=')[2], 16):#x}"
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return None
 

@@ -7,19 +7,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-class RunningError(RuntimeError):
+class LockError(RuntimeError):
     """Another process holds the lock, or there can be none; the text names the file."""
 
 
 @contextmanager
-def only_one(state: Path) -> Iterator[None]:
+def single_instance(state: Path) -> Iterator[None]:
     """Hold `state`/running.lock; the kernel frees it when the process ends.
 
     Args:
         state: The daemon's state folder; made if missing.
 
     Raises:
-        RunningError: If another process holds it, or the folder cannot be used.
+        LockError: If another process holds it, or the folder cannot be used.
     """
     path = state / "running.lock"
     try:
@@ -27,7 +27,7 @@ def only_one(state: Path) -> Iterator[None]:
         # the file stays: removing it would let two processes lock two files of one name
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise RunningError(f"{error.filename or state}: {error.strerror}") from error
+        raise LockError(f"{error.filename or state}: {error.strerror}") from error
     try:
         if os.geteuid() == 0:  # an administrator's `check` must not lock the service out of its own folder
             owner = state.stat()
@@ -35,7 +35,7 @@ def only_one(state: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunningError(f"{path}: held by another process; stop the service first") from None
+            raise LockError(f"{path}: held by another process; stop the service first") from None
         yield
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Frames from files: a video, a picture, or a folder of pictures. A demonstration's and a test's camera."""
+"""Frames from files: a video, a picture, or a folder of pictures. The camera of demonstrations and tests."""
 
 import threading
 import time
@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 
 from contract import pictures
-from edge.camera.frame import Frame
-from edge.camera.source import CameraError
+from edge.camera.source import CameraError, Frame
 from edge.config import CameraConfig
 
 
@@ -48,16 +47,20 @@ class FileSensor:
         self._config = config
         self._path = Path(config.source.removeprefix("file:"))
         self._images: Iterator[np.ndarray] | None = None
-        self._period_s = 0.0
+        self._period_s = 1 / config.rate_hz
         self._due_s = 0.0
 
     def start(self) -> None:
-        """Open the file, if this is the first start; after a pause it goes on where it was."""
+        """Open the file, if this is the first start; after a pause it goes on where it was.
+
+        Raises:
+            CameraError: If it cannot be read.
+        """
         if self._images is None:
             self._images = self._open()
 
     def stop(self) -> None:
-        """Nothing: a file sees nothing."""
+        """Nothing: a file captures nothing."""
 
     def close(self) -> None:
         """Forget the file."""
@@ -79,7 +82,6 @@ class FileSensor:
         return Frame(image, captured_s=time.monotonic())
 
     def _open(self) -> Iterator[np.ndarray]:
-        self._period_s = 1 / self._config.rate_hz
         if self._path.is_dir():
             return self._pictures(pictures_in(self._path))
         if not self._path.is_file():
@@ -90,7 +92,7 @@ class FileSensor:
         rate_hz = video.get(cv2.CAP_PROP_FPS)
         # containers without a rate say 0 or some thousands
         self._period_s = 1 / rate_hz if 0 < rate_hz <= 240 else self._period_s
-        return self._video(video)
+        return self._frames(video)
 
     def _pictures(self, paths: list[Path]) -> Iterator[np.ndarray]:
         while True:
@@ -98,20 +100,17 @@ class FileSensor:
             if not self._config.loop:
                 return
 
-    def _video(self, video: cv2.VideoCapture) -> Iterator[np.ndarray]:
-        frames = 0
+    def _frames(self, video: cv2.VideoCapture) -> Iterator[np.ndarray]:
         while True:
-            found, image = video.read()
-            if found:
+            frames = 0
+            while (read := video.read())[0]:
                 frames += 1
-                yield image
-            elif not frames:
+                yield read[1]
+            if not frames:
                 raise CameraError(f"{self._path}: a video without a frame")
-            elif not self._config.loop:
+            if not self._config.loop:
                 return
-            else:
-                frames = 0
-                video = open_video(self._path)
+            video = open_video(self._path)
 
 
 def open_video(path: Path) -> cv2.VideoCapture:

@@ -9,14 +9,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.camera.frame import Frame
-from edge.camera.source import CameraError
+from edge.camera.source import CameraError, Frame
 from edge.config import CameraConfig, DetectorConfig
 
 log = logging.getLogger(__name__)
 
 _WAIT_S = 2.0
-"""A sensor that gives nothing for so long has stalled, unless its frames are slower than that."""
+"""A sensor that gives no frame for this long has stalled, unless its frames are slower than that."""
 
 
 def open_picamera2() -> Any:
@@ -76,7 +75,7 @@ class PiSensor:
             self._camera.close()
             self._camera = None
 
-    def read(self, stop: threading.Event) -> Frame | None:  # noqa: ARG002  its wait has an end
+    def read(self, stop: threading.Event) -> Frame | None:  # noqa: ARG002  it returns soon by itself
         """The next frame.
 
         Raises:
@@ -106,7 +105,7 @@ class PiSensor:
         self._camera.configure(video)
         if self._lores_size:
             self._lores_size = self._camera.stream_configuration("lores")["size"]
-        log.info("pi gives %s, and %s to find faces in", self._size, self._lores_size)
+        log.info("pi: pictures of %s, faces are looked for in %s", self._size, self._lores_size or self._size)
 
     def _to_bgr(self, planes: np.ndarray) -> np.ndarray:
         width, height = self._lores_size or (0, 0)

@@ -1,21 +1,34 @@
-"""A source of frames: the camera that the configuration names, read so that the newest frame always wins."""
+"""What every camera is, and the two ways to read one: each frame in turn, or always the newest in a thread."""
 
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Protocol, Self
 
-from edge.camera.frame import Frame
-from edge.config import CameraConfig, DetectorConfig
+import numpy as np
 
 STALL_S = 5.0
-"""A running camera that gives nothing for this long has failed."""
-_LEAVE_S = 1.0
-"""How long leaving waits for a read: the daemon has two seconds to end."""
+"""A running camera that gives no frame for this long has failed."""
+_EXIT_WAIT_S = 1.0
+"""How long leaving waits for a read to return: the daemon has two seconds to end."""
 
 
 class CameraError(RuntimeError):
     """A camera or file that gives no frames; the text names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A picture and when it was taken. It is never written, logged or sent."""
+
+    image: np.ndarray
+    """(height, width, 3) uint8 bgr."""
+    captured_s: float
+    """Of time.monotonic()."""
+    lores: np.ndarray | None = None
+    """The same scene, (height, width, 3) uint8 bgr and smaller: faces are looked for in it."""
 
 
 class Camera(Protocol):
@@ -27,15 +40,12 @@ class Camera(Protocol):
     @property
     def dropped(self) -> int:
         """Frames that a newer one replaced before they were read."""
-        ...
 
     def pause(self) -> None:
-        """Stop the sensor; when this returns it sees nothing."""
-        ...
+        """Stop the sensor; when this returns it captures nothing."""
 
     def resume(self) -> None:
         """Start the sensor again."""
-        ...
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *exc: object) -> None: ...
@@ -43,11 +53,10 @@ class Camera(Protocol):
 
 
 class Sensor(Protocol):
-    """What a kind of camera implements; used by one thread at a time."""
+    """What each kind of camera implements; used by one thread at a time."""
 
     def start(self) -> None:
-        """Begin to see, for the first time or after `stop`."""
-        ...
+        """Begin to capture, for the first time or after `stop`."""
 
     def read(self, stop: threading.Event) -> Frame | None:
         """The next frame; None at the end of a file, and soon after `stop` is set.
@@ -55,18 +64,15 @@ class Sensor(Protocol):
         Raises:
             CameraError: If there is none.
         """
-        ...
 
     def stop(self) -> None:
-        """Cease to see; `start` may follow."""
-        ...
+        """Capture nothing until `start` is called again."""
 
     def close(self) -> None:
-        """Free the device; nothing follows."""
-        ...
+        """Free the device, for good."""
 
 
-class EveryFrame:
+class SequentialCamera:
     """A camera that waits for its reader, so that no frame is lost: for files read as fast as possible."""
 
     dropped = 0
@@ -80,7 +86,6 @@ class EveryFrame:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._stop.set()
         self._sensor.close()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -98,8 +103,8 @@ class EveryFrame:
         self._sensor.start()
 
 
-class NewestFrame:
-    """A camera that does not wait: one thread reads the sensor into a slot of one, and the newest frame wins."""
+class ThreadedCamera:
+    """A camera that does not wait for its reader: a thread reads the sensor, and the newest frame replaces older."""
 
     def __init__(self, sensor: Sensor, name: str, stall_s: float = STALL_S) -> None:
         """Set up; nothing is opened yet.
@@ -107,62 +112,59 @@ class NewestFrame:
         Args:
             sensor: What to read.
             name: Of the source, for errors.
-            stall_s: Without a frame for so long, iteration raises CameraError.
+            stall_s: Without a frame for this long, iteration raises CameraError.
         """
+        self.dropped = 0
         self._sensor = sensor
         self._name = name
         self._stall_s = stall_s
-        self._changed = threading.Condition()
-        self._slot: Frame | None = None
-        self._ended = False
-        self._error: Exception | None = None
-        self._dropped = 0
         self._stop = threading.Event()
+        self._queue: SimpleQueue[Frame | Exception | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
-
-    @property
-    def dropped(self) -> int:
-        """Frames that a newer one replaced before they were read."""
-        return self._dropped
 
     def __enter__(self) -> Self:
         self.resume()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        # a read that hangs in the driver must not hang the exit; freeing its device under it would crash
-        if self._halt(_LEAVE_S):
+        # a read that hangs in the driver must not hang the exit; freeing its device meanwhile would crash
+        if self._end_thread(_EXIT_WAIT_S):
             self._sensor.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        while (frame := self._next()) is not None:
-            yield frame
+        while not self._stop.is_set():
+            try:
+                item = self._queue.get(timeout=self._stall_s)
+            except Empty:
+                raise CameraError(f"{self._name}: no frame for {self._stall_s:g} s") from None
+            if item is None:
+                return
+            if isinstance(item, Exception):
+                raise item
+            yield item
 
     def pause(self) -> None:
-        """Stop the sensor; when this returns it sees nothing.
+        """Stop the sensor; when this returns it captures nothing.
 
         Raises:
             CameraError: If it cannot be stopped.
         """
-        if not self._halt(self._stall_s):
+        if not self._end_thread(self._stall_s):
             raise CameraError(f"{self._name}: does not stop")
         self._sensor.stop()
-        self._slot = None
 
     def resume(self) -> None:
         """Start the sensor."""
         if self._thread is not None:
             return
         self._sensor.start()
-        self._error = None  # what a pause cut short may have failed
         self._stop.clear()
-        self._thread = threading.Thread(target=self._work, name="camera", daemon=True)
+        self._queue = SimpleQueue()  # an error of a read that the pause cut short does not count
+        self._thread = threading.Thread(target=self._read_sensor, args=[self._queue], name="camera", daemon=True)
         self._thread.start()
 
-    def _halt(self, timeout_s: float) -> bool:
+    def _end_thread(self, timeout_s: float) -> bool:
         self._stop.set()
-        with self._changed:
-            self._changed.notify()
         if self._thread is not None:
             self._thread.join(timeout_s)
             if self._thread.is_alive():
@@ -170,56 +172,13 @@ class NewestFrame:
         self._thread = None
         return True
 
-    def _next(self) -> Frame | None:
-        deadline = time.monotonic() + self._stall_s
-        with self._changed:
-            while not (self._slot or self._ended or self._error or self._stop.is_set()):
-                if not self._changed.wait(deadline - time.monotonic()) and time.monotonic() >= deadline:
-                    raise CameraError(f"{self._name}: no frame for {self._stall_s:g} s")
-            frame, self._slot = self._slot, None
-            if frame is None and self._error and not self._stop.is_set():
-                raise self._error
-            return None if self._stop.is_set() else frame
-
-    def _work(self) -> None:
+    def _read_sensor(self, queue: "SimpleQueue[Frame | Exception | None]") -> None:
         try:
-            while not self._stop.is_set():
-                self._put(self._sensor.read(self._stop))
-                if self._ended:
-                    return
+            while not self._stop.is_set() and (frame := self._sensor.read(self._stop)) is not None:
+                with suppress(Empty):
+                    queue.get_nowait()
+                    self.dropped += 1
+                queue.put(frame)
+            queue.put(None)
         except Exception as error:  # noqa: BLE001  it is raised again where the frames are read
-            with self._changed:
-                self._error = error
-                self._changed.notify()
-
-    def _put(self, frame: Frame | None) -> None:
-        with self._changed:
-            if frame is None:
-                self._ended = not self._stop.is_set()
-            else:
-                self._dropped += self._slot is not None
-                self._slot = frame
-            self._changed.notify()
-
-
-def open_camera(camera: CameraConfig, detector: DetectorConfig) -> Camera:
-    """The camera that the configuration names; a missing one is an error when it is entered, never another one.
-
-    Args:
-        camera: Names the source.
-        detector: Its size is what the Pi's second stream is scaled to.
-    """
-    kind = camera.source.partition(":")[0]
-    stall_s = max(STALL_S, 3 / camera.rate_hz)
-    if kind == "pi":
-        from edge.camera.pi import PiSensor  # noqa: PLC0415  picamera2 exists on a Pi only
-
-        return NewestFrame(PiSensor(camera, detector), camera.source, stall_s)
-    if kind == "usb":
-        from edge.camera.usb import UsbSensor  # noqa: PLC0415  only the camera in use is loaded
-
-        return NewestFrame(UsbSensor(camera), camera.source, stall_s)
-    from edge.camera.file import FileSensor  # noqa: PLC0415  only the camera in use is loaded
-
-    sensor = FileSensor(camera)
-    return NewestFrame(sensor, camera.source, stall_s) if camera.realtime else EveryFrame(sensor)
+            queue.put(error)

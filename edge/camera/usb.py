@@ -9,8 +9,7 @@ from pathlib import Path
 
 import cv2
 
-from edge.camera.frame import Frame
-from edge.camera.source import CameraError
+from edge.camera.source import CameraError, Frame
 from edge.config import CameraConfig
 
 log = logging.getLogger(__name__)
@@ -48,7 +47,7 @@ class UsbSensor:
         video.set(cv2.CAP_PROP_FPS, self._config.rate_hz)
         video.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         size = (video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT))
-        log.info("%s gives %gx%g at %g frames/s", self._config.source, *size, video.get(cv2.CAP_PROP_FPS))
+        log.info("%s: pictures of %gx%g at %g frames/s", self._config.source, *size, video.get(cv2.CAP_PROP_FPS))
         self._video = video
 
     def stop(self) -> None:

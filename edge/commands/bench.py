@@ -9,7 +9,8 @@ import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 
 import cv2
@@ -17,20 +18,20 @@ import numpy as np
 
 from contract.message import CountsMessage, utc
 from edge.camera.file import pictures_in, read_picture
-from edge.camera.frame import Frame
-from edge.camera.source import CameraError
-from edge.commands.bench_scene import Placed, cells, compose, drawn_face, faces_of, inner
-from edge.exits import told
+from edge.camera.source import CameraError, Frame
+from edge.commands import load_vision
+from edge.config import VisionConfig
 from edge.vision.classifier import EmotionClassifier
-from edge.vision.counts import frame_message
-from edge.vision.detector import Detector, open_detector
-from edge.vision.pipeline import STAGES, Pipeline
+from edge.vision.detector import Box, Detector, open_detector
+from edge.vision.pipeline import STAGES, Pipeline, frame_counts
 from edge.vision.runtime import choose, installed
-from edge.vision.settings import Vision, load_vision
 
 SCENES = ((640, 480, 3), (1280, 720, 10), (1280, 720, 30))
 """Width, height, faces."""
 _WARM_UP = 3
+_MARGIN = 0.4
+"""Of a face's height, around the face, on every side."""
+_GROUND = 96
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,18 +68,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """0; it ends earlier if something cannot be used."""
     cv2.setNumThreads(1)
-    with told("bench"):
-        config = load_vision(arguments.config)
-        config = dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, threads=1))
-        detector = open_detector(config.detector)
-        classifier = EmotionClassifier(config.emotions.model, config.runtime)
-        faces = _faces(arguments.faces, detector)
+    config = load_vision(arguments.config)
+    config = dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, threads=1))
+    detector = open_detector(config.detector)
+    classifier = EmotionClassifier(config.emotions.model, config.runtime)
+    faces = _faces(arguments.faces, detector)
     table = sys.stderr if arguments.json else sys.stdout
     print(_heading(config, drawn=arguments.faces is None), file=table)
     results = []
     for width, height, number in SCENES:
         boxes = [inner(cell) for cell in cells(width, height, number)]
-        finder = detector if arguments.faces else Placed(detector, boxes)
+        finder = detector if arguments.faces else FixedBoxes(detector, boxes)
         image = compose(faces, (width, height), number)
         results.append(measure(finder, classifier, config.detector.min_face_px, image, arguments.frames))
         print(results[-1].line(), file=table, flush=True)
@@ -104,7 +104,7 @@ def measure(
     return Measured(
         width=image.shape[1],
         height=image.shape[0],
-        faces=len(pipeline.faces(Frame(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), 0.0))),
+        faces=len(pipeline.detect(Frame(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), 0.0))),
         stage_ms=stage_ms,
         rate_hz=round(frames / sum(totals), 2),
         other_percent=round(100 * (1 - networks / sum(totals)), 2),
@@ -117,21 +117,21 @@ def _frame(pipeline: Pipeline, jpeg: np.ndarray, model: str, durations: dict[str
     durations["capture"].append(time.perf_counter() - start)
     reading = pipeline.read(frame)
     read = time.perf_counter()
-    counts = frame_message(reading, utc(time.time()), min_faces=1)
+    counts = frame_counts(reading, utc(time.time()), min_faces=1)
     CountsMessage(boot="00000000", seq=0, model=model, clock="synced", frames=(counts,)).to_json()
     end = time.perf_counter()
     durations["publish"].append(end - read)
     return end - start
 
 
-def machine(config: Vision) -> dict[str, object]:
+def machine(config: VisionConfig) -> dict[str, object]:
     """What the figures hold for."""
     return {
         "machine": _machine_name(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "opencv": cv2.__version__,
-        "runtime": choose(config.runtime.package, installed(), bits=64),
+        "runtime": choose(config.runtime.package, installed()),
         "detector": f"{config.detector.name} {config.detector.width}x{config.detector.height}",
     }
 
@@ -158,7 +158,7 @@ def _faces(named: Path | None, detector: Detector) -> list[np.ndarray]:
     return faces
 
 
-def _heading(config: Vision, *, drawn: bool) -> str:
+def _heading(config: VisionConfig, *, drawn: bool) -> str:
     about = ", ".join(f"{key} {value}" for key, value in machine(config).items())
     columns = "  ".join(f"{stage:>15}" for stage in STAGES)
     return (
@@ -183,3 +183,63 @@ def _machine_name() -> str:
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()
+
+
+class FixedBoxes:
+    """Runs a detector for its time, and gives the boxes that were placed: a drawn face is found by none."""
+
+    def __init__(self, detector: Detector, boxes: Sequence[Box]) -> None:
+        self._detector = detector
+        self._boxes = list(boxes)
+
+    def detect(self, frame: Frame) -> list[Box]:
+        """The placed boxes."""
+        self._detector.detect(frame)
+        return self._boxes
+
+
+def faces_of(pictures: Sequence[np.ndarray], detector: Detector) -> list[np.ndarray]:
+    """Every face that the detector finds in the pictures, (side, side, 3) uint8 bgr with some margin around it."""
+    faces = []
+    for picture in pictures:
+        for x0, y0, x1, y1 in detector.detect(Frame(picture, captured_s=0.0)):
+            half = round((0.5 + _MARGIN) * (y1 - y0))
+            x, y = (x0 + x1) // 2, (y0 + y1) // 2
+            padded = cv2.copyMakeBorder(picture, half, half, half, half, cv2.BORDER_REPLICATE)
+            faces.append(padded[y : y + 2 * half, x : x + 2 * half])
+    return faces
+
+
+def cells(width: int, height: int, number: int) -> Iterator[Box]:
+    """`number` squares, xyxy, in rows and columns of a picture of width x height, as large as they can be."""
+    columns = max(range(1, number + 1), key=lambda n: min(width // n, height // -(-number // n)))
+    side = min(width // columns, height // -(-number // columns))
+    for index in range(number):
+        x, y = side * (index % columns), side * (index // columns)
+        yield x, y, x + side, y + side
+
+
+def compose(faces: Sequence[np.ndarray], size: tuple[int, int], number: int) -> np.ndarray:
+    """A (height, width, 3) uint8 bgr picture of `number` faces, each in a cell of its own; `size` is width, height."""
+    image = np.full((size[1], size[0], 3), _GROUND, np.uint8)
+    for (x0, y0, x1, y1), face in zip(cells(*size, number), cycle(faces), strict=False):
+        image[y0:y1, x0:x1] = cv2.resize(face, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
+    return image
+
+
+def inner(cell: Box) -> Box:
+    """The box of the face in a cell that `compose` filled, xyxy."""
+    x0, y0, x1, y1 = cell
+    margin = round((y1 - y0) * _MARGIN / (1 + 2 * _MARGIN))
+    return x0 + margin, y0 + margin, x1 - margin, y1 - margin
+
+
+def drawn_face(side: int = 200) -> np.ndarray:
+    """A face of nobody, (side, side, 3) uint8 bgr."""
+    face = np.full((side, side, 3), _GROUND, np.uint8)
+    half = side // 2
+    cv2.ellipse(face, (half, half), (round(0.22 * side), round(0.28 * side)), 0, 0, 360, (150, 180, 220), cv2.FILLED)
+    for x in (0.42, 0.58):
+        cv2.circle(face, (round(x * side), round(0.45 * side)), side // 40, (40, 40, 40), cv2.FILLED)
+    cv2.ellipse(face, (half, round(0.58 * side)), (side // 12, side // 24), 0, 0, 180, (60, 60, 160), 2)
+    return face

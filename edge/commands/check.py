@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 
 from contract.topics import IDENTITY_CHARS
-from edge.camera.source import open_camera
+from edge.camera import open_camera
 from edge.config import EdgeConfig
 from edge.health import throttled
-from edge.lock import only_one
+from edge.lock import single_instance
 from edge.uplink.connection import probe
 from edge.vision.classifier import EmotionClassifier
 from edge.vision.detector import open_detector
@@ -53,7 +53,7 @@ def report(name: str, check: Callable[[], str]) -> bool:
     """Print a line of what `check` gives, or of the error that it raises; whether it was none."""
     try:
         print(f"ok   {name}: {check()}", flush=True)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
         print(f"FAIL {name}: {error}", flush=True)
         return False
     return True
@@ -106,7 +106,7 @@ def runtime(config: EdgeConfig) -> str:
     """One TFLite package is there, and no doubt which."""
     if not config.emotions.enabled:
         return "emotions are switched off"
-    return choose(config.runtime.package, installed(), bits=64)
+    return choose(config.runtime.package, installed())
 
 
 def model(config: EdgeConfig) -> str:
@@ -125,7 +125,7 @@ def detector(config: EdgeConfig) -> str:
 
 def camera(config: EdgeConfig) -> str:
     """The camera gives a frame."""
-    with only_one(config.state), open_camera(config.camera, config.detector) as source:
+    with single_instance(config.state), open_camera(config.camera, config.detector) as source:
         for frame in source:
             height, width = frame.image.shape[:2]
             return f"{config.camera.source} gives {width}x{height}"
@@ -135,7 +135,7 @@ def camera(config: EdgeConfig) -> str:
 def broker(config: EdgeConfig) -> str:
     """The broker lets this device in."""
     # beside the service it is not asked: a fleet's broker has one connection per certificate, and `lost` would be said
-    with only_one(config.state):
+    with single_instance(config.state):
         return probe(config)
 
 

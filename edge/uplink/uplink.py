@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 from contract.message import FrameCounts, MessageError, State, StateName, command_from_text, stored_from_json
 from edge.config import EdgeConfig
-from edge.health import Backlog, Vitals
+from edge.health import HealthMonitor, OutboxStats
 from edge.uplink.connection import Connection
 from edge.uplink.outbox import Message, Outbox
 from service.backoff import Backoff
@@ -92,7 +92,7 @@ class Uplink:
         info: DeviceInfo,
         outbox: Outbox,
         connection: Connection,
-        vitals: Vitals,
+        monitor: HealthMonitor,
         hooks: Hooks,
     ) -> None:
         """Join the parts; the first `tick` begins to connect."""
@@ -102,7 +102,7 @@ class Uplink:
         self._info = info
         self._outbox = outbox
         self._connection = connection
-        self._vitals = vitals
+        self._monitor = monitor
         self._hooks = hooks
         self._flying: dict[int, _Flight] = {}
         self._up = False
@@ -199,7 +199,7 @@ class Uplink:
         if flight.message:
             self._outbox.acked(flight.message)
             if not flight.replayed:
-                self._vitals.record("publish", now - flight.message.accepted_s)
+                self._monitor.record("publish", now - flight.message.accepted_s)
         self._send_waiting(now)
 
     def received(self, kind: str, payload: bytes, now: float) -> None:
@@ -272,14 +272,9 @@ class Uplink:
         self._health_s = now + self._config.publish.health_s
         t, synced = self._hooks.utc()
         outbox = self._outbox
-        backlog = Backlog(
-            messages=outbox.messages,
-            bytes=outbox.bytes,
-            oldest_s=outbox.oldest_s(now, t.timestamp() if synced else None),
-            dropped=outbox.dropped,
-            first=outbox.first(now),
-        )
-        health = self._vitals.report(t, now, backlog, max(0, self._connections - 1))
+        oldest_s = round(max(0.0, outbox.oldest_s(now, t.timestamp() if synced else None)), 1)
+        stats = OutboxStats(outbox.messages, outbox.bytes, oldest_s, outbox.dropped, outbox.first(now))
+        health = self._monitor.report(t, now, stats, max(0, self._connections - 1))
         self._send("health", health.to_json(), now)
 
 

@@ -1,4 +1,4 @@
-"""Faces to probabilities, by the shipped int8 model. The model is asked for shape and scale."""
+"""Faces to probabilities, by the shipped int8 model. The model itself is asked for shape and scale."""
 
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 from contract.card import INPUT_SIZE, ModelCard, ModelCardError, read_with_model
 from contract.labels import EMOTIONS
 from edge.config import RuntimeConfig
-from edge.vision.runtime import Interpreter, RuntimeMissingError, open_interpreter
+from edge.vision.runtime import open_interpreter
 
 MAX_BATCH = 16
 """Faces per call, which bounds memory. Measured with either runtime: a batch of any size costs the same per face to
@@ -19,7 +19,7 @@ class EmotionClassifier:
     """A full-int8 model whose card has been checked."""
 
     def __init__(self, model: Path, runtime: RuntimeConfig) -> None:
-        """Load `model` and the card beside it, and classify once, so that trouble shows at the start.
+        """Load `model` and the card beside it, and classify once, so that errors show at the start.
 
         Raises:
             ModelCardError: If file, card and this code do not belong together.
@@ -27,7 +27,11 @@ class EmotionClassifier:
         """
         self.card: ModelCard
         self.card, data = read_with_model(model)
-        self._interpreter = _load(model, data, runtime)
+        try:
+            self._interpreter = open_interpreter(data, runtime)
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelCardError(f"{model}: the TFLite runtime cannot load it: {error}") from error
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
         _check_tensor(model, "input", self._input, (1, INPUT_SIZE, INPUT_SIZE, 1))
@@ -101,17 +105,6 @@ def normalized(scores: np.ndarray) -> np.ndarray:
     rows: np.ndarray = np.full_like(scores, 1 / scores.shape[1])
     np.divide(scores, sums, out=rows, where=sums > 0)
     return rows
-
-
-def _load(model: Path, data: bytes, runtime: RuntimeConfig) -> Interpreter:
-    try:
-        interpreter = open_interpreter(data, runtime)
-        interpreter.allocate_tensors()
-    except RuntimeMissingError:
-        raise
-    except (ValueError, RuntimeError) as error:
-        raise ModelCardError(f"{model}: the TFLite runtime cannot load it: {error}") from error
-    return interpreter
 
 
 def _check_tensor(model: Path, name: str, details: dict[str, Any], wanted: tuple[int, ...]) -> None:

@@ -1,25 +1,26 @@
-"""From a frame to what is counted in it: detect, crop, classify. Pictures go in, numbers come out."""
+"""From a frame to what is counted in it: detect, crop, classify, count. Pictures go in, numbers come out."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 
 import cv2
 import numpy as np
 
 from contract.card import INPUT_SIZE
-from contract.preprocess import crop, grey
-from edge.camera.frame import Box, Frame
-from edge.config import EdgeConfig
+from contract.labels import EMOTIONS
+from contract.message import FrameCounts, instant
+from contract.preprocess import crop
+from edge.camera.source import Frame
+from edge.config import VisionConfig
 from edge.vision.classifier import EmotionClassifier
-from edge.vision.counts import Reading, read_faces
-from edge.vision.detector import Detector, open_detector
-from edge.vision.settings import Vision
+from edge.vision.detector import Box, Detector, open_detector
 
 STAGES = ("capture", "detect", "crop", "emotions", "publish")
-"""In the order of a frame's way; `detect`, `crop` and `emotions` are recorded here."""
+"""What every frame passes, in order; `detect`, `crop` and `emotions` are timed here."""
 Record = Callable[[str, float], None]
-"""Told a stage's name and its seconds."""
+"""Called with a stage's name and its seconds."""
 
 
 def ignore(stage: str, seconds: float) -> None:
@@ -27,27 +28,25 @@ def ignore(stage: str, seconds: float) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Face:
-    """One face of a frame."""
+class Reading:
+    """What was counted in one frame."""
 
-    box: Box
-    probabilities: np.ndarray | None
-    """(len(EMOTIONS),) float32; None if the face is too small or emotions are off."""
-    sure: bool
-    """Whether it counts for its top label; false if it was not classified."""
+    captured_s: float
+    """Of time.monotonic()."""
+    faces: int
+    unsure: int
+    """Faces too small to classify, or classified with too low a probability; 0 with emotions switched off."""
+    counts: dict[str, int] | None
+    """Faces per label, every label present; None with emotions switched off."""
+    expected: dict[str, float] | None
+    """Sum of the probabilities per label over every classified face; None with emotions switched off."""
 
 
 class Pipeline:
     """A detector and, unless emotions are off, a classifier."""
 
     def __init__(
-        self,
-        detector: Detector,
-        classifier: EmotionClassifier | None,
-        min_face_px: int,
-        *,
-        record: Record = ignore,
-        clock: Callable[[], float] = time.perf_counter,
+        self, detector: Detector, classifier: EmotionClassifier | None, min_face_px: int, record: Record = ignore
     ) -> None:
         """Join the parts.
 
@@ -55,67 +54,47 @@ class Pipeline:
             detector: Finds the faces.
             classifier: None counts faces only.
             min_face_px: A face whose box is less high is not classified.
-            record: Told each stage's seconds, one call per stage and frame.
-            clock: Seconds that only go forward.
+            record: Called once per stage and frame.
         """
         self._detector = detector
-        self._classifier = classifier
+        self.classifier = classifier
         self._min_face_px = min_face_px
         self._record = record
-        self._clock = clock
 
     def read(self, frame: Frame) -> Reading:
         """The counts of one frame."""
-        boxes = self._detect(frame)
-        if self._classifier is None:
+        boxes = self.detect(frame)
+        if self.classifier is None:
             return Reading(frame.captured_s, faces=len(boxes), unsure=0, counts=None, expected=None)
-        probabilities = self._classify(self._classifier, frame, self._readable(boxes))
-        return read_faces(frame.captured_s, len(boxes), probabilities, self._classifier.card.unsure_below)
+        probabilities = self.classify(self.classifier, frame, self.large_enough(boxes))
+        return count_faces(frame.captured_s, len(boxes), probabilities, self.classifier.card.unsure_below)
 
-    def faces(self, frame: Frame) -> list[Face]:
-        """Every face of one frame with its box: for pictures that the user named or sees, never for the daemon."""
-        boxes = self._detect(frame)
-        if self._classifier is None:
-            return [Face(box, None, sure=False) for box in boxes]
-        readable = self._readable(boxes)
-        least = self._classifier.card.unsure_below
-        classified = {
-            box: Face(box, probabilities, sure=float(probabilities.max()) >= least)
-            for box, probabilities in zip(readable, self._classify(self._classifier, frame, readable), strict=True)
-        }
-        return [classified.get(box, Face(box, None, sure=False)) for box in boxes]
-
-    def _readable(self, boxes: list[Box]) -> list[Box]:
-        return [box for box in boxes if box[3] - box[1] >= self._min_face_px]
-
-    def _detect(self, frame: Frame) -> list[Box]:
-        start = self._clock()
+    def detect(self, frame: Frame) -> list[Box]:
+        """Boxes of all faces."""
+        start = time.perf_counter()
         boxes = self._detector.detect(frame)
-        self._record("detect", self._clock() - start)
+        self._record("detect", time.perf_counter() - start)
         return boxes
 
-    def _classify(self, classifier: EmotionClassifier, frame: Frame, boxes: list[Box]) -> np.ndarray:
-        start = self._clock()
-        crops = crop_faces(frame.image, boxes)
-        cropped = self._clock()
+    def large_enough(self, boxes: list[Box]) -> list[Box]:
+        """Those that are classified."""
+        return [box for box in boxes if box[3] - box[1] >= self._min_face_px]
+
+    def classify(self, classifier: EmotionClassifier, frame: Frame, boxes: list[Box]) -> np.ndarray:
+        """Probabilities, (len(boxes), len(EMOTIONS)) float32."""
+        start = time.perf_counter()
+        crops = np.empty((len(boxes), INPUT_SIZE, INPUT_SIZE), np.uint8)
+        for index, box in enumerate(boxes):
+            crops[index] = crop(frame.image, box)
+        cropped = time.perf_counter()
         probabilities = classifier.probabilities(crops)
         self._record("crop", cropped - start)
-        self._record("emotions", self._clock() - cropped)
+        self._record("emotions", time.perf_counter() - cropped)
         return probabilities
 
 
-def crop_faces(image: np.ndarray, boxes: list[Box]) -> np.ndarray:
-    """The model's input, (n, INPUT_SIZE, INPUT_SIZE) uint8, for n faces of a (height, width, 3) uint8 bgr picture."""
-    crops = np.empty((len(boxes), INPUT_SIZE, INPUT_SIZE), np.uint8)
-    if boxes:
-        picture = grey(image)
-        for index, box in enumerate(boxes):
-            crops[index] = crop(picture, box)
-    return crops
-
-
-def open_pipeline(config: EdgeConfig | Vision, record: Record = ignore) -> tuple[Pipeline, EmotionClassifier | None]:
-    """The pipeline that a configuration describes, and its classifier, if any, for its card.
+def open_pipeline(config: VisionConfig, record: Record = ignore) -> Pipeline:
+    """The pipeline that a configuration describes.
 
     Raises:
         DetectorError: As `open_detector`.
@@ -125,4 +104,36 @@ def open_pipeline(config: EdgeConfig | Vision, record: Record = ignore) -> tuple
     cv2.setNumThreads(config.runtime.threads)
     detector = open_detector(config.detector)
     classifier = EmotionClassifier(config.emotions.model, config.runtime) if config.emotions.enabled else None
-    return Pipeline(detector, classifier, config.detector.min_face_px, record=record), classifier
+    return Pipeline(detector, classifier, config.detector.min_face_px, record=record)
+
+
+def count_faces(captured_s: float, faces: int, probabilities: np.ndarray, unsure_below: float) -> Reading:
+    """The reading of a frame.
+
+    Args:
+        captured_s: Of time.monotonic().
+        faces: How many were found.
+        probabilities: (n, len(EMOTIONS)), a row for each of the n faces that were large enough to classify.
+        unsure_below: A face counts for its most probable label if that has at least this probability.
+    """
+    sure = probabilities[probabilities.max(axis=1, initial=0) >= unsure_below]
+    counted = np.bincount(sure.argmax(axis=1), minlength=len(EMOTIONS)).tolist()
+    expected = probabilities.sum(axis=0, dtype=np.float64).round(2).tolist()  # two decimals, as a message carries them
+    return Reading(
+        captured_s=captured_s,
+        faces=faces,
+        unsure=faces - len(sure),
+        counts=dict(zip(EMOTIONS, counted, strict=True)),
+        expected=dict(zip(EMOTIONS, expected, strict=True)),
+    )
+
+
+def frame_counts(reading: Reading, t: datetime, min_faces: int) -> FrameCounts:
+    """A message's frame, captured at `t` (UTC): withheld if fewer than `min_faces` faces count for a label."""
+    if reading.counts is None or reading.expected is None:
+        return FrameCounts(t=instant(t), faces=reading.faces)
+    if reading.faces - reading.unsure < min_faces:
+        return FrameCounts(t=instant(t), withheld=True)
+    return FrameCounts(
+        t=instant(t), faces=reading.faces, unsure=reading.unsure, counts=reading.counts, expected=reading.expected
+    )

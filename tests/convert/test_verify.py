@@ -13,7 +13,7 @@ import pytest
 
 from contract.labels import EMOTIONS
 from convert import conditions, verify
-from edge.camera.frame import Frame
+from edge.camera.source import Frame
 from train.data import Faces
 
 pytestmark = pytest.mark.tflite

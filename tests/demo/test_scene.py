@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from demo import scene
-from edge.camera.frame import Box, Frame
+from edge.camera.source import Frame
 from edge.config import DetectorConfig
-from edge.vision.detector import Haar
+from edge.vision.detector import Box, Haar
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera.frame import Frame
+from edge.camera.source import Frame
 from edge.config import DetectorConfig
 from edge.vision.detector import YUNET_SHA256
 

@@ -1,9 +1,9 @@
 """Readings become messages: stamped, in order, gathered for batch_s."""
 
-from edge.batch import MOST_FRAMES, Batch
+from edge.batch import MAX_FRAMES, MAX_WAITING, FrameBatcher
 from edge.clock import Clock
 from edge.config import PublishConfig
-from edge.vision.counts import Reading
+from edge.vision.pipeline import Reading
 
 
 class World:
@@ -21,7 +21,7 @@ class World:
             monotonic=lambda: self.now,
             wall=lambda: 1.8e9 + self.now,
         )
-        self.batch = Batch(clock, PublishConfig(batch_s=batch_s), self.offer)
+        self.batcher = FrameBatcher(clock, PublishConfig(batch_s=batch_s), self.offer)
 
     def offer(self, frames, synced):
         """Take a message."""
@@ -31,7 +31,7 @@ class World:
     def read(self, count: int, every_s: float = 0.2) -> None:
         """Read frames whose faces count up."""
         for _ in range(count):
-            self.batch.add(Reading(self.now, faces=round(self.now / every_s), unsure=0, counts=None, expected=None))
+            self.batcher.add(Reading(self.now, faces=round(self.now / every_s), unsure=0, counts=None, expected=None))
             self.now += every_s
 
 
@@ -50,7 +50,7 @@ def test_batch_s_puts_its_frames_into_one_message():
 
     world.read(14, every_s=0.25)
     before = list(world.offered)
-    world.batch.flush()
+    world.batcher.flush(wait=False)
 
     assert before == [(5, True), (5, True)]
     assert world.offered[2:] == [(4, True)]
@@ -63,7 +63,7 @@ def test_a_message_never_has_more_frames_than_a_payload_may_hold():
 
     world.read(400, every_s=1 / 120)
 
-    assert world.offered == [(MOST_FRAMES, True)] * 2
+    assert world.offered == [(MAX_FRAMES, True)] * 2
 
 
 def test_frames_wait_for_the_clock_and_none_is_lost_or_reordered():
@@ -71,7 +71,7 @@ def test_frames_wait_for_the_clock_and_none_is_lost_or_reordered():
     world = World()
     world.synchronized = False
     world.read(5)
-    waiting = world.batch.waiting
+    waiting = world.batcher.waiting
     world.synchronized = True
 
     world.read(1)
@@ -79,6 +79,18 @@ def test_frames_wait_for_the_clock_and_none_is_lost_or_reordered():
     assert waiting == 5
     assert world.offered == [(1, True)] * 6
     assert world.faces == list(range(6))
+
+
+def test_no_more_readings_wait_for_the_clock_than_memory_is_meant_for():
+    """A clock that never comes: beyond the bound the oldest go out as unsynced, one for each that comes."""
+    world = World(wait_s=float("inf"))
+    world.synchronized = False
+
+    world.read(MAX_WAITING + 3)
+
+    assert world.batcher.waiting == MAX_WAITING
+    assert world.offered == [(1, False)] * 3
+    assert world.faces == [0, 1, 2]
 
 
 def test_no_message_mixes_synchronised_frames_with_others():
@@ -89,7 +101,7 @@ def test_no_message_mixes_synchronised_frames_with_others():
     world.synchronized = True
 
     world.read(2)
-    world.batch.flush()
+    world.batcher.flush(wait=False)
 
     assert world.offered == [(3, False), (2, True)]
 
@@ -99,11 +111,11 @@ def test_a_pause_hands_over_what_is_stamped_and_lets_the_rest_wait_for_the_clock
     world = World()
     world.synchronized = False
     world.read(2)
-    world.batch.settle()
-    waiting = world.batch.waiting
+    world.batcher.flush(wait=True)
+    waiting = world.batcher.waiting
     world.synchronized = True
 
-    world.batch.settle()
+    world.batcher.flush(wait=True)
 
     assert waiting == 2
     assert world.offered == [(1, True), (1, True)]
@@ -115,6 +127,6 @@ def test_an_end_keeps_nothing_back():
     world.synchronized = False
     world.read(2)
 
-    world.batch.flush()
+    world.batcher.flush(wait=False)
 
     assert world.offered == [(1, False), (1, False)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from edge.commands import check
-from edge.lock import only_one
+from edge.lock import single_instance
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_an_identity_that_no_certificate_can_name_is_refused(run, edge_toml, roo
 
 def test_a_running_service_keeps_camera_and_connection(run, edge_toml, astronaut_file, tmp_path):
     """Said plainly, instead of a driver's error and of a connection that the broker takes from the service."""
-    with only_one(tmp_path / "state"), socket.create_server(("127.0.0.1", 0)) as listener:
+    with single_instance(tmp_path / "state"), socket.create_server(("127.0.0.1", 0)) as listener:
         mqtt = f'host = "127.0.0.1"\nport = {listener.getsockname()[1]}\ntls = false'
         _, lines = run(edge_toml(f"file:{astronaut_file}", mqtt=mqtt))
         listener.settimeout(0.2)

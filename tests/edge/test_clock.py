@@ -109,6 +109,6 @@ def test_a_daemon_that_ends_stamps_what_waits_as_unsynced():
     clocks.synchronized = False
     clock = clocks.clock(300)
 
-    stamp = clock.stamp_now_or_never(clocks.mono)
+    stamp = clock.stamp(clocks.mono, wait=False)
 
     assert stamp == (T0, False)

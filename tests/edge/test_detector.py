@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from edge.camera.frame import Frame
+from edge.camera.source import Frame
 from edge.config import DetectorConfig
-from edge.vision.detector import DetectorError, fit, open_detector, to_frame
+from edge.vision.detector import DetectorError, boxes_in_frame, open_detector, shrunk
 
 FACE = (180, 65, 270, 175)
 """The astronaut's."""
@@ -81,7 +81,7 @@ def test_a_smaller_picture_is_searched_as_it_is():
     """Pictures are shrunk, never blown up."""
     picture = np.zeros((100, 200, 3), np.uint8)
 
-    assert fit(Frame(picture, 0.0), 960, 540) is picture
+    assert shrunk(Frame(picture, 0.0), 960, 540) is picture
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_larger_picture_is_shrunk_until_both_sides_fit(size, wanted):
     """Width and height keep their ratio."""
     picture = np.zeros((size[1], size[0], 3), np.uint8)
 
-    assert fit(Frame(picture, 0.0), 960, 540).shape[1::-1] == wanted
+    assert shrunk(Frame(picture, 0.0), 960, 540).shape[1::-1] == wanted
 
 
 @pytest.mark.filterwarnings("error")
@@ -112,7 +112,7 @@ def test_what_cannot_be_a_face_is_left_out(row):
     """A box that no crop can be made of is no face."""
     frame = Frame(np.zeros((240, 320, 3), np.uint8), 0.0)
 
-    assert to_frame(np.array([row], np.float32), (320, 240), frame) == []
+    assert boxes_in_frame(np.array([row], np.float32), frame.image, frame) == []
 
 
 def test_a_missing_yunet_file_is_an_error_that_says_what_to_do(tmp_path):

@@ -6,25 +6,25 @@ from datetime import UTC, datetime
 import pytest
 
 from contract.message import Health
-from edge.health import Backlog, Vitals, rss_bytes, temperature_c, throttled
+from edge.health import HealthMonitor, OutboxStats, rss_bytes, temperature_c, throttled
 
 T0 = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
-EMPTY = Backlog(messages=0, bytes=0, oldest_s=0.0, dropped={}, first={"0000000b": 7})
+EMPTY = OutboxStats(0, 0, 0.0, {}, {"0000000b": 7})
 
 
-def vitals(now: float = 0.0) -> Vitals:
+def monitor(now: float = 0.0) -> HealthMonitor:
     """Of a camera that has dropped three frames."""
-    return Vitals("0000000b", "stored", lambda: 3, now)
+    return HealthMonitor("0000000b", "stored", lambda: 3, now)
 
 
 def test_rates_and_latencies_are_of_the_time_since_the_last_report():
     """A slow first minute does not colour the whole day."""
-    it = vitals()
+    it = monitor()
     for number in range(100):
-        it.frame(number / 10)
+        it.count_frame(number / 10)
         it.record("detect", 0.001 * number)
     first = it.report(T0, 10.0, EMPTY, reconnects=0)
-    it.frame(19.0)
+    it.count_frame(19.0)
 
     second = it.report(T0, 20.0, EMPTY, reconnects=1)
 
@@ -35,7 +35,7 @@ def test_rates_and_latencies_are_of_the_time_since_the_last_report():
 
 def test_a_report_is_a_message():
     """What is reported can be read on the other side."""
-    report = vitals().report(T0, 1.0, EMPTY, reconnects=0)
+    report = monitor().report(T0, 1.0, EMPTY, reconnects=0)
 
     assert Health.from_json(report.to_json()) == report
     assert report.frame_age_s is None
@@ -43,7 +43,7 @@ def test_a_report_is_a_message():
 
 def test_durations_are_bounded():
     """A broken clock of reports must not fill the memory."""
-    it = vitals()
+    it = monitor()
     for _ in range(10_000):
         it.record("detect", 1.0)
 

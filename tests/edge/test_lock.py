@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from edge.lock import RunningError, only_one
+from edge.lock import LockError, single_instance
 
 HOLD = """
 import pathlib, sys, time
-from edge.lock import only_one
-with only_one(pathlib.Path(sys.argv[1])):
+from edge.lock import single_instance
+with single_instance(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -19,27 +19,27 @@ with only_one(pathlib.Path(sys.argv[1])):
 
 def test_a_second_holder_is_refused_and_told_the_file(tmp_path):
     """The first goes on undisturbed."""
-    with only_one(tmp_path / "state"):
-        with pytest.raises(RunningError, match=r"running\.lock: held by another process"):
-            only_one(tmp_path / "state").__enter__()
-        with pytest.raises(RunningError):
-            only_one(tmp_path / "state").__enter__()
+    with single_instance(tmp_path / "state"):
+        with pytest.raises(LockError, match=r"running\.lock: held by another process"):
+            single_instance(tmp_path / "state").__enter__()
+        with pytest.raises(LockError):
+            single_instance(tmp_path / "state").__enter__()
 
 
 def test_a_folder_that_cannot_be_used_is_told_by_name(tmp_path):
     """Such as one of a disk that is not mounted."""
     (tmp_path / "file").write_text("no folder")
 
-    with pytest.raises(RunningError, match=r"file/state: Not a directory"):
-        only_one(tmp_path / "file" / "state").__enter__()
+    with pytest.raises(LockError, match=r"file/state: Not a directory"):
+        single_instance(tmp_path / "file" / "state").__enter__()
 
 
 def test_the_lock_ends_with_its_holder(tmp_path):
     """After `with` it is free again."""
-    with only_one(tmp_path):
+    with single_instance(tmp_path):
         pass
 
-    with only_one(tmp_path):
+    with single_instance(tmp_path):
         pass
 
 
@@ -48,14 +48,14 @@ def test_a_killed_holder_leaves_nothing_behind(tmp_path):
     holder = subprocess.Popen([sys.executable, "-c", HOLD, tmp_path], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(RunningError):
-            only_one(tmp_path).__enter__()
+        with pytest.raises(LockError):
+            single_instance(tmp_path).__enter__()
     finally:
         holder.kill()
         holder.wait()
         holder.stdout.close()
 
-    with only_one(tmp_path):
+    with single_instance(tmp_path):
         pass
 
 
@@ -64,7 +64,7 @@ def test_root_leaves_the_lock_to_the_folders_owner(tmp_path):
     """An administrator who runs `check` first must not lock the service out."""
     os.chown(tmp_path, 4711, 4712)
 
-    with only_one(tmp_path):
+    with single_instance(tmp_path):
         pass
 
     owner = (tmp_path / "running.lock").stat()

@@ -13,11 +13,11 @@ def path(tmp_path):
 
 def test_a_pause_is_kept_over_a_restart_until_resume(path):
     """The next process finds the order, and who gave it."""
-    Pause(path).order("pause", by="MQTT")
+    Pause(path).apply("pause", by="MQTT")
 
     restarted = Pause(path)
     kept = restarted.reason
-    restarted.order("resume", by="signal")
+    restarted.apply("resume", by="signal")
 
     assert kept == "ordered by MQTT"
     assert restarted.reason == Pause(path).reason == ""
@@ -28,7 +28,7 @@ def test_who_makes_the_file_pauses_and_who_removes_it_resumes(path):
     pause = Pause(path)
     path.touch()
     made = pause.reason
-    pause.order("pause", by="MQTT")
+    pause.apply("pause", by="MQTT")
     path.unlink()
 
     assert made == "ordered by its file"
@@ -39,9 +39,9 @@ def test_a_pause_that_cannot_be_kept_holds_all_the_same(tmp_path):
     """A full or read-only disk must not leave the camera on."""
     pause = Pause(tmp_path / "gone" / "pause")
 
-    pause.order("pause", by="signal")
+    pause.apply("pause", by="signal")
     held = pause.reason
-    pause.order("resume", by="signal")
+    pause.apply("resume", by="signal")
 
     assert held == "ordered by signal"
     assert pause.reason == ""

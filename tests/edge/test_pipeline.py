@@ -1,16 +1,23 @@
-"""The pipeline: faces of a frame to a reading, with what each stage took."""
+"""The pipeline: from a frame to a reading, with what each stage took, and from a reading to what a message may say."""
 
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import UNSET
 
 from contract.labels import EMOTIONS
+from contract.message import CountsMessage, FrameCounts, instant
 from contract.topics import Device
-from edge.camera.frame import Box, Frame
+from edge.camera.source import Frame
 from edge.config import CameraConfig, DetectorConfig, EdgeConfig, EmotionsConfig, MqttConfig, RuntimeConfig
 from edge.vision.classifier import EmotionClassifier
-from edge.vision.pipeline import Pipeline, crop_faces, open_pipeline
+from edge.vision.detector import Box
+from edge.vision.pipeline import Pipeline, Reading, count_faces, frame_counts, open_pipeline
+
+T = datetime(2026, 11, 22, 6, 31, 7, 412000, tzinfo=UTC)
 
 
 class FixedBoxes:
@@ -68,41 +75,18 @@ def test_without_a_classifier_faces_are_counted_and_nothing_else():
     assert (reading.faces, reading.unsure, reading.counts, reading.expected) == (2, 0, None, None)
 
 
-def test_faces_keep_their_boxes(classifier):
-    """For a picture that is shown, each box has its own probabilities, and a small face has none."""
-    frame, boxes = scene("happy", "sad")
-    small = (0, 0, 10, 10)
-
-    faces = Pipeline(FixedBoxes(boxes[1], small, boxes[0]), classifier, min_face_px=24).faces(frame)
-
-    assert [face.box for face in faces] == [boxes[1], small, boxes[0]]
-    assert faces[1].probabilities is None
-    assert [EMOTIONS[face.probabilities.argmax()] for face in (faces[0], faces[2])] == ["sad", "happy"]
-    assert [face.sure for face in faces] == [True, False, True]
-
-
 def test_each_stage_is_recorded_once_per_frame(classifier):
-    """Durations come from the clock passed in, in the order of the stages."""
+    """In the order of the stages, and within the time that the frame took."""
     frame, boxes = scene("happy")
-    ticks = iter([0.0, 1.0, 10.0, 12.0, 15.0])
     recorded: list[tuple[str, float]] = []
-    pipeline = Pipeline(
-        FixedBoxes(*boxes), classifier, 24, record=lambda *pair: recorded.append(pair), clock=lambda: next(ticks)
-    )
+    pipeline = Pipeline(FixedBoxes(*boxes), classifier, 24, record=lambda *pair: recorded.append(pair))
+    start = time.perf_counter()
 
     pipeline.read(frame)
 
-    assert recorded == [("detect", 1.0), ("crop", 2.0), ("emotions", 3.0)]
-
-
-def test_a_box_over_the_border_is_cropped_with_the_border_repeated():
-    """Where there is no picture, its border goes on."""
-    image = np.full((100, 100, 3), 80, np.uint8)
-
-    crops = crop_faces(image, [(-30, -30, 40, 40), (70, 70, 130, 130)])
-
-    assert crops.shape == (2, 48, 48)
-    assert np.unique(crops).tolist() == [80]
+    assert [stage for stage, _ in recorded] == ["detect", "crop", "emotions"]
+    assert all(seconds > 0 for _, seconds in recorded)
+    assert sum(seconds for _, seconds in recorded) <= time.perf_counter() - start
 
 
 def test_a_configuration_opens_a_pipeline_that_reads_a_real_face(brightness_model, detector_config, astronaut):
@@ -115,10 +99,10 @@ def test_a_configuration_opens_a_pipeline_that_reads_a_real_face(brightness_mode
         emotions=EmotionsConfig(model=brightness_model),
     )
 
-    pipeline, classifier = open_pipeline(config)
+    pipeline = open_pipeline(config)
     reading = pipeline.read(astronaut)
 
-    assert classifier.card.unsure_below == 0.4
+    assert pipeline.classifier.card.unsure_below == 0.4
     assert (reading.faces, reading.unsure, sum(reading.counts.values())) == (1, 0, 1)
 
 
@@ -132,4 +116,76 @@ def test_with_emotions_off_no_model_is_needed(tmp_path):
         emotions=EmotionsConfig(enabled=False, model=tmp_path / "none.tflite"),
     )
 
-    assert open_pipeline(config)[1] is None
+    assert open_pipeline(config).classifier is None
+
+
+def one_hot(*labels: str) -> np.ndarray:
+    """Certain probabilities, one row per label."""
+    return np.eye(len(EMOTIONS), dtype=np.float32)[[EMOTIONS.index(label) for label in labels]]
+
+
+def test_every_label_is_counted_by_its_name():
+    """Each face counts for its most probable label; labels without a face are there with zero."""
+    counts = count_faces(0.0, 3, one_hot("happy", "happy", "fear"), unsure_below=0.5).counts
+
+    assert counts == {**dict.fromkeys(EMOTIONS, 0), "happy": 2, "fear": 1}
+
+
+def test_a_probability_at_the_threshold_counts_and_one_below_does_not():
+    """`unsure_below` is exclusive: a face at the threshold is sure."""
+    rows = np.array([[0.5, 0.5, 0, 0, 0, 0, 0], [0.49, 0.3, 0.21, 0, 0, 0, 0]])
+
+    assert count_faces(0.0, 2, rows, unsure_below=0.5).counts["angry"] == 1
+
+
+def test_unsure_faces_and_counts_make_the_faces():
+    """A face too small to classify and a face too uncertain are both unsure; the sum is every face found."""
+    rows = np.vstack([one_hot("sad"), np.full((1, 7), 1 / 7, np.float32)])
+
+    reading = count_faces(3.5, faces=5, probabilities=rows, unsure_below=0.5)
+
+    assert (reading.captured_s, reading.faces, reading.unsure) == (3.5, 5, 4)
+    assert reading.counts == {**dict.fromkeys(EMOTIONS, 0), "sad": 1}
+
+
+def test_expected_sums_the_probabilities_of_unsure_faces_too():
+    """`expected` covers every classified face, sure or not, in two decimals."""
+    rows = np.vstack([one_hot("sad"), np.full((1, 7), 1 / 7, np.float32)])
+
+    assert count_faces(0.0, 2, rows, unsure_below=0.5).expected == {**dict.fromkeys(EMOTIONS, 0.14), "sad": 1.14}
+
+
+def test_a_frame_without_faces_is_a_frame_of_zeros():
+    """No face is an observation like any other."""
+    reading = count_faces(0.0, faces=0, probabilities=np.empty((0, 7), np.float32), unsure_below=0.5)
+
+    assert reading.counts == dict.fromkeys(EMOTIONS, 0)
+    assert reading.expected == dict.fromkeys(EMOTIONS, 0.0)
+
+
+@pytest.mark.parametrize(("min_faces", "withheld"), [(2, UNSET), (3, True)])
+def test_only_faces_that_were_read_count_for_min_faces(min_faces, withheld):
+    """Three faces of which one is unsure are two: enough for 2, withheld at 3."""
+    reading = count_faces(0.0, faces=3, probabilities=one_hot("happy", "sad"), unsure_below=0.5)
+
+    frame = frame_counts(reading, T, min_faces)
+
+    assert frame.withheld is withheld
+    assert frame.time == T
+
+
+def test_with_emotions_off_only_faces_are_told():
+    """Without counts there is nothing to withhold: a face is counted, whoever it is."""
+    frame = frame_counts(Reading(0.0, faces=1, unsure=0, counts=None, expected=None), T, min_faces=5)
+
+    assert frame == FrameCounts(t=instant(T), faces=1)
+
+
+def test_thirty_faces_whose_sums_are_rounded_make_a_legal_message():
+    """Rounding `expected` to two decimals never exceeds what the contract allows."""
+    rows = np.random.default_rng(0).dirichlet(np.ones(7), size=30).astype(np.float32)
+
+    frame = frame_counts(count_faces(0.0, 30, rows, unsure_below=0.2), T, min_faces=5)
+    message = CountsMessage(boot="9f3a2c41", seq=0, model="3f9c1a77", clock="synced", frames=(frame,))
+
+    assert CountsMessage.from_json(message.to_json()) == message

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from edge.commands import preview
-from edge.commands.preview_page import Latest, serve
-from edge.lock import only_one
+from edge.commands.preview import Latest, serve_page
+from edge.lock import LockError, single_instance
 
 
 @pytest.fixture
 def page() -> Iterator[tuple[Latest, int]]:
     """A page that is being served, and its port."""
     latest = Latest()
-    with serve(latest, 0, "09:45") as url:
+    with serve_page(latest, 0, "09:45") as url:
         yield latest, int(url.rstrip("/").rsplit(":", 1)[1])
 
 
@@ -74,7 +74,7 @@ def test_the_stream_goes_on_with_every_new_picture(page):
 def test_the_stream_ends_with_the_preview():
     """No reader hangs after the end."""
     latest = Latest()
-    with serve(latest, 0, "") as url:
+    with serve_page(latest, 0, "") as url:
         latest.put(b"one")
         stream = get(int(url.rstrip("/").rsplit(":", 1)[1]), "/stream.mjpg")
         part(stream)
@@ -139,13 +139,10 @@ def test_no_emotion_model_is_needed_without_emotions(edge_toml, tmp_path):
     assert not preview.preview_config(path, emotions=False).emotions.enabled
 
 
-def test_it_refuses_while_the_service_runs(edge_toml, tmp_path, capsys):
+def test_it_refuses_while_the_service_runs(edge_toml, tmp_path):
     """Two programs cannot have one camera, and a lesson is not to be watched."""
-    with only_one(tmp_path / "state"), pytest.raises(SystemExit) as caught:
+    with single_instance(tmp_path / "state"), pytest.raises(LockError, match="stop the service first"):
         preview.run(parsed("--config", edge_toml("pi")))
-
-    assert caught.value.code == 75
-    assert "stop the service first" in capsys.readouterr().err
 
 
 def test_a_port_that_is_taken_is_an_error(edge_toml, page, capsys):

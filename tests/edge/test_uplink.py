@@ -10,7 +10,7 @@ import pytest
 from contract.message import CountsMessage, FrameCounts, Health, State, instant, stored_to_json
 from contract.topics import Device
 from edge.config import CameraConfig, EdgeConfig, MqttConfig, OutboxConfig, PublishConfig
-from edge.health import Vitals
+from edge.health import HealthMonitor
 from edge.uplink.outbox import Outbox
 from edge.uplink.uplink import CONNECTING_S, SILENT_S, DeviceInfo, Hooks, Status, Uplink, UplinkThread
 
@@ -60,8 +60,8 @@ class Desk:
         )
         self.outbox = Outbox(tmp_path / "outbox.sqlite", config.outbox, boot, 0.0)
         hooks = Hooks(lambda: (T0 + timedelta(seconds=self.now), True), self.commands.append, self.ledger.append)
-        vitals = Vitals(boot, confirm, lambda: 0, 0.0)
-        self.uplink = Uplink(config, info(boot), self.outbox, self.connection, vitals, hooks)
+        monitor = HealthMonitor(boot, confirm, lambda: 0, 0.0)
+        self.uplink = Uplink(config, info(boot), self.outbox, self.connection, monitor, hooks)
 
     def connect(self) -> None:
         """Have it connect, and the broker accept."""

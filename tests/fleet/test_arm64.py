@@ -8,9 +8,11 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 import sys
 import zipfile
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -134,15 +136,16 @@ def instructions(pi: list[str], times: int) -> int:
 
 
 def frames(python: list[str], pictures: Path, folder: Path) -> list[dict]:
-    """Every frame that the daemon counts in `pictures`, run by `python`; there is no broker, the ledger has them."""
+    """Every frame that the daemon counts in `pictures`, run by `python`; there is no broker, its outbox has them."""
     shutil.copytree(pictures, folder / "class")
     (folder / "state").mkdir()
     (folder / "edge.toml").write_text(_CONFIG.format(folder=folder))
-    command = [*python, "-m", "edge", "--config", str(folder / "edge.toml"), "run", "--ledger", str(folder / "ledger")]
+    command = [*python, "-m", "edge", "--config", str(folder / "edge.toml"), "run"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, cwd=PROJECT)
     assert done.returncode == 0, done.stderr
-    lines = (folder / "ledger").read_text().splitlines()
-    return [frame for line in lines for frame in json.loads(line.split(" ", 1)[1])["frames"]]
+    with closing(sqlite3.connect(folder / "state" / "outbox.sqlite")) as outbox:
+        payloads = [payload for (payload,) in outbox.execute("SELECT payload FROM message ORDER BY id")]
+    return [frame for payload in payloads for frame in json.loads(payload)["frames"]]
 
 
 def _unpack_wheels(root: Path) -> None:

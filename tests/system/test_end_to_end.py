@@ -18,7 +18,7 @@ from contract.labels import EMOTIONS
 from contract.message import Health, State, stored_from_json
 from contract.topics import aggregator_state
 from demo import scene
-from edge.camera.frame import Frame
+from edge.camera.source import Frame
 from edge.config import EdgeConfig
 from edge.vision.pipeline import open_pipeline
 from service.config import load
@@ -221,7 +221,7 @@ def sha8(model: Path) -> str:
 
 def readings(config: Path, source: Path) -> list[tuple[dict[str, int] | None, dict[str, float] | None]]:
     """What the pipeline of a configuration reads in the pictures of a folder, without any daemon."""
-    pipeline, _ = open_pipeline(load(config, EdgeConfig))
+    pipeline = open_pipeline(load(config, EdgeConfig))
     found = [pipeline.read(Frame(cv2.imread(str(file)), 0.0)) for file in sorted(source.iterdir())]
     return [(reading.counts, reading.expected) for reading in found]
 

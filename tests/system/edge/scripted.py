@@ -1,4 +1,4 @@
-"""The real daemon with eyes that follow a script: `[camera] source = "file:rate=50,after=100,then=stall"`.
+"""The real daemon with a camera that follows a script: `[camera] source = "file:rate=50,after=100,then=stall"`.
 
     python -m tests.system.edge.scripted edge.toml ledger
 
@@ -6,24 +6,26 @@
 """
 
 import argparse
-import logging
+import os
 import random
 import select
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Self
 
 import numpy as np
 
 from contract.labels import EMOTIONS
 from edge import daemon
-from edge.camera.frame import Frame
-from edge.camera.source import Camera, CameraError, NewestFrame
-from edge.vision.counts import Reading
-from edge.vision.pipeline import open_pipeline
+from edge.__main__ import PROGRAM
+from edge.camera.source import Camera, CameraError, Frame, ThreadedCamera
+from edge.vision.pipeline import Reading, open_pipeline
+from service import cli
 
 IMAGE = np.zeros((8, 8, 3), np.uint8)
 MODEL = "3f9c1a77"
@@ -108,7 +110,7 @@ class ScriptedSensor:
 def camera(config, _detector) -> Camera:
     """The scripted camera; one that stalls behind the product's own thread, which is what notices."""
     script = Script(config.source)
-    return NewestFrame(ScriptedSensor(script), "scripted", 1.0) if script.then == "stall" else ScriptedCamera(script)
+    return ThreadedCamera(ScriptedSensor(script), "scripted", 1.0) if script.then == "stall" else ScriptedCamera(script)
 
 
 def read(frame: Frame) -> Reading:
@@ -119,14 +121,42 @@ def read(frame: Frame) -> Reading:
     return Reading(frame.captured_s, sum(counts.values()) + unsure, unsure, counts, expected)
 
 
+class ScriptedPipeline:
+    """Reads random faces, by a model of this name."""
+
+    def __init__(self) -> None:
+        self.classifier = SimpleNamespace(card=SimpleNamespace(short=MODEL))
+
+    read = staticmethod(read)
+
+
 def pipeline(config, record):
     """The scripted reading; the real detector where the frames are garbage."""
     if Script(config.camera.source).then == "garbage":
-        return open_pipeline(config, record)[0].read, None
-    return read, MODEL
+        return open_pipeline(config, record)
+    return ScriptedPipeline()
+
+
+def ledger(path: Path) -> Callable[[bytes], None]:
+    """Append a line for each accepted message, at once and whole: the time (seconds since 1970) and the payload."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    return lambda payload: os.write(descriptor, b"%.3f %s\n" % (time.time(), payload))
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """The command's arguments."""
+    parser.add_argument("ledger", type=Path)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """The daemon's exit status."""
+    return daemon.run(arguments, camera, pipeline, ledger(arguments.ledger))
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level="INFO", format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    arguments = argparse.Namespace(config=Path(sys.argv[1]), ledger=Path(sys.argv[2]))
-    sys.exit(daemon.run(arguments, daemon.Eyes(camera, pipeline)))
+    program = replace(
+        PROGRAM,
+        commands={"run": ("tests.system.edge.scripted", "count by a script")},
+        log_format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    sys.exit(cli.main(program, ["run", "--config", sys.argv[1], sys.argv[2]]))

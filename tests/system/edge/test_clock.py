@@ -34,7 +34,7 @@ def test_a_stepped_wall_clock_neither_reorders_nor_loses_a_frame(lab, tmp_path):
     lab.wait_until_stored()
 
     entries = lab.accepted()
-    times = [entry.message.frames[0].t.timestamp() for entry in entries]
+    times = [entry.message.frames[0].time.timestamp() for entry in entries]
     wall = [entry.accepted for entry in entries]
 
     assert max(wall) - min(wall) > 9 * 3600  # the ledger's own times show that the clock was stepped

@@ -1,7 +1,8 @@
 """How a daemon begins and ends: exit codes, the watchdog, what the broker is told, and why it refuses."""
 
 import contextlib
-import signal
+import fcntl
+import os
 import socket
 import subprocess
 import time
@@ -96,23 +97,47 @@ def test_garbage_from_the_camera_is_counted_or_ends_the_daemon_but_never_hangs_i
     lab.wait_until_stored()
 
 
-def test_the_watchdog_hears_of_accepted_frames_and_of_pauses_and_of_nothing_else(lab, supervisor, tmp_path):
-    """A camera that hangs without a word starves it, and systemd ends the daemon."""
-    lab.start_daemon("rate=20,after=60,then=hang", env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+def test_the_watchdog_hears_of_accepted_frames_and_of_pauses(lab, supervisor, tmp_path):
+    """And systemd of the start, once."""
+    lab.start_daemon("rate=20", env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
     until(lambda: supervisor.listen().count("WATCHDOG=1") >= 10, "signs of life")
     lab.pause_daemon()
     until(lambda: any("paused" in each for each in supervisor.listen()), "the pause")
     count = supervisor.listen().count("WATCHDOG=1")
     until(lambda: supervisor.listen().count("WATCHDOG=1") >= count + 2, "signs of life in the pause")
-    lab._daemon.send_signal(signal.SIGUSR2)
-    until(lambda: len(lab.accepted()) >= 58, "the last frames")
-    time.sleep(1)
-    count = supervisor.listen().count("WATCHDOG=1")
-    time.sleep(3)
 
-    assert supervisor.listen().count("WATCHDOG=1") == count
     assert supervisor.heard[0] == "READY=1"
     assert supervisor.heard.count("READY=1") == 1
+
+
+def test_a_camera_that_hangs_without_a_word_starves_the_watchdog(lab, supervisor, tmp_path):
+    """Its last frames are accepted, and then nothing is heard any more, so that systemd ends the daemon."""
+    lab.start_daemon("rate=20,after=60,then=hang", env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    until(lambda: len(lab.accepted()) >= 60, "the last frames")
+    time.sleep(1)
+
+    assert_starved(supervisor)
+
+
+def test_an_outbox_that_hangs_starves_the_watchdog_though_frames_come(lab, supervisor, tmp_path):
+    """The ledger is a pipe that nobody empties: accepting blocks for ever, while the camera goes on."""
+    os.mkfifo(lab.ledger)
+    reader = os.open(lab.ledger, os.O_RDWR)  # a pipe without a reader could not even be opened
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    daemon = lab.start_daemon("rate=50", env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+    until(lambda: supervisor.listen().count("WATCHDOG=1") >= 1, "a sign of life")
+    time.sleep(3)  # some ten messages fill the pipe
+
+    assert_starved(supervisor)
+    assert daemon.poll() is None
+    os.close(reader)
+
+
+def assert_starved(supervisor: Supervisor) -> None:
+    """For three seconds, which are many frames, the watchdog hears nothing."""
+    count = supervisor.listen().count("WATCHDOG=1")
+    time.sleep(3)
+    assert supervisor.listen().count("WATCHDOG=1") == count
 
 
 def test_without_an_aggregator_or_broker_the_watchdog_is_content(make_lab, mosquitto, supervisor, tmp_path):
