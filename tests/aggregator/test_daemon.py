@@ -55,13 +55,28 @@ class SickStore(SqliteStore):
     """A store whose disk is full for the first `failures` commits."""
 
     failures = 0
+    failing_reads = 0
+    failing_starts = 0
 
     def commit(self, batch):
         """Fail, or not any more."""
-        if self.failures:
-            self.failures -= 1
-            raise StoreUnavailableError("store.sqlite: database or disk is full")
+        self._fail("failures", "database or disk is full")
         return super().commit(batch)
+
+    def stored(self, device):
+        """The same for reads."""
+        self._fail("failing_reads", "database is locked")
+        return super().stored(device)
+
+    def devices(self):
+        """The same at the start."""
+        self._fail("failing_starts", "database is locked")
+        return super().devices()
+
+    def _fail(self, counter, text):
+        if getattr(self, counter):
+            setattr(self, counter, getattr(self, counter) - 1)
+            raise StoreUnavailableError(f"store.sqlite: {text}")
 
 
 @pytest.fixture
@@ -184,6 +199,44 @@ def test_nothing_is_forgotten_before_a_device_agrees_with_the_clock(config, devi
     run(config, Script([item(device, message(2, counted(later, 1)), later)], []), now=later)
     with SqliteStore(config.store.path) as store:
         assert [key.start for key, _ in store.windows("school", "r1", 0, int(later) + 10)] == [int(later)]
+
+
+def test_a_subscription_that_the_broker_refused_makes_it_degraded(config, device, item, message):
+    """It would look healthy and get nothing."""
+    source = Script([item(device, message(0))], [])
+    source.problem = "the broker refused the subscription to x"
+
+    run(config, source)
+
+    assert [(said.state, said.reason) for said in source.states()][-2:] == [
+        ("degraded", source.problem),
+        ("stopped", ""),
+    ]
+
+
+def test_a_store_that_cannot_be_read_for_a_moment_delays_stored(config, device, item, message, monkeypatch):
+    """One failed read is no reason to end: it is degraded, and what was not published stays due."""
+    monkeypatch.setattr("aggregator.ingest.daemon._PUBLISH_S", 0.0)
+    monkeypatch.setattr(SickStore, "failing_reads", 3)
+    source = Script([item(device, message(0))], [], [], [])
+
+    run(config, source)
+
+    told = [payload for topic, payload, _ in source.published if topic == device.topic("stored")]
+    assert [stored_from_json(payload) for payload in told] == [{"9f3a2c41": 0}]
+    assert [said.state for said in source.states()] == ["ready", "degraded", "ready", "stopped"]
+
+
+def test_a_store_that_cannot_be_read_at_the_start_is_waited_for(config, device, item, message, monkeypatch):
+    """A lock at boot is no reason to end."""
+    run(config, Script([item(device, message(0))]))
+    monkeypatch.setattr(SickStore, "failing_starts", 2)
+    source = Script([])
+
+    run(config, source)
+
+    assert source.events == ["waited", "waited"]
+    assert [topic for topic, _, _ in source.published if topic == device.topic("stored")]
 
 
 def health(confirm: str) -> bytes:

@@ -1,6 +1,7 @@
 """Rules of the store."""
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -306,3 +307,38 @@ while True:
     assert sums.frames == mark + 1
     assert sums.frames % 10 == 0
     assert sums.frames - told in (0, 10)
+
+
+def test_sqlite_is_told_to_wait_for_the_disk_at_every_commit(store):
+    """FULL is 2; NORMAL, 1, would force the log of writes to the disk only now and then."""
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_every_commit_is_forced_to_the_disk(tmp_path):
+    """A message is acknowledged after its commit: what the page cache alone has, a power cut takes."""
+    if not shutil.which("strace"):
+        pytest.skip("strace is not installed")
+    script = """
+import sys
+from pathlib import Path
+from aggregator.store.sqlite import SqliteStore
+from aggregator.store.types import Arrival, Batch
+from contract.message import CountsMessage, FrameCounts, instant, utc
+from contract.topics import Device
+frames = (FrameCounts(t=instant(utc(0)), withheld=True),)
+with SqliteStore(Path(sys.argv[1])) as store:
+    for seq in range(20):
+        message = CountsMessage(boot="9f3a2c41", seq=seq, model=None, clock="synced", frames=frames)
+        store.commit(Batch(counts=[Arrival.of(Device("school", "r1", "cam"), message, 0.0)]))
+        print("committed", flush=True)
+"""
+    trace = tmp_path / "trace"
+    command = ["strace", "-f", "-o", trace, "-e", "trace=fsync,fdatasync,write", sys.executable, "-c", script]
+    traced = subprocess.run([*command, tmp_path / "store.sqlite"], check=False, capture_output=True, text=True)
+    if "ptrace" in traced.stderr.lower():
+        pytest.skip(f"strace may not trace here: {traced.stderr.splitlines()[0]}")
+
+    assert traced.returncode == 0, traced.stderr
+    commits = trace.read_text().split('"committed')[:-1]
+    assert len(commits) == 20
+    assert all("sync(" in commit for commit in commits)
