@@ -8,8 +8,8 @@ import logging
 import random
 import ssl
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -33,7 +33,7 @@ _MAX_WAIT_S = 10.0
 _CONNECT_S = 5.0
 _STACK_S = 8.0
 """For TCP, TLS and log-in together; less than the other connection's heartbeats may wait meanwhile."""
-_NOT_FOUND = 404
+_NOT_FOUND, _PRECONDITION_FAILED = 404, 406
 _LOST = (OSError, AMQPError, AMQPConnectorException)
 """What a lost connection raises; the last is of a frozen node, which accepts and sends nothing."""
 
@@ -69,8 +69,7 @@ class AmqpSource:
     @property
     def connected(self) -> bool:
         """Whether what is published can arrive."""
-        node = self._publisher.node
-        return node is not None and not node.blocked
+        return self._publisher.channel is not None and not self._publisher.blocked
 
     def batches(self) -> Iterator[tuple[list[RawMessage], Acknowledge]]:
         """For ever: the messages of one batch, and what acknowledges them; see Source."""
@@ -83,11 +82,10 @@ class AmqpSource:
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:  # noqa: ARG002 - no such thing in AMQP
         """Publish once; MQTT clients at any node get it, nobody gets it later."""
-        node = self._publisher.node
-        if node is None or node.blocked:
+        if self._publisher.channel is None or self._publisher.blocked:
             return
         try:
-            node.channel.basic_publish(TOPICS, routing_key(topic), payload)
+            self._publisher.channel.basic_publish(TOPICS, routing_key(topic), payload)
         except _LOST as error:
             self._publisher.lost(error)
 
@@ -108,28 +106,33 @@ class AmqpSource:
         """What was read and is in no batch yet is delivered again, to any worker."""
         self._messages, self._tags = [], []
 
-    def _consume(self, node: "_Node") -> None:
+    def _consume(self, channel: BlockingChannel) -> None:
         self._discard()
-        node.consume((STATUS, *counts_queues(self._config)), self._config.prefetch, self._on_message)
+        channel.basic_qos(prefetch_count=self._config.prefetch)  # of each queue
+        for queue in (STATUS, *counts_queues(self._config)):
+            channel.basic_consume(queue, self._on_message)
+        channel.add_on_cancel_callback(_on_cancel)
         self.on_connected()
 
-    def _on_message(self, key: str, body: bytes, tag: int) -> None:
-        self._messages.append(RawMessage(topic_of(key), body, time.time()))
-        self._tags.append(tag)
+    def _on_message(
+        self, _channel: BlockingChannel, delivery: Basic.Deliver, _properties: BasicProperties, body: bytes
+    ) -> None:
+        self._messages.append(RawMessage(topic_of(delivery.routing_key), body, time.time()))
+        self._tags.append(delivery.delivery_tag)
 
     def _acknowledge(self, tags: list[int]) -> Acknowledge:
-        node = self._consumer.node
+        channel = self._consumer.channel
 
         def acknowledge(rejected: Collection[int]) -> None:
-            if node is None or node is not self._consumer.node:
+            if channel is not self._consumer.channel or channel is None:
                 return  # the tags mean nothing on another connection; the messages come again, to any worker
             refused = set(rejected)
             accepted = [tag for index, tag in enumerate(tags) if index not in refused]
             try:
                 for index in rejected:
-                    node.channel.basic_reject(tags[index], requeue=False)
+                    channel.basic_reject(tags[index], requeue=False)
                 if accepted:
-                    node.channel.basic_ack(accepted[-1], multiple=True)
+                    channel.basic_ack(accepted[-1], multiple=True)
             except _LOST as error:
                 self._consumer.lost(error)
                 self._discard()
@@ -143,13 +146,8 @@ def declare_topology(config: AmqpConfig, credentials: Path) -> None:
     Raises:
         OSError: If no node answers, or if what is there differs.
     """
-    node = _first_node(config, credentials)
-    try:
-        declare(node.channel, config)
-    except ChannelClosedByBroker as error:
-        raise OSError(f"{node.host}: {error}; rabbitmqctl can remove what differs") from error
-    finally:
-        node.close()
+    with _any_node(config, credentials) as channel:
+        declare(channel, config)
 
 
 def replay_dead_letters(config: AmqpConfig, credentials: Path) -> int:
@@ -158,96 +156,37 @@ def replay_dead_letters(config: AmqpConfig, credentials: Path) -> int:
     Raises:
         OSError: If no node answers, or the connection is lost: what was not given again is still a dead letter.
     """
-    node = _first_node(config, credentials)
-    try:
-        node.channel.confirm_delivery()
-        number = node.channel.queue_declare(DEAD, passive=True).method.message_count
+    with _any_node(config, credentials) as channel:
+        channel.confirm_delivery()
+        number = channel.queue_declare(DEAD, passive=True).method.message_count
         for _ in range(number):
-            delivery, _properties, body = node.channel.basic_get(DEAD)
+            delivery, _properties, body = channel.basic_get(DEAD)
             if delivery is None or body is None:
                 break
             durable = BasicProperties(delivery_mode=2)
-            node.channel.basic_publish(TOPICS, delivery.routing_key, body, durable, mandatory=True)
-            node.channel.basic_ack(delivery.delivery_tag)
-    except AMQPError as error:
-        raise OSError(f"{node.host}: {error!r}") from error
-    finally:
-        node.close()
-    return int(number)
-
-
-class _Node:
-    """One connection with one channel, to one node of the cluster."""
-
-    def __init__(self, host: str, config: AmqpConfig, credentials: Path) -> None:
-        """Connect.
-
-        Raises:
-            OSError, AMQPError: If the node cannot be reached or refuses.
-        """
-        name, _, port = host.rpartition(":")
-        password, tls = secrets(config, credentials)
-        self.host = host
-        self.blocked = False
-        self._connection = pika.BlockingConnection(
-            pika.ConnectionParameters(
-                host=name,
-                port=int(port),
-                virtual_host=config.virtual_host,
-                credentials=pika.PlainCredentials(config.username, password or ""),
-                ssl_options=pika.SSLOptions(tls, name) if tls else None,
-                heartbeat=config.heartbeat_s,
-                socket_timeout=_CONNECT_S,
-                stack_timeout=_STACK_S,
-            )
-        )
-        self._connection.add_on_connection_blocked_callback(self._on_blocked)
-        self._connection.add_on_connection_unblocked_callback(self._on_unblocked)
-        self.channel = self._connection.channel()
-
-    def serve(self, span_s: float) -> None:
-        """Read, send heartbeats and call back, until something came or `span_s` passed."""
-        self._connection.process_data_events(span_s)
-
-    def consume(self, queues: Iterable[str], prefetch: int, take: Callable[[str, bytes, int], None]) -> None:
-        """Have `take` called with routing key, body and delivery tag of each message; `prefetch` is of each queue."""
-
-        def deliver(_channel: BlockingChannel, method: Basic.Deliver, _more: BasicProperties, body: bytes) -> None:
-            take(method.routing_key, body, method.delivery_tag)
-
-        self.channel.basic_qos(prefetch_count=prefetch)
-        for queue in queues:
-            self.channel.basic_consume(queue, deliver)
-        self.channel.add_on_cancel_callback(_on_cancel)
-
-    def close(self) -> None:
-        """Close the connection, if it is still there."""
-        with suppress(*_LOST):
-            self._connection.close()
-
-    def _on_blocked(self, *_: object) -> None:
-        self.blocked = True
-        log.warning("publishing blocked by the node %s: it is short of memory or disk", self.host)
-
-    def _on_unblocked(self, *_: object) -> None:
-        self.blocked = False
+            channel.basic_publish(TOPICS, delivery.routing_key, body, durable, mandatory=True)
+            channel.basic_ack(delivery.delivery_tag)
+        return int(number)
 
 
 class _Reconnecting:
-    """A connection that is made again, to any node, after a random wait."""
+    """A connection with one channel that is made again, to any node, after a random wait."""
 
-    def __init__(self, config: AmqpConfig, credentials: Path, begin: Callable[[_Node], None]) -> None:
-        """`begin` is called with every new connection."""
+    def __init__(self, config: AmqpConfig, credentials: Path, begin: Callable[[BlockingChannel], None]) -> None:
+        """`begin` is called with the channel of every new connection."""
         self._config = config
         self._credentials = credentials
         self._begin = begin
         self._hosts: list[str] = []
+        self._host = ""
         self._backoff = ReconnectBackoff(_MAX_WAIT_S, "trying all nodes until one answers")
-        self.node: _Node | None = None
+        self.channel: BlockingChannel | None = None
+        self.blocked = False
+        """Whether the node takes nothing, because it is short of memory or disk."""
 
     def serve(self, span_s: float) -> bool:
         """Serve the connection, or try to make one, for `span_s` at most; False if it was lost."""
-        if self.node is None:
+        if self.channel is None:
             wait_s = self._backoff.left_s(time.monotonic())
             if wait_s > 0:
                 time.sleep(min(wait_s, span_s))
@@ -255,7 +194,7 @@ class _Reconnecting:
                 self._connect()
             return True
         try:
-            self.node.serve(span_s)
+            self.channel.connection.process_data_events(span_s)
         except _LOST as error:
             self.lost(error)
             return False
@@ -263,45 +202,87 @@ class _Reconnecting:
 
     def lost(self, error: Exception) -> None:
         """Give the connection up."""
-        if self.node is not None:
-            self._backoff.failed(f"lost the node {self.node.host}: {error!r}", time.monotonic())
+        if self.channel is not None:
+            self._backoff.failed(f"lost the node {self._host}: {error!r}", time.monotonic())
             self.close()
 
     def close(self) -> None:
         """Close the connection."""
-        if self.node is not None:
-            self.node.close()
-            self.node = None
+        if self.channel is not None:
+            _close(self.channel.connection)
+            self.channel = None
 
     def _connect(self) -> None:
         """One attempt, at the next node of a random order."""
         if not self._hosts:
             self._hosts = random.sample(self._config.hosts, len(self._config.hosts))
-        host = self._hosts.pop()
-        node = None
+        self._host = self._hosts.pop()
+        connection = None
         try:
-            node = _Node(host, self._config, self._credentials)
-            self._begin(node)
+            connection = _open(self._host, self._config, self._credentials)
+            connection.add_on_connection_blocked_callback(self._on_blocked)
+            connection.add_on_connection_unblocked_callback(self._on_unblocked)
+            channel = connection.channel()
+            self._begin(channel)
         except _LOST as error:
-            if node:
-                node.close()
-            problem = f"cannot use the node {host} of [amqp] hosts: {error!r}{_advice(error, self._credentials)}"
+            if connection:
+                _close(connection)
+            problem = f"cannot use the node in [amqp] hosts {self._host}: {error!r}{_advice(error, self._credentials)}"
             self._backoff.failed(problem, time.monotonic())
         else:
-            self.node = node
+            self.channel, self.blocked = channel, False
             self._backoff.connected(time.monotonic())
-            log.info("connected to the node %s", host)
+            log.info("connected to the node %s", self._host)
+
+    def _on_blocked(self, *_: object) -> None:
+        self.blocked = True
+        log.warning("publishing blocked by the node %s: it is short of memory or disk", self._host)
+
+    def _on_unblocked(self, *_: object) -> None:
+        self.blocked = False
 
 
-def _first_node(config: AmqpConfig, credentials: Path) -> _Node:
-    """A connection to the first node that answers."""
+@contextmanager
+def _any_node(config: AmqpConfig, credentials: Path) -> Iterator[BlockingChannel]:
+    """A channel of the first node that answers; pika's errors as OSError."""
     problems = []
     for host in config.hosts:
         try:
-            return _Node(host, config, credentials)
+            connection = _open(host, config, credentials)
         except _LOST as error:
             problems.append(f"{host}: {error!r}{_advice(error, credentials)}")
-    raise OSError(f"no node of [amqp] hosts answers: {', '.join(problems)}")
+            continue
+        try:
+            yield connection.channel()
+        except AMQPError as error:
+            raise OSError(f"{host}: {error!r}{_advice(error, credentials)}") from error
+        finally:
+            _close(connection)
+        return
+    raise OSError(f"no node in [amqp] hosts answers: {', '.join(problems)}")
+
+
+def _open(host: str, config: AmqpConfig, credentials: Path) -> pika.BlockingConnection:
+    """A connection to a node; OSError or AMQPError if it cannot be reached or refuses."""
+    name, _, port = host.rpartition(":")
+    password, tls = secrets(config, credentials)
+    return pika.BlockingConnection(
+        pika.ConnectionParameters(
+            host=name,
+            port=int(port),
+            virtual_host=config.virtual_host,
+            credentials=pika.PlainCredentials(config.username, password or ""),
+            ssl_options=pika.SSLOptions(tls, name) if tls else None,
+            heartbeat=config.heartbeat_s,
+            socket_timeout=_CONNECT_S,
+            stack_timeout=_STACK_S,
+        )
+    )
+
+
+def _close(connection: pika.BlockingConnection) -> None:
+    with suppress(*_LOST):
+        connection.close()
 
 
 def _on_cancel(_frame: object) -> None:
@@ -311,8 +292,11 @@ def _on_cancel(_frame: object) -> None:
 
 def _advice(error: Exception, credentials: Path) -> str:
     """What to check, for errors that do not say so."""
-    if isinstance(error, ChannelClosedByBroker) and error.reply_code == _NOT_FOUND:
+    code = error.reply_code if isinstance(error, ChannelClosedByBroker) else None
+    if code == _NOT_FOUND:
         return "; `classpulse-aggregator topology` declares what is missing"
+    if code == _PRECONDITION_FAILED:
+        return "; rabbitmqctl can remove what differs"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"; its certificate must bear that name and be of {credentials / 'ca.crt'}"
     if isinstance(error, ProbableAuthenticationError):

@@ -199,7 +199,9 @@ class Aggregator:
         deadline = time.monotonic() + _PUBLISH_S / 2
         for summary in self._rooms.due(self._clock(), self._config.summary.every_s):
             self._source.publish(summary.where.topic("summary"), summary.to_json(), retain=True)
-            self._publish_discovery(summary.where)
+            if self._config.home_assistant.enabled and summary.where not in self._discovered:
+                self._discovered.add(summary.where)
+                self._source.publish(*discovery(summary.where, self._config.home_assistant.prefix), retain=True)
             if time.monotonic() > deadline:
                 return
         for found in self._rooms.events(self._clock()):
@@ -207,13 +209,6 @@ class Aggregator:
                 self._source.publish(room.topic("events"), event.to_json(room), retain=False)
             if time.monotonic() > deadline:
                 return
-
-    def _publish_discovery(self, room: Room) -> None:
-        """Make the room known to Home Assistant once, where the configuration asks for it."""
-        config = self._config.home_assistant
-        if config.enabled and room not in self._discovered:
-            self._discovered.add(room)
-            self._source.publish(*discovery(room, config.prefix), retain=True)
 
     def _delete_expired(self) -> None:
         try:
@@ -243,14 +238,8 @@ class Aggregator:
 
 def own_state(state: StateName, reason: str = "", boot: str = "") -> State:
     """The aggregator's own state, in the form that devices use."""
-    return State(
-        state=state,
-        reason=reason[:1000],
-        version=version("classpulse"),
-        model=None,
-        min_faces=0,
-        boot=boot or token_hex(4),
-    )
+    boot = boot or token_hex(4)
+    return State(state=state, reason=reason[:1000], version=version("classpulse"), model=None, min_faces=0, boot=boot)
 
 
 def open_source(config: AggregatorConfig) -> Source:

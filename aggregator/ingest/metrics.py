@@ -50,44 +50,29 @@ class IngestStats:
     """Messages by the reason of their rejection; and `ahead`, which are counted all the same."""
 
 
-class IngestMetrics(Collector):
-    """The daemon's own statistics."""
+class Metrics(Collector):
+    """The daemon's own statistics, and the last status of every device."""
 
-    def __init__(self, stats: IngestStats) -> None:
+    def __init__(
+        self, stats: IngestStats, read: Callable[[], Mapping[Device, DeviceStatus]], now: Callable[[], float]
+    ) -> None:
+        """`read` gives the status of all devices, `now` seconds since 1970."""
         self._stats = stats
-
-    def collect(self) -> Iterator[Metric]:
-        """All metrics, as they are now."""
-        stats = self._stats
-        messages = CounterMetricFamily("classpulse_messages", "Messages from devices", labels=("outcome",))
-        messages.add_metric(("counted",), stats.messages)
-        messages.add_metric(("duplicate",), stats.duplicates)
-        for reason, count in dict(stats.reasons).items():
-            messages.add_metric((reason,), count)
-        yield messages
-        yield CounterMetricFamily("classpulse_batches", "Transactions committed", value=stats.batches)
-        yield CounterMetricFamily("classpulse_store_failures", "Transactions tried again", value=stats.store_failures)
-
-
-class DeviceMetrics(Collector):
-    """The last status of every device. `read` gives them, `now` seconds since 1970."""
-
-    def __init__(self, read: Callable[[], Mapping[Device, DeviceStatus]], now: Callable[[], float]) -> None:
         self._read = read
         self._now = now
 
     def collect(self) -> Iterator[Metric]:
         """All metrics, as they are now."""
+        stats = self._stats
+        messages = CounterMetricFamily("classpulse_messages", "Messages from devices", labels=("outcome",))
+        for outcome, count in {"counted": stats.messages, "duplicate": stats.duplicates, **stats.reasons}.items():
+            messages.add_metric((outcome,), count)
+        yield messages
+        yield CounterMetricFamily("classpulse_batches", "Transactions committed", value=stats.batches)
+        yield CounterMetricFamily("classpulse_store_failures", "Transactions tried again", value=stats.store_failures)
         devices = self._read()
         yield from _state_metrics(devices, self._now())
-        healths = {_labels(device): status.health for device, status in devices.items() if status.health}
-        for key, (kind, name, meaning) in _HEALTH.items():
-            family = kind(f"classpulse_device_{name}", meaning, labels=_DEVICE)
-            for labels, health in healths.items():
-                if getattr(health, key) is not None:
-                    family.add_metric(labels, getattr(health, key))
-            yield family
-        yield from _health_metrics(healths)
+        yield from _health_metrics({_labels(device): each.health for device, each in devices.items() if each.health})
 
 
 def _state_metrics(devices: Mapping[Device, DeviceStatus], now: float) -> Iterator[Metric]:
@@ -116,6 +101,12 @@ def _health_metrics(healths: Mapping[tuple[str, str, str], Health]) -> Iterator[
         if health.throttled is not None:
             throttled.add_metric(labels, _flags(health.throttled))
     yield from (latency, lost, throttled)
+    for key, (kind, name, meaning) in _HEALTH.items():
+        family = kind(f"classpulse_device_{name}", meaning, labels=_DEVICE)
+        for labels, health in healths.items():
+            if getattr(health, key) is not None:
+                family.add_metric(labels, getattr(health, key))
+        yield family
 
 
 def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
@@ -133,16 +124,6 @@ def _flags(throttled: str) -> float:
         return float("nan")
 
 
-def registry(
-    stats: IngestStats, read: Callable[[], Mapping[Device, DeviceStatus]], now: Callable[[], float]
-) -> CollectorRegistry:
-    """A registry with daemon and devices in it."""
-    made = CollectorRegistry()
-    made.register(IngestMetrics(stats))
-    made.register(DeviceMetrics(read, now))
-    return made
-
-
 def serve(config: AggregatorConfig, stats: IngestStats) -> None:
     """Serve the metrics from a thread, if the configuration has a port for them.
 
@@ -156,5 +137,7 @@ def serve(config: AggregatorConfig, stats: IngestStats) -> None:
         with open_store(config, writable=False) as store:
             return store.states()
 
-    start_http_server(config.metrics.port, config.metrics.host, registry(stats, read, time.time))
+    registry = CollectorRegistry()
+    registry.register(Metrics(stats, read, time.time))
+    start_http_server(config.metrics.port, config.metrics.host, registry)
     log.info("metrics at http://%s:%d/metrics", config.metrics.host, config.metrics.port)

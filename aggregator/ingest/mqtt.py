@@ -44,9 +44,9 @@ class MqttSource:
         self._client = self._new_client()
         self._messages: list[RawMessage] = []
         self._mids: list[int] = []
-        self._connected = False
         self._refusal = ""
-        self._problem = ""
+        self.connected = False
+        self.problem = ""
         self._backoff = ReconnectBackoff(_MAX_WAIT_S, "trying again until it answers")
         self.on_connected: Callable[[], None] = lambda: None
 
@@ -60,16 +60,6 @@ class MqttSource:
             self._serve(0.05)
         self._client.on_disconnect = None
         self._client.disconnect()
-
-    @property
-    def connected(self) -> bool:
-        """Whether the broker has accepted us."""
-        return self._connected
-
-    @property
-    def problem(self) -> str:
-        """Why no messages come although there is a connection, or ""."""
-        return self._problem
 
     def batches(self) -> Iterator[tuple[list[RawMessage], Acknowledge]]:
         """For ever: the messages of one batch, in order, and what acknowledges them; empty ones when nothing comes."""
@@ -148,7 +138,7 @@ class MqttSource:
         if code.is_failure:
             self._refusal = f"the broker refused the connection: {code}"
             return
-        self._connected, self._refusal, self._problem = True, "", ""
+        self.connected, self._refusal, self.problem = True, "", ""
         self._backoff.connected(time.monotonic())
         log.info("connected to the broker %s:%s", self._config.host, self._config.port)
         client.subscribe([(every_device(kind), 1) for kind in _SUBSCRIBED])
@@ -158,7 +148,7 @@ class MqttSource:
         self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, _more: object
     ) -> None:
         self._messages, self._mids = [], []
-        self._connected = False
+        self.connected = False
         self._backoff.failed(self._refusal or f"lost the broker: {code}", time.monotonic())
 
     def _on_subscribe(
@@ -166,8 +156,8 @@ class MqttSource:
     ) -> None:
         refused = [every_device(kind) for kind, code in zip(_SUBSCRIBED, codes, strict=False) if code.is_failure]
         if refused:
-            self._problem = f"the broker refused the subscription to {', '.join(refused)}"
-            log.error("%s: its access list must let this client read them", self._problem)
+            self.problem = f"the broker refused the subscription to {', '.join(refused)}"
+            log.error("%s: its access list must let this client read them", self.problem)
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         try:

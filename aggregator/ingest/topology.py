@@ -9,7 +9,7 @@ The MQTT plugin publishes everything to amq.topic, with dots for slashes. From t
 Pure but for the channel that the caller brings.
 """
 
-from typing import Protocol
+from typing import Any
 
 from aggregator.config import AmqpConfig
 from contract.topics import every_device
@@ -34,22 +34,6 @@ _WORK_QUEUE = _QUORUM | {
 }
 
 
-class Channel(Protocol):
-    """What an AMQP channel does here."""
-
-    def exchange_declare(self, exchange: str, exchange_type: str, *, durable: bool) -> object:
-        """Make an exchange, or check that it is one like this."""
-
-    def exchange_bind(self, destination: str, source: str, routing_key: str) -> object:
-        """Have messages of one exchange go through another."""
-
-    def queue_declare(self, queue: str, *, durable: bool, arguments: dict[str, object]) -> object:
-        """Make a queue, or check that it is one like this."""
-
-    def queue_bind(self, queue: str, exchange: str, routing_key: str) -> object:
-        """Have messages of an exchange come into a queue."""
-
-
 def counts_queues(config: AmqpConfig) -> list[str]:
     """The queues that share the devices."""
     return [f"classpulse.counts.{number}" for number in range(config.queues)]
@@ -65,15 +49,15 @@ def topic_of(key: str) -> str:
     return key.replace(".", "/")
 
 
-def declare(channel: Channel, config: AmqpConfig) -> None:
-    """Exchanges, queues and bindings; what is there stays as it is."""
+def declare(channel: Any, config: AmqpConfig) -> None:
+    """Exchanges, queues and bindings, through a channel of pika; what is there stays as it is."""
     _queue(channel, DEAD, _QUORUM | {"x-max-length-bytes": _DEAD_BYTES, "x-message-ttl": _DEAD_MS})
-    _exchange(channel, DEAD, "fanout")
+    channel.exchange_declare(DEAD, "fanout", durable=True)
     channel.queue_bind(DEAD, DEAD, "")
     _queue(channel, STATUS, _WORK_QUEUE | {"x-single-active-consumer": True})
     for kind in ("state", "health"):
         channel.queue_bind(STATUS, TOPICS, routing_key(every_device(kind)))
-    _exchange(channel, HASHED, "x-consistent-hash")
+    channel.exchange_declare(HASHED, "x-consistent-hash", durable=True)
     for queue in counts_queues(config):
         _queue(channel, queue, _WORK_QUEUE)
         channel.queue_bind(queue, HASHED, "1")  # for this type of exchange the key is a weight
@@ -81,9 +65,5 @@ def declare(channel: Channel, config: AmqpConfig) -> None:
     channel.exchange_bind(HASHED, TOPICS, routing_key(every_device("counts")))
 
 
-def _exchange(channel: Channel, name: str, kind: str) -> None:
-    channel.exchange_declare(name, kind, durable=True)
-
-
-def _queue(channel: Channel, name: str, arguments: dict[str, object]) -> None:
+def _queue(channel: Any, name: str, arguments: dict[str, object]) -> None:
     channel.queue_declare(name, durable=True, arguments=arguments)

@@ -16,8 +16,8 @@ import psycopg
 
 from aggregator.config import PostgresqlConfig
 from aggregator.store import postgresql_schema as sql
-from aggregator.store.types import Arrival, Batch, Committed, DeviceStatus, StoreError, StoreUnavailableError
-from aggregator.store.windows import Key, Sums, add, fold, key_row, sum_row, windows_of
+from aggregator.store.types import Arrival, Batch, Committed, DeviceStatus, StoreError, StoreUnavailableError, fold_all
+from aggregator.store.windows import DAY_S, Key, Sums, key_row, sum_row, windows_of
 from contract.message import Health, State
 from contract.topics import Device, Room
 
@@ -69,22 +69,16 @@ class PostgresqlStore:
         Raises:
             StoreUnavailableError: If it cannot be written now.
         """
-        windows: dict[Key, Sums] = {}
-        days: dict[Key, int] = {}
-        fresh = 0
         with self._connected() as db, db.transaction():
-            for arrival in _new(db, batch.counts):
-                fresh += 1
-                for key, sums in fold(arrival.device, arrival.message).items():
-                    add(windows, key, sums)
-                    days[key] = int(arrival.received // sql.DAY_S)
+            fresh = _new(db, batch.counts)
+            windows, days = fold_all(fresh)
             if windows:
                 rows = [(*key_row(key), _shard(key), days[key], *sum_row(windows[key])) for key in sorted(windows)]
                 db.execute(sql.UPSERT_WINDOWS, _columns(rows))
             for kind, payloads in (("state", batch.states), ("health", batch.healths)):
                 if payloads:
                     db.execute(sql.UPSERT_STATUS.format(kind), _columns(_status_rows(payloads)))
-        return Committed(fresh, len(batch.counts) - fresh, frozenset(), windows)
+        return Committed(len(fresh), len(batch.counts) - len(fresh), frozenset(), windows)
 
     def windows(self, site: str, room: str, start: int, end: int, *, unsynced: bool = False) -> list[tuple[Key, Sums]]:
         """A room's windows with `start` <= Key.start < `end`, by time; with `unsynced` of unset clocks too."""
@@ -95,7 +89,7 @@ class PostgresqlStore:
     def recent(self, since: int) -> list[tuple[Key, Sums]]:
         """The windows of all rooms with `since` <= Key.start."""
         where = "start >= %s AND day >= %s AND synced"
-        return windows_of(self._rows(f"{sql.SELECT_WINDOWS} {where}", since, since // sql.DAY_S - 1))
+        return windows_of(self._rows(f"{sql.SELECT_WINDOWS} {where}", since, since // DAY_S - 1))
 
     def changed(self, shards: Collection[int], since: int, within_s: float) -> list[tuple[Key, Sums]]:
         """Of rooms of `shards` the windows with `since` <= Key.start to which something was added `within_s` ago."""
@@ -251,7 +245,7 @@ def _new(db: "psycopg.Connection[tuple]", arrivals: Iterable[Arrival]) -> list[A
 
 
 def _day(arrival: Arrival) -> int:
-    return int(arrival.newest // sql.DAY_S) if arrival.message.synced else sql.UNSYNCED
+    return int(arrival.newest // DAY_S) if arrival.message.synced else sql.UNSYNCED
 
 
 def _status_rows(payloads: Mapping[Device, tuple[State | Health, float]]) -> list[tuple]:

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING
 from zlib import crc32
 
-from aggregator.store.windows import KEY_COLUMNS, SUM_COLUMNS
+from aggregator.store.windows import DAY_S, KEY_COLUMNS, SUM_COLUMNS
 from contract.message import HORIZON_S
 from contract.topics import Device, Room
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 SHARDS = 64
 """Rooms are hashed into so many shards; one worker publishes a shard's summaries. The tables call it `share`."""
-DAY_S = 86400
 UNSYNCED = -1
 """`messages.day` where the device's clock was not synchronised."""
 _AHEAD_DAYS = 2

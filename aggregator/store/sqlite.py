@@ -7,15 +7,8 @@ from pathlib import Path
 from typing import Self
 
 from aggregator.store import ranges
-from aggregator.store.types import (
-    Arrival,
-    Batch,
-    Committed,
-    DeviceStatus,
-    StoreError,
-    StoreUnavailableError,
-)
-from aggregator.store.windows import KEY_COLUMNS, SUM_COLUMNS, Key, Sums, add, fold, key_row, sum_row, windows_of
+from aggregator.store.types import Arrival, Batch, Committed, DeviceStatus, StoreError, StoreUnavailableError, fold_all
+from aggregator.store.windows import DAY_S, KEY_COLUMNS, SUM_COLUMNS, Key, Sums, key_row, sum_row, windows_of
 from contract.message import HORIZON_S
 from contract.topics import Device
 
@@ -23,7 +16,6 @@ VERSION = 1
 """Of the tables; kept in the file as user_version."""
 APPLICATION = 0x636C7073
 """Marks the file as ours, "clps"; kept in the file as application_id."""
-_DAY_S = 86400
 _MAX_BOOTS = 256
 """In one `stored` payload: 5 KB. Of a device with more boots the last ones seen."""
 _TRANSIENT = (
@@ -121,22 +113,16 @@ class SqliteStore:
         Raises:
             StoreUnavailableError: If it cannot be written now.
         """
-        windows: dict[Key, Sums] = {}
-        days: dict[Key, int] = {}
-        fresh = 0
         with self._transaction():
-            for arrival in self._new(batch.counts):
-                fresh += 1
-                for key, sums in fold(arrival.device, arrival.message).items():
-                    add(windows, key, sums)
-                    days[key] = int(arrival.received // _DAY_S)
+            fresh = list(self._new(batch.counts))
+            windows, days = fold_all(fresh)
             for settled in batch.settled:
                 self._record(settled.device, settled.boot, [settled.seq], settled.received)
             rows = ((*key_row(key), days[key], *sum_row(sums)) for key, sums in windows.items())
             self._db.executemany(_UPSERT_WINDOW, rows)
             self._commit_status(batch)
         devices = {arrival.device for arrival in batch.counts} | {settled.device for settled in batch.settled}
-        return Committed(fresh, len(batch.counts) - fresh, frozenset(devices | batch.healths.keys()), windows)
+        return Committed(len(fresh), len(batch.counts) - len(fresh), frozenset(devices | batch.healths.keys()), windows)
 
     def windows(self, site: str, room: str, start: int, end: int, *, unsynced: bool = False) -> list[tuple[Key, Sums]]:
         """A room's windows with `start` <= Key.start < `end`, by time; with `unsynced` of unset clocks too."""
@@ -167,11 +153,11 @@ class SqliteStore:
         Raises:
             StoreUnavailableError: If it cannot be written now.
         """
-        limit = now - retention_days * _DAY_S
+        limit = now - retention_days * DAY_S
         with self._transaction():
-            deleted = self._db.execute("DELETE FROM windows WHERE day < ?", (int(limit // _DAY_S),)).rowcount
+            deleted = self._db.execute("DELETE FROM windows WHERE day < ?", (int(limit // DAY_S),)).rowcount
             self._db.execute("DELETE FROM devices WHERE max(state_at, health_at) < ?", (limit,))
-            self._db.execute("DELETE FROM boots WHERE seen < ?", (now - HORIZON_S - _DAY_S,))
+            self._db.execute("DELETE FROM boots WHERE seen < ?", (now - HORIZON_S - DAY_S,))
             self._db.execute("DELETE FROM ranges WHERE boot_id NOT IN (SELECT id FROM boots)")
         return deleted
 

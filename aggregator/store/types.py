@@ -1,12 +1,12 @@
 """What a store is, what it takes and what it gives. No database here."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 from typing import NamedTuple, Protocol, Self, TypeVar
 
-from aggregator.store.windows import Key, Sums
+from aggregator.store.windows import DAY_S, Key, Sums, add, fold
 from contract.message import CountsMessage, Health, MessageError, State
 from contract.topics import Device
 
@@ -105,6 +105,17 @@ class DeviceStatus:
     def of(cls, state: str | None, state_at: float, health: str | None, health_at: float) -> Self:
         """From the payloads, as a store keeps them."""
         return cls(_parsed(State, state), state_at, _parsed(Health, health), health_at)
+
+
+def fold_all(arrivals: Iterable[Arrival]) -> tuple[dict[Key, Sums], dict[Key, int]]:
+    """The windows of all messages, and for each window the day since 1970 on which its last message was received."""
+    windows: dict[Key, Sums] = {}
+    days: dict[Key, int] = {}
+    for arrival in arrivals:
+        for key, sums in fold(arrival.device, arrival.message).items():
+            add(windows, key, sums)
+            days[key] = int(arrival.received // DAY_S)
+    return windows, days
 
 
 class Store(Protocol):

@@ -13,6 +13,7 @@ from contract.topics import Device
 
 WINDOW_S = 10
 """Width of a window in seconds; `Key.start` is a multiple of it."""
+DAY_S = 86400
 AHEAD_S = 3600.0
 """A frame from further in the future is stored as it is, but its device's clock is wrong."""
 KEY_COLUMNS = ("site", "room", "start", "device", "model", "synced")

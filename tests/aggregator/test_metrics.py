@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from aggregator.config import AggregatorConfig, MetricsConfig, MqttConfig, StoreConfig
 from aggregator.ingest import metrics
-from aggregator.ingest.metrics import IngestStats
+from aggregator.ingest.metrics import IngestStats, Metrics
 from aggregator.store.types import Batch
 from contract.message import Health, State, instant, utc
 from tests.system.broker import free_port
@@ -62,7 +62,7 @@ def test_the_fleet_and_the_daemon_are_told(fleet):
     """Every field of health under its unit, the state as a one, silence by the aggregator's clock."""
     stats = IngestStats(messages=10, duplicates=2, batches=4, reasons=Counter(json=1))
 
-    told = samples(generate_latest(metrics.registry(stats, fleet.states, lambda: NOW)).decode())
+    told = samples(generate_latest(Metrics(stats, fleet.states, lambda: NOW)).decode())
 
     assert told["classpulse_messages_total", ("counted",)] == 10
     assert told["classpulse_messages_total", ("json",)] == 1
@@ -96,7 +96,7 @@ DASHBOARD = Path(__file__).parents[2] / "grafana" / "dashboards" / "classpulse.j
 def test_the_dashboard_shows_only_metrics_that_exist(fleet):
     """A renamed metric would leave an empty panel that nobody notices."""
     families = text_string_to_metric_families(
-        generate_latest(metrics.registry(IngestStats(reasons=Counter(json=1)), fleet.states, lambda: NOW)).decode()
+        generate_latest(Metrics(IngestStats(reasons=Counter(json=1)), fleet.states, lambda: NOW)).decode()
     )
     known = {sample.name for family in families for sample in family.samples}
     dashboard = json.loads(DASHBOARD.read_text())
