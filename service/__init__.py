@@ -1,1 +1,4 @@
-"""What both daemons share: configuration, command line, TLS, back-off, systemd's notify."""
+"""What both daemons share: configuration, command line, TLS and passwords, back-off, systemd's notifications.
+
+May import: `contract`, msgspec and the standard library. Knows no camera, no store and no MQTT.
+"""

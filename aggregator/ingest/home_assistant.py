@@ -5,8 +5,9 @@ Source: Home Assistant's MQTT integration, device discovery (https://www.home-as
 
 from importlib.metadata import version
 
+import msgspec
+
 from contract.labels import EMOTIONS
-from contract.payload import compact
 from contract.topics import Room, aggregator_state
 
 _PERCENT = "{{{{ (100 * value_json.recent.{path}) | round(0) if value_json.recent{condition} else none }}}}"
@@ -40,7 +41,7 @@ def discovery(room: Room, prefix: str) -> tuple[str, bytes]:
         ],
         "qos": 1,
     }
-    return f"{prefix}/device/{node}/config", compact(fields)
+    return f"{prefix}/device/{node}/config", msgspec.json.encode(fields)
 
 
 def _sensor(node: str, name: str, template: str, unit: str | None = None) -> dict[str, object]:
