@@ -1,5 +1,8 @@
 """The middleware without a server: who gets through, what is answered, which headers go out."""
 
+import asyncio
+
+import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
@@ -89,8 +92,8 @@ def test_a_logout_needs_a_post(visitor):
     assert visitor.get("/").status_code == 200
 
 
-def test_wrong_passwords_are_slowed_down_even_when_sent_at_once(visitor):
-    """After five, the right one waits too."""
+def test_after_five_wrong_passwords_the_right_one_waits_too(visitor):
+    """For the name that was tried."""
     for _ in range(5):
         assert log_in(visitor, "wrong").status_code == 401
 
@@ -98,6 +101,20 @@ def test_wrong_passwords_are_slowed_down_even_when_sent_at_once(visitor):
 
     assert answer.status_code == 429
     assert COOKIE not in visitor.cookies
+
+
+def test_wrong_passwords_that_are_sent_at_once_are_slowed_down_too(users):
+    """They are looked at one after the other: five, and none of the others, however many wait."""
+
+    async def many():
+        transport = httpx.ASGITransport(AuthMiddleware(behind, users, https=False))
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+            form = {"name": "anna", "password": "wrong"}
+            return await asyncio.gather(*(client.post("/login", data=form) for _ in range(20)))
+
+    statuses = [answer.status_code for answer in asyncio.run(many())]
+
+    assert (statuses.count(401), statuses.count(429)) == (5, 15)
 
 
 def test_every_login_and_refusal_is_one_line_for_the_auditor(visitor, caplog):

@@ -4,6 +4,7 @@ import json
 import stat
 
 import pytest
+from argon2 import PasswordHasher, extract_parameters
 
 from aggregator.web.users import FORGET_S, IDLE_S, SESSION_S, Attempts, Sessions, User, Users, UsersError
 from contract.topics import Room
@@ -34,6 +35,43 @@ def test_the_file_has_hashes_and_is_for_its_owner(users, tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert PASSWORD not in path.read_text()
     assert json.loads(path.read_text())["anna"]["hash"].startswith("$argon2id$")
+
+
+class CountingHasher(PasswordHasher):
+    """Argon2 that writes down which hashes it worked on."""
+
+    def __init__(self):
+        super().__init__()
+        self.verified = []
+
+    def verify(self, hash, password):  # noqa: A002 - named by argon2
+        """Do it."""
+        self.verified.append(hash)
+        return super().verify(hash, password)
+
+
+def test_a_name_that_does_not_exist_takes_the_same_work(tmp_path):
+    """One verification with the same parameters, so that time does not tell which names there are."""
+    hasher = CountingHasher()
+    users = Users(tmp_path / "users.json", hasher)
+    users.put("anna", PASSWORD, ["*"])
+
+    users.check("anna", "wrong")
+    users.check("nobody", "wrong")
+
+    known, unknown = map(extract_parameters, hasher.verified)
+    assert known == unknown
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640])
+def test_a_file_that_is_written_again_keeps_its_mode(users, tmp_path, mode):
+    """Whoever may read it still may, and nobody else."""
+    path = tmp_path / "etc" / "users.json"
+    path.chmod(mode)
+
+    users.put("ben", PASSWORD, ["*"])
+
+    assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
 @pytest.mark.parametrize(
