@@ -1,8 +1,8 @@
-"""`classpulse-aggregator watch`: the rooms as a live table in a terminal, from what the broker tells everybody."""
+"""`classpulse-aggregator watch`: the rooms as a live table in a terminal, from what the broker has for everybody."""
 
 import argparse
+import logging
 import queue
-import ssl
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +11,6 @@ from pathlib import Path
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
-from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -24,13 +23,13 @@ from contract.message import CountsMessage, MessageError
 from contract.topics import ROOT, Room, TopicError, every_device, parse
 from service.config import load
 
+log = logging.getLogger(__name__)
+
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _REFRESH_S = 0.25
 _STALE_S = 15.0
 """A room without a frame for so long is shown dimmed."""
-_CAPTION = f"{', '.join(EMOTIONS)}: % of the last minute, uns(ure) of its faces, hid(den) of its frames"
-
-Received = tuple[str, bytes, float]
+_CAPTION = f"{', '.join(EMOTIONS)}: % of faces in the last minute; uns: unsure faces; hid: frames with too few faces"
 
 
 @dataclass(slots=True)
@@ -40,11 +39,11 @@ class Board:
     summaries: dict[Room, Summary] = field(default_factory=dict)
     faces: dict[Room, dict[str, int | None]] = field(default_factory=dict)
     """Faces in each device's newest frame; None if it was withheld."""
-    heard: dict[Room, float] = field(default_factory=dict)
+    received_at: dict[Room, float] = field(default_factory=dict)
     """When the newest frame came."""
 
     def take(self, topic: str, payload: bytes, received: float) -> None:
-        """One message of the broker; what cannot be read is the aggregator's to complain about."""
+        """One message of the broker; what cannot be read is left out: the aggregator logs it."""
         try:
             if topic.endswith("/summary"):
                 summary = Summary.from_json(payload)
@@ -54,7 +53,7 @@ class Board:
                 frame = CountsMessage.from_json(payload).frames[-1]
                 shown = frame.faces if isinstance(frame.faces, int) else None
                 self.faces.setdefault(device.where, {})[device.device] = shown
-                self.heard[device.where] = received
+                self.received_at[device.where] = received
         except (MessageError, TopicError):
             return
 
@@ -80,8 +79,7 @@ class Board:
             _cameras(summary),
             self._faces(room),
             *(_share(shares[label]) if shares else "-" for label in EMOTIONS),
-            f"{recent.unsure:.0%}" if recent else "-",
-            f"{recent.withheld:.0%}" if recent else "-",
+            *((f"{recent.unsure:.0%}", f"{recent.withheld:.0%}") if recent else "--"),
             "-" if age_s is None else f"{age_s:.1f}s" if age_s < 60 else f"{age_s / 60:.0f}min",
         ]
 
@@ -91,8 +89,8 @@ class Board:
         return str(sum(known)) if known else "hid" if shown else "-"
 
     def _age_s(self, room: Room, now: float) -> float | None:
-        if room in self.heard:
-            return now - self.heard[room]
+        if room in self.received_at:
+            return now - self.received_at[room]
         newest = self.summaries[room].newest if room in self.summaries else None
         return now - datetime.fromisoformat(newest).timestamp() if newest else None
 
@@ -120,17 +118,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Show the table until interrupted; 0, or 1 if the broker said nothing for `--seconds`."""
-    config, password, tls = _connection(arguments)
-    received: queue.SimpleQueue[Received | str] = queue.SimpleQueue()
-    client = _connected(config, password, tls, received)
+    """Show the table until interrupted; 0, or 1 if nothing was received in `--seconds`."""
+    if arguments.broker:
+        host, _, port = arguments.broker.partition(":")
+        config, credentials = MqttConfig(host=host, port=int(port or 1883), tls=False), Path()
+    else:
+        whole = load(arguments.config, AggregatorConfig)
+        config, credentials = whole.mqtt, whole.credentials
+    received: queue.SimpleQueue[tuple[str, bytes, float]] = queue.SimpleQueue()
+    client = _client(config, credentials, received)
+    client.connect(config.host, config.port, config.keepalive_s)
     client.loop_start()
-    board, console = Board(), Console()
-    end = time.monotonic() + (arguments.seconds or float("inf"))
+    board, end = Board(), time.monotonic() + (arguments.seconds or float("inf"))
     try:
-        with Live(board.table(time.time()), console=console, auto_refresh=False) as screen:
+        with Live(board.table(time.time()), auto_refresh=False) as screen:
             while time.monotonic() < end:
-                _drain(received, board, console)
+                while not received.empty():
+                    board.take(*received.get())
                 screen.update(board.table(time.time()), refresh=True)
                 time.sleep(_REFRESH_S)
     finally:
@@ -139,45 +143,22 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if board.summaries or board.faces else 1
 
 
-def _drain(received: queue.SimpleQueue[Received | str], board: Board, console: Console) -> None:
-    while not received.empty():
-        message = received.get()
-        if isinstance(message, str):
-            console.print(message, markup=False)
-        else:
-            board.take(*message)
-
-
-def _connection(arguments: argparse.Namespace) -> tuple[MqttConfig, str | None, ssl.SSLContext | None]:
-    if arguments.broker:
-        host, _, port = arguments.broker.partition(":")
-        return MqttConfig(host=host, port=int(port or 1883), tls=False), None, None
-    config = load(Path(arguments.config), AggregatorConfig)
-    return config.mqtt, *secrets(config.mqtt, config.credentials)
-
-
-def _connected(
-    config: MqttConfig,
-    password: str | None,
-    tls: ssl.SSLContext | None,
-    received: queue.SimpleQueue[Received | str],
+def _client(
+    config: MqttConfig, credentials: Path, received: queue.SimpleQueue[tuple[str, bytes, float]]
 ) -> paho.Client:
-    """A client of its own, without a session: it needs nothing that it missed."""
+    """A client without a session: it needs nothing that it missed."""
 
     def on_connect(client: paho.Client, _data: object, _flags: object, code: ReasonCode, _more: object) -> None:
         if code.is_failure:
-            received.put(f"the broker refused the connection: {code}")
+            log.error("the broker refused the connection: %s", code)
         client.subscribe([(f"{ROOT}/+/+/summary", 0), (every_device("counts"), 0)])
-
-    def on_message(_client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
-        received.put((message.topic, bytes(message.payload), time.time()))
 
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
     client.on_connect = on_connect
-    client.on_message = on_message
+    client.on_message = lambda _client, _data, each: received.put((each.topic, bytes(each.payload), time.time()))
+    password, tls = secrets(config, credentials)
     if config.username:
         client.username_pw_set(config.username, password)
     if tls:
         client.tls_set_context(tls)
-    client.connect(config.host, config.port, config.keepalive_s)
     return client

@@ -5,6 +5,7 @@ import logging
 import ssl
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -21,7 +22,7 @@ from aggregator.web.commands import CommandSender
 from aggregator.web.overview import overview
 from aggregator.web.reader import RoomReader
 from aggregator.web.report import ReportError, file_name, read, to_csv, to_html
-from aggregator.web.room import Charts, room_page
+from aggregator.web.room import Timelines, room_page
 from aggregator.web.style import user_of
 from aggregator.web.users import Users, UsersError
 from contract.topics import Room, TopicError
@@ -118,7 +119,7 @@ def address(config: PageConfig) -> str:
 
 def build(config: AggregatorConfig, reader: RoomReader, commands: CommandSender) -> FastAPI:
     """The application; a process can have one only."""
-    charts = Charts()
+    timelines = Timelines()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @ui.page("/", title="classpulse")
@@ -132,16 +133,10 @@ def build(config: AggregatorConfig, reader: RoomReader, commands: CommandSender)
         except TopicError:
             ui.label("This room does not exist.")
             return
-        room_page(reader, commands, charts, where, request)
+        room_page(reader, commands, timelines, where, request)
 
-    @app.get("/report/{site}/{room}")
-    def _report(request: Request, site: str, room: str, start: int, end: int) -> Response:
-        return report_answer(config, request, site, room, (start, end))
-
-    @app.get("/table/{site}/{room}")
-    def _table(request: Request, site: str, room: str, start: int, end: int) -> Response:
-        return report_answer(config, request, site, room, (start, end), table=True)
-
+    for kind in ("report", "table"):
+        app.get(f"/{kind}/{{site}}/{{room}}")(partial(report_answer, config))
     ui.run_with(
         app,
         dark=None,
@@ -154,27 +149,23 @@ def build(config: AggregatorConfig, reader: RoomReader, commands: CommandSender)
     return app
 
 
-def report_answer(
-    config: AggregatorConfig, request: Request, site: str, room: str, span: tuple[int, int], *, table: bool = False
-) -> Response:
+def report_answer(config: AggregatorConfig, request: Request, site: str, room: str, start: int, end: int) -> Response:
     """The report of a span, seconds since 1970, as a page or as CSV; in a thread of its own, to hold up no page."""
     user = user_of(request)
     try:
         where = Room(site, room)
         if user is None or not user.may_see(where):
             return HTMLResponse("You may not see this room.", 403)
-        lesson = read(config, where, *span)
+        lesson = read(config, where, start, end)
     except (TopicError, ReportError, OverflowError):
         return HTMLResponse("There is no such report.", 404)
     except StoreError:
         log.exception("no report of %s/%s", site, room)
         return HTMLResponse("The store cannot be read now. Try again later.", 503)
-    if not table:
+    if request.url.path.startswith("/report/"):
         return HTMLResponse(to_html(lesson, None))
-    name = f"{file_name(lesson)}.csv"
-    return Response(
-        to_csv(lesson), media_type="text/csv", headers={"content-disposition": f'attachment; filename="{name}"'}
-    )
+    headers = {"content-disposition": f'attachment; filename="{file_name(lesson)}.csv"'}
+    return Response(to_csv(lesson), media_type="text/csv", headers=headers)
 
 
 def opened(config: AggregatorConfig) -> Store:

@@ -1,4 +1,4 @@
-"""Chart options for the page, as the charting library takes them. Pure.
+"""The page's charts: the mix as an HTML table, the timeline as options of the charting library. Pure.
 
 Colours are set here per label; text and lines take theirs from the style sheet, so that dark and light need no redraw.
 """
@@ -28,62 +28,31 @@ _INK, _FAINT = "#123456", "#654321"
 _LABEL = {"color": _INK, "fontSize": 14, "hideOverlap": True}
 _PERCENTS = {**_LABEL, "formatter": "{value} %"}
 _LINES = {"splitLine": {"lineStyle": {"color": _FAINT, "opacity": 0.4}}}
-_NARROW_PX = 560
 
 
-def mix_options(mix: Mix | None, trend: Mapping[str, float] | None) -> dict[str, Any]:
-    """The current mix: a bar per label, the estimate's interval as a line, raw counts as a diamond."""
-    labels = list(PALETTE)
-    shares = (mix and mix.shares) or {}
-    estimate = (mix and mix.estimate) or {}
-    raw = _raw(mix) if estimate else {}
-    lines = {"color": _INK, "borderColor": _INK, "borderWidth": 3}
-    diamonds = {"color": "transparent", "borderColor": _INK, "borderWidth": 2}
-    return {
-        "animation": False,
-        "aria": {"enabled": True},
-        "media": _by_width(),
-        "grid": {"left": 8, "right": 24, "top": 4, "bottom": 4, "containLabel": True},
-        "xAxis": {"type": "value", "min": 0, "max": 100, "interval": 25, "axisLabel": _PERCENTS, **_LINES},
-        "yAxis": {
-            "type": "category",
-            "inverse": True,
-            "data": [_named(label, shares.get(label), (trend or {}).get(label, 0.0)) for label in labels],
-            "axisTick": {"show": False},
-            "axisLine": {"lineStyle": {"color": _FAINT}},
-            "axisLabel": {"interval": 0, "rich": _rich(1.0), "color": _INK, "margin": 2},
-        },
-        "series": [
-            _series(
-                "bar",
-                [
-                    {"value": _percent(shares.get(label)), "itemStyle": {"color": colour}}
-                    for label, colour in PALETTE.items()
-                ],
-                barWidth="62%",
-            ),
-            _series(
-                "boxplot",
-                [
-                    [_percent(low), *[_percent(share)] * 3, _percent(high)]
-                    for share, low, high in map(estimate.__getitem__, labels)
-                ]
-                if estimate
-                else [],
-                itemStyle=lines,
-                boxWidth=[4, 14],
-                z=5,
-            ),
-            _series(
-                "scatter",
-                [[_percent(raw[label]), row] for row, label in enumerate(labels)] if raw else [],
-                itemStyle=diamonds,
-                symbol="diamond",
-                symbolSize=12,
-                z=6,
-            ),
-        ],
-    }
+def mix_table(mix: Mix | None, trend: Mapping[str, float] | None) -> str:
+    """The current mix as HTML: a row per label with share, trend and a bar.
+
+    On the bar the estimate's interval is a line, and the raw counts are a diamond.
+    """
+    shares, estimate, raw = (mix and mix.shares) or {}, (mix and mix.estimate) or {}, _raw(mix)
+    rows = []
+    for label, colour in PALETTE.items():
+        share, change = shares.get(label), (trend or {}).get(label, 0.0)
+        bar = f'<i style="width:{_percent(share)}%;background:{colour}"></i>'
+        if estimate:
+            _, low, high = estimate[label]
+            bar += f'<i class=interval style="left:{_percent(low)}%;width:{_percent(high - low)}%"></i>'
+            bar += f'<i class=raw style="left:{_percent(raw.get(label))}%"></i>' if raw else ""
+        rows.append(
+            f"<tr><th scope=row>{label}</th><td>{'–' if share is None else f'{100 * share:.0f} %'}</td>"  # noqa: RUF001
+            f"<td class=trend>{_arrow(change)}</td><td class=track>{bar}</td></tr>"
+        )
+    return f"<table class=mix>{''.join(rows)}</table>"
+
+
+def _arrow(change: float) -> str:
+    return "▲" if change >= NOTABLE else "▼" if change <= -NOTABLE else ""
 
 
 def timeline_options(moments: Sequence[Moment]) -> dict[str, Any]:
@@ -142,31 +111,6 @@ def timeline_options(moments: Sequence[Moment]) -> dict[str, Any]:
 
 def _series(kind: str, data: list[Any], **more: object) -> dict[str, Any]:
     return {"type": kind, "data": data, "silent": True, **more}
-
-
-def _rich(scale: float) -> dict[str, Any]:
-    """The label styles of the mix, in columns."""
-    return {
-        "name": {"fontSize": 28 * scale, "color": _INK, "width": 132 * scale, "align": "right"},
-        "value": {"fontSize": 38 * scale, "fontWeight": "bold", "color": _INK, "width": 116 * scale, "align": "right"},
-        "arrow": {"fontSize": 22 * scale, "color": _INK, "width": 34 * scale, "align": "right"},
-    }
-
-
-def _by_width() -> list[dict[str, Any]]:
-    """Smaller labels on a phone, and fewer lines."""
-    small, large = (
-        {"xAxis": {"interval": interval}, "yAxis": {"axisLabel": {"rich": _rich(scale)}}}
-        for interval, scale in ((50, 0.58), (25, 1.0))
-    )
-    return [{"query": {"maxWidth": _NARROW_PX}, "option": small}, {"option": large}]
-
-
-def _named(label: str, share: float | None, trend: float) -> str:
-    """A label with its share and trend, in the charting library's marked-up text."""
-    arrow = "▲" if trend >= NOTABLE else "▼" if trend <= -NOTABLE else " "
-    value = "\N{EN DASH}" if share is None else f"{100 * share:.0f} %"
-    return f"{{name|{label}}}{{value|{value}}}{{arrow|{arrow}}}"
 
 
 def _raw(mix: Mix | None) -> dict[str, float]:

@@ -10,7 +10,7 @@ from orjson import Fragment, dumps
 from starlette.requests import Request
 
 from aggregator.store.types import StoreError
-from aggregator.web.charts import PALETTE, mix_options, timeline_options
+from aggregator.web.charts import PALETTE, mix_table, timeline_options
 from aggregator.web.commands import CommandSender
 from aggregator.web.reader import RoomReader, RoomView
 from aggregator.web.style import keep_fresh, show_status, top_line, user_of
@@ -23,29 +23,28 @@ Show = Callable[[RoomView], None]
 """Shows a view in a panel, if anything changed."""
 
 
-class Charts:
-    """The charts of every room, written once for all pages that show them.
+class Timelines:
+    """The timeline of every room, written once for all pages that show it.
 
     As JSON, not as objects: of those the web framework would watch every number, and look through all of them again for
     every page at every update.
     """
 
     def __init__(self) -> None:
-        self._last: dict[Room, tuple[RoomView, dict[bytes, Fragment]]] = {}
+        self._last: dict[Room, tuple[RoomView, bytes, Fragment]] = {}
 
-    def of(self, view: RoomView) -> tuple[Fragment, ...]:
-        """Options of mix and timeline; the same objects as long as nothing changes."""
-        last, drawn = self._last.get(view.summary.where, (None, {}))
-        if last is not view:
-            mix = mix_options(view.summary.recent, view.summary.trend)
-            drawn = {
-                text: drawn.get(text) or Fragment(text) for text in map(dumps, (mix, timeline_options(view.timeline())))
-            }
-            self._last[view.summary.where] = view, drawn
-        return tuple(drawn.values())
+    def of(self, view: RoomView) -> Fragment:
+        """Options of the chart; the same object as long as nothing changes."""
+        room = view.summary.where
+        last = self._last.get(room)
+        if last is None or last[0] is not view:
+            text = dumps(timeline_options(view.timeline()))
+            last = view, text, last[2] if last and last[1] == text else Fragment(text)
+            self._last[room] = last
+        return last[2]
 
 
-def room_page(reader: RoomReader, commands: CommandSender, charts: Charts, room: Room, request: Request) -> None:
+def room_page(reader: RoomReader, commands: CommandSender, timelines: Timelines, room: Room, request: Request) -> None:
     """Build the page, or refuse."""
     user = user_of(request)
     if user is None or not user.may_see(room):
@@ -62,7 +61,7 @@ def room_page(reader: RoomReader, commands: CommandSender, charts: Charts, room:
         return
     status = ui.label().props("role=status")
     with ui.element("main").classes("room"):
-        panels = (_mix(charts), _facts(), _cameras(commands, room, request), _timeline(charts), _events())
+        panels = (_mix(), _facts(), _cameras(commands, room, request), _timeline(timelines), _events())
 
     def update(_user: User) -> None:
         view = reader.view(room, time.time())
@@ -86,15 +85,15 @@ async def send_command(commands: CommandSender, request: Request, device: Device
     }[outcome]
 
 
-def _mix(charts: Charts) -> Show:
+def _mix() -> Show:
     """The current mix with its interval."""
     with ui.element("section").classes("panel mix-panel"):
         _heading("The last minute")
-        chart = ui.echart({}, renderer="svg").classes("mix-chart")
+        table = ui.html(sanitize=False)
         hint = ui.label().classes("hint")
 
     def show(view: RoomView) -> None:
-        _draw(chart, charts.of(view)[0])
+        table.set_content(mix_table(view.summary.recent, view.summary.trend))
         hint.set_text(mix_hint(view.summary.recent))
 
     return show
@@ -170,7 +169,7 @@ def _cameras(commands: CommandSender, room: Room, request: Request) -> Show:
     return show
 
 
-def _timeline(charts: Charts) -> Show:
+def _timeline(timelines: Timelines) -> Show:
     """The last ten minutes."""
     with ui.element("section").classes("panel timeline-panel"):
         _heading("The last ten minutes: expressions and faces")
@@ -179,7 +178,13 @@ def _timeline(charts: Charts) -> Show:
             for label, colour in PALETTE.items():
                 with ui.element("span").style(f"--swatch: {colour}"):
                     ui.label(label).style("display: inline")
-    return lambda view: _draw(chart, charts.of(view)[1])
+
+    def show(view: RoomView) -> None:
+        options = timelines.of(view)
+        if chart.props["options"] is not options:
+            chart.props["options"] = options
+
+    return show
 
 
 def _events() -> Show:
@@ -203,8 +208,3 @@ def _events() -> Show:
 
 def _heading(text: str) -> None:
     ui.label(text).props("role=heading aria-level=2").classes("caption")
-
-
-def _draw(chart: ui.echart, options: Fragment) -> None:
-    if chart.props["options"] is not options:
-        chart.props["options"] = options

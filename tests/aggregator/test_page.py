@@ -1,6 +1,7 @@
 """What the page shows and says, without a browser."""
 
 import json
+import re
 import sqlite3
 import threading
 import time
@@ -20,9 +21,9 @@ from aggregator.ingest.batch import read
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import Batch, StoreError, StoreUnavailableError
 from aggregator.web.app import STORE_S, address, check_certificate, open_users, opened, warnings
-from aggregator.web.charts import PALETTE, mix_options, timeline_options
+from aggregator.web.charts import PALETTE, mix_table, timeline_options
 from aggregator.web.reader import RoomReader
-from aggregator.web.room import Charts
+from aggregator.web.room import Timelines
 from aggregator.web.text import device_status, event_text, facts, largest_shares, mix_hint, room_status, span
 from aggregator.web.users import Users
 from contract.labels import EMOTIONS
@@ -93,18 +94,17 @@ def test_the_timeline_has_windows_that_have_ended(reader, keep, message, counted
     assert reader.view(ROOM, NOW + 11).timeline()[-1].mix.faces == pytest.approx(30)
 
 
-def test_a_chart_is_written_once_for_all_pages_and_sent_when_it_changed(reader, keep, message, counted):
+def test_a_timeline_is_written_once_for_all_pages_and_sent_when_it_changed(reader, keep, message, counted):
     """The same object tells a page that there is nothing to send."""
-    charts = Charts()
+    timelines = Timelines()
     first, same = reader.view(ROOM, NOW + 0.5), reader.view(ROOM, NOW + 2)
-    mix, timeline = charts.of(first)
+    drawn = timelines.of(first)
 
-    assert all(one is other for one, other in zip(charts.of(same), (mix, timeline), strict=True))
-    assert json.loads(orjson.dumps(mix)) == mix_options(first.summary.recent, first.summary.trend)
+    assert timelines.of(same) is drawn
+    assert json.loads(orjson.dumps(drawn)) == timeline_options(first.timeline())
     keep(message(99, counted(NOW, 30)))
-    news = reader.view(ROOM, NOW + 4)
-    assert charts.of(news)[0] is not mix
-    assert charts.of(news)[1] is timeline
+    assert timelines.of(reader.view(ROOM, NOW + 4)) is drawn
+    assert timelines.of(reader.view(ROOM, NOW + 15)) is not drawn
 
 
 def test_a_clock_set_back_does_not_freeze_the_page(reader):
@@ -241,20 +241,35 @@ def test_the_palette_has_every_label_once():
     assert len(set(PALETTE.values())) == len(EMOTIONS)
 
 
-def test_the_mix_is_drawn_in_percent_with_arrows(reader):
-    """A bar per label; an arrow from five points of trend on; without an estimate no interval."""
-    options = mix_options(reader.view(ROOM, NOW).summary.recent, {"happy": 0.06, "neutral": -0.04})
-
-    bars = dict(zip(PALETTE, (bar["value"] for bar in options["series"][0]["data"]), strict=True))
-    assert (bars["happy"], bars["neutral"], bars["sad"]) == (60, 40, 0)
-    assert "▲" in options["yAxis"]["data"][list(PALETTE).index("happy")]
-    assert "▼" not in "".join(options["yAxis"]["data"])
-    assert options["series"][1]["data"] == []
+def cells(table):
+    """Label -> its share, arrow and bar."""
+    rows = re.findall(
+        r"<th scope=row>(\w+)</th><td>([^<]*)</td><td class=trend>(.?)</td><td class=track>(.*?)</td>", table
+    )
+    return {label: (share, arrow, bar) for label, share, arrow, bar in rows}
 
 
-def test_an_empty_mix_is_drawn_without_figures():
+def test_the_mix_is_shown_in_percent_with_arrows(reader):
+    """A row per label; an arrow from five points of trend on; without an estimate no interval."""
+    rows = cells(mix_table(reader.view(ROOM, NOW).summary.recent, {"happy": 0.06, "sad": -0.06, "neutral": -0.04}))
+
+    assert list(rows) == list(PALETTE)
+    assert [rows[label][:2] for label in ("happy", "neutral", "sad")] == [("60 %", "▲"), ("40 %", ""), ("0 %", "▼")]
+    assert "width:60.0%" in rows["happy"][2]
+    assert "interval" not in rows["happy"][2]
+
+
+def test_the_mix_has_the_interval_and_the_raw_counts_on_its_bars():
+    """Where the true share may lie, and what was counted."""
+    bar = cells(mix_table(MIX, None))["sad"][2]
+
+    assert "left:31.4%;width:20.6%" in bar
+    assert 'class=raw style="left:14.3%"' in bar
+
+
+def test_an_empty_mix_is_shown_without_figures():
     """Nothing is known, which is not nought per cent."""
-    assert "0 %" not in "".join(mix_options(None, None)["yAxis"]["data"])
+    assert {row[:2] for row in cells(mix_table(None, None)).values()} == {("\N{EN DASH}", "")}
 
 
 def test_the_timeline_breaks_where_windows_are_missing(reader, keep, message, counted):

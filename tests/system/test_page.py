@@ -114,7 +114,7 @@ def test_an_instructor_logs_in_and_finds_the_room(stage, classroom, page):
     keep(page, "overview")
     page.get_by_text("north / r101").click()
     page.get_by_text("Bar: estimated share.").wait_for()
-    page.locator(".mix-chart svg text", has_text="happy").wait_for()
+    page.locator(".mix th", has_text="happy").wait_for()
     classroom.count(frame(time.time()))
     page.get_by_text("● live").wait_for()
     keep(page, "room")
@@ -245,7 +245,7 @@ def test_the_page_fits_a_phone(stage, classroom, chromium, theme):
     phone = context.new_page()
 
     enter(phone, stage)
-    phone.locator(".mix-chart svg text", has_text="happy").wait_for()
+    phone.locator(".mix th", has_text="happy").wait_for()
     classroom.count(frame(time.time()))
     phone.get_by_text("Bar: estimated share.").wait_for()
     phone.wait_for_timeout(500)
