@@ -12,7 +12,7 @@ MIN_FACES ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run watch test check size models train evaluate convert verify bench bench-model bench-page bench-estimate \
-        bench-cluster test-cluster \
+        bench-cluster test-cluster mutations \
         release deploy clean \
         test-system test-train test-runtimes test-deployment test-fleet fuzz soak
 
@@ -112,6 +112,10 @@ test-system: .venv/.ready ## real mosquitto, processes and faults (Debian's mosq
 
 test-cluster: .venv/.ready ## three RabbitMQ nodes, PostgreSQL and two workers, killed and frozen (Debian's servers must be installed)
 	.venv/bin/pytest -m cluster tests/cluster
+
+mutations: .venv/.ready ## take protections out one at a time: do the tests notice? (minutes; ONLY=pattern)
+	@.venv/bin/python -m tests.mutations --only '$(ONLY)'
+ONLY ?=
 
 test-train: .venv-train/.ready .venv/.ready ## train, evaluate and convert on tiny data, with TensorFlow
 	.venv-train/bin/python -m pytest -m train tests/train tests/convert
