@@ -31,8 +31,10 @@ COMMANDS = ("mosquitto", "mosquitto_sub", "openssl", "strace")
 """Of the system tests among them."""
 _TIMEOUT_S = 900.0
 """Of one mutation's tests; a test of its own is ended after a minute."""
-_PASSED, _FAILED = 0, 1
-"""Exit statuses of pytest; any other one says that it could not run the tests."""
+_PASSED, _FAILED, _ERROR = 0, 1, 2
+"""Exit statuses of pytest; any other one says that it could not run the tests, as _ERROR does."""
+_FAILURE = re.compile(r"^(FAILED|ERROR) tests/", re.MULTILINE)
+"""In pytest's summary; Python without pytest has the same exit status as a test that fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,8 +141,10 @@ def pytest(folder: Path, tests: list[str]) -> tuple[int, str]:
             command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
         )
     except subprocess.TimeoutExpired:
-        return -1, f"no end after {_TIMEOUT_S:.0f} s"
-    return done.returncode, done.stdout + done.stderr
+        return _ERROR, f"no end after {_TIMEOUT_S:.0f} s"
+    output = done.stdout + done.stderr
+    ran = done.returncode != _FAILED or _FAILURE.search(output)
+    return done.returncode if ran else _ERROR, output
 
 
 def report(outcomes: list[Outcome]) -> int:
