@@ -6,8 +6,6 @@ Ratios of one run are worth more than numbers of two: other work on the machine 
 """
 
 import argparse
-import os
-import platform
 import random
 import shutil
 import signal
@@ -16,10 +14,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeVar
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 
 from aggregator.analysis.cards import read_cards
 from aggregator.analysis.rooms import Rooms
@@ -27,10 +28,12 @@ from aggregator.config import AttentionConfig, SummaryConfig
 from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.windows import WINDOW_S, Key, Sums, fold
+from benchmarks import machine
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts, instant, utc
 from contract.topics import Device, aggregator_state
 
+Result = TypeVar("Result")
 BATCH = 1000
 PAHO_BOUND = 30_000
 """Messages that one client may have under way, by the size of their numbers."""
@@ -38,19 +41,19 @@ PAHO_BOUND = 30_000
 
 def messages(number: int, devices: int, frames: int) -> list[tuple[Device, bytes]]:
     """Messages of many devices, in turn, as 25 faces a frame would make them."""
-    dice = random.Random(7)
+    rng = random.Random(7)
     made, now = [], time.time()
     for seq in range(number // devices):
         for index in range(devices):
             at = now - (number // devices - seq) * 0.2 * frames
-            taken = tuple(_frame(dice, at + 0.2 * each) for each in range(frames))
+            taken = tuple(_frame(rng, at + 0.2 * each) for each in range(frames))
             message = CountsMessage(boot=f"{index:08x}", seq=seq, model="3f9c1a77", clock="synced", frames=taken)
             made.append((Device("school", f"room-{index}", "cam"), message.to_json()))
     return made
 
 
-def _frame(dice: random.Random, at: float) -> FrameCounts:
-    counts = {label: dice.randrange(7) for label in EMOTIONS}
+def _frame(rng: random.Random, at: float) -> FrameCounts:
+    counts = {label: rng.randrange(7) for label in EMOTIONS}
     expected = {label: round(count * 0.97, 2) for label, count in counts.items()}
     faces = sum(counts.values()) + 1
     return FrameCounts(t=instant(utc(at)), faces=faces, unsure=1, counts=counts, expected=expected)
@@ -83,13 +86,13 @@ def summaries(rooms: int, lesson_s: int = 2700, span_s: int = 20) -> dict[str, f
     cards = read_cards(Path("models"))
     model = next(iter(cards), "3f9c1a77")
     live, every_s = Rooms(cards, AttentionConfig()), SummaryConfig().every_s
-    now, dice = time.time(), random.Random(7)
+    now, rng = time.time(), random.Random(7)
 
     def key(room: int, at: float) -> Key:
         return Key("school", f"room-{room}", "cam", model, int(at) // WINDOW_S * WINDOW_S)
 
     def sums(frames: int) -> Sums:
-        counts = tuple(frames * dice.randrange(7) for _ in EMOTIONS)
+        counts = tuple(frames * rng.randrange(7) for _ in EMOTIONS)
         return Sums(frames, 0, sum(counts), 0, counts, tuple(97 * count for count in counts))
 
     past = {key(room, now - ago): sums(10) for room in range(rooms) for ago in range(0, lesson_s, WINDOW_S)}
@@ -111,7 +114,8 @@ def summaries(rooms: int, lesson_s: int = 2700, span_s: int = 20) -> dict[str, f
     }
 
 
-def _timed(work, number: int):
+def _timed(work: Callable[[], Result], number: int) -> tuple[Result, float]:
+    """What `work` returns, and CPU microseconds of each of `number` items."""
     before = time.process_time()
     result = work()
     return result, (time.process_time() - before) / number * 1e6
@@ -154,12 +158,12 @@ def _measure(sent: list[tuple[Device, bytes]], folder: Path, port: int, broker: 
     first.send_signal(signal.SIGTERM)
     first.wait()
     _publish(sent, port)
-    broker_before, start = _cpu_s(broker.pid), time.monotonic()
+    broker_before, start = machine.cpu_s(broker.pid), time.monotonic()
     daemon = _start(command)
     _until(lambda: _stored(folder) >= len(sent))
-    wall, cpu = time.monotonic() - start, _cpu_s(daemon.pid)
-    broker_cpu = _cpu_s(broker.pid) - broker_before
-    rss = _rss_mb(daemon.pid)
+    wall, cpu = time.monotonic() - start, machine.cpu_s(daemon.pid)
+    broker_cpu = machine.cpu_s(broker.pid) - broker_before
+    rss = machine.peak_rss_bytes(daemon.pid) / 2**20
     daemon.terminate()
     daemon.wait()
     startup = _startup_cpu_s(command)
@@ -169,7 +173,7 @@ def _measure(sent: list[tuple[Device, bytes]], folder: Path, port: int, broker: 
         "aggregator CPU us/message (its start taken off)": (cpu - startup) / len(sent) * 1e6,
         "messages/s per core": len(sent) / (cpu - startup),
         "broker CPU us/message": broker_cpu / len(sent) * 1e6,
-        "peak RSS MB": rss,
+        "peak RSS MiB": rss,
     }
 
 
@@ -177,14 +181,14 @@ def _startup_cpu_s(command: list) -> float:
     """What starting costs when nothing waits."""
     daemon = _start(command)
     time.sleep(3.0)
-    cpu = _cpu_s(daemon.pid)
+    cpu = machine.cpu_s(daemon.pid)
     daemon.terminate()
     daemon.wait()
     return cpu
 
 
 def _publish(sent: list[tuple[Device, bytes]], port: int) -> None:
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+    client = paho.Client(CallbackAPIVersion.VERSION2)
     client.max_queued_messages_set(0)
     client.max_inflight_messages_set(1000)
     client.connect("127.0.0.1", port)
@@ -199,18 +203,18 @@ def _publish(sent: list[tuple[Device, bytes]], port: int) -> None:
 
 def _stored(folder: Path) -> int:
     with sqlite3.connect(f"file:{folder}/store.sqlite?mode=ro", uri=True) as db:
-        return db.execute("SELECT coalesce(sum(high - low + 1), 0) FROM ranges").fetchone()[0]
+        return int(db.execute("SELECT coalesce(sum(high - low + 1), 0) FROM ranges").fetchone()[0])
 
 
 def _start(command: list) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def _until(condition, within_s: float = 300.0) -> None:
+def _until(condition: Callable[[], object], within_s: float = 300.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         if time.monotonic() > deadline:
-            sys.exit("benchmarks.aggregator: nothing happened for too long")
+            sys.exit("benchmarks.aggregator: timed out")
         time.sleep(0.05)
 
 
@@ -225,16 +229,6 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _rss_mb(pid: int) -> float:
-    line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
-    return int(line.split()[1]) / 1024
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -244,10 +238,7 @@ def main() -> None:
     parser.add_argument("--rooms", type=int, default=100, help="for the summaries")
     arguments = parser.parse_args()
     sent = messages(arguments.messages, arguments.devices, arguments.frames)
-    print(
-        f"{platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f},"
-        f" Python {platform.python_version()}"
-    )
+    print(machine.describe())
     print(
         f"{len(sent)} messages of {len(sent[0][1])} bytes, {arguments.frames} frames each, {arguments.devices} devices"
     )

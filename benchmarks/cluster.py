@@ -10,8 +10,6 @@ benchmarks.aggregator has them.
 
 import argparse
 import json
-import os
-import platform
 import sqlite3
 import subprocess
 import sys
@@ -25,14 +23,15 @@ from pathlib import Path
 import psutil
 import psycopg
 
+from benchmarks import machine
 from tests.cluster import servers
 from tests.system.broker import Mosquitto, until
 
-_PATIENCE_S = 400.0
+_TIMEOUT_S = 400.0
 _IDLE_S = 4.0
 _REST_S = 8.0
-"""Nodes go on tidying for seconds after the work."""
-_LOOK_S = 0.1
+"""Nodes work on for seconds after the messages."""
+_POLL_S = 0.1
 _MIDDLE = (0.15, 0.9)
 """Shares of the messages between which speed is measured."""
 _FRAMES = "SELECT coalesce(sum(frames), 0) FROM windows"
@@ -84,8 +83,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if lacking := servers.missing():
         sys.exit(f"benchmarks.cluster: {lacking}")
-    load_s = os.getloadavg()[0]
-    print(f"{platform.machine()}, {os.cpu_count()} cores, load {load_s:.1f}, Python {platform.python_version()}")
+    print(machine.describe())
     print(f"{arguments.messages} messages of {arguments.devices} devices in each run", flush=True)
     found: dict[tuple[str, int], Cost] = {}
     for frames in (1, 10):
@@ -100,10 +98,10 @@ def main() -> None:
                 with large(cluster, postgres, f"bench_{frames}_{workers}") as scene:
                     found[f"large{workers}", frames] = measured(scene, load_, workers, what)
     for frames in (1, 10):
-        tell(frames, found["small", frames], found["large1", frames], found["large2", frames])
+        report(frames, found["small", frames], found["large1", frames], found["large2", frames])
 
 
-def tell(frames: int, small_: Cost, one: Cost, two: Cost) -> None:
+def report(frames: int, small_: Cost, one: Cost, two: Cost) -> None:
     """The table of one size of message."""
     print(f"\n{frames} frame{'s' * (frames > 1)} a message: CPU us/message{'mosquitto':>20}{'cluster':>12}{'ratio':>8}")
     rows = [
@@ -134,7 +132,7 @@ def measured(scene: Scene, load_: Load, workers: int, what: str) -> Cost:
         rate_hz = watch(scene, load_.messages, load_.frames)
         worker_s = cpu_s(processes) - workers * idle.start_s
         given_s, database_s = reading.broker_s(), reading.database_s()
-    compare = ("benchmarks.fleet.check", scene.folder / "truth.csv", "--config", scene.config)
+    compare = ("benchmarks.fleet.check", scene.folder / "expected.csv", "--config", scene.config)
     subprocess.run((sys.executable, "-m", *compare), check=True, stdout=subprocess.DEVNULL)
     us = 1e6 / load_.messages
     print(
@@ -176,7 +174,7 @@ class Meter:
 def rest(scene: Scene) -> Idle:
     """Start an aggregator for which nothing waits, and look at everybody's CPU for some seconds."""
     with aggregators(scene, 1) as processes:
-        until(lambda: scene.frames() == 0, "the store", _PATIENCE_S)
+        until(lambda: scene.frames() == 0, "the store", _TIMEOUT_S)
         time.sleep(_IDLE_S)
         start_s = cpu_s(processes)
     meter = Meter(scene, Idle(0.0, 0.0, 0.0))
@@ -190,21 +188,21 @@ def send(scene: Scene, load_: Load) -> None:
     command += [part for port in scene.ports for part in ("--broker", f"127.0.0.1:{port}")]
     command += ["--devices", str(load_.devices), "--messages", str(load_.messages), "--frames", str(load_.frames)]
     command += ["--rate", str(load_.frames), "--duplicates", "0.01", "--late", "0.01"]
-    command += ["--site", scene.folder.name.replace("_", "-").lower(), "--truth", str(scene.folder / "truth.csv")]
+    command += ["--site", scene.folder.name.replace("_", "-").lower(), "--expected", str(scene.folder / "expected.csv")]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def watch(scene: Scene, messages: int, frames: int) -> float:
     """Wait until everything is stored; messages per second, begin and end left out, when workers come and go."""
     seen: list[tuple[float, float]] = []
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _TIMEOUT_S
     while not seen or seen[-1][1] < messages:
         if time.monotonic() > deadline:
-            sys.exit(f"benchmarks.cluster: not everything was stored within {_PATIENCE_S:.0f} s")
+            sys.exit(f"benchmarks.cluster: not everything was stored within {_TIMEOUT_S:.0f} s")
         seen.append((time.monotonic(), scene.frames() / frames))
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
     (begin, first), (end, last) = (next(each for each in seen if each[1] >= part * messages) for part in _MIDDLE)
-    return (last - first) / max(end - begin, _LOOK_S)
+    return (last - first) / max(end - begin, _POLL_S)
 
 
 @contextmanager

@@ -4,7 +4,6 @@ It measures and prints; it asserts nothing. The faces are those of demo.scene.
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import cv2
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from benchmarks import machine
 from demo import scene, settings
 from demo.options import Options
 from demo.processes import Processes
@@ -25,8 +25,8 @@ FACES = 30
 STARTS = 5
 RUN_S = 20.0
 """How long the daemon runs before its memory is read."""
-OTHERS_AIM_PERCENT, FIRST_AIM_S, RSS_AIM_MB = 10, 2.0, 150
-_PATIENCE_S = 60.0
+OTHERS_TARGET_PERCENT, FIRST_TARGET_S, RSS_TARGET_MB = 10, 2.0, 150
+_TIMEOUT_S = 60.0
 
 
 def main() -> int:
@@ -46,19 +46,19 @@ def main() -> int:
 
 
 def measure_stages(config: Path, faces: Path) -> None:
-    """`classpulse-edge bench` with real faces, and what is aimed at."""
+    """`classpulse-edge bench` with real faces, and the targets."""
     command = (sys.executable, "-m", "edge", "bench", "--config", config, "--faces", faces, "--json")
     measured = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, cwd=ROOT).stdout)
     for each in measured["scenes"]:
         what = f"{each['width']}x{each['height']} with {each['faces']} faces: all but the two networks"
-        say(what, each["other_percent"], OTHERS_AIM_PERCENT, "% of the frame's time")
+        report(what, each["other_percent"], OTHERS_TARGET_PERCENT, "% of the frame's time")
 
 
 def measure_daemon(config: Path, options: Options, processes: Processes) -> None:
     """The real daemon on a picture of FACES faces: the time to its first message, then its memory."""
-    came: list[float] = []
+    arrivals: list[float] = []
     client = paho.Client(CallbackAPIVersion.VERSION2)
-    client.on_message = lambda *_: came.append(time.monotonic())
+    client.on_message = lambda *_: arrivals.append(time.monotonic())
     client.connect(options.host, options.port)
     client.subscribe(DEVICE.topic("counts"), qos=1)
     client.loop_start()
@@ -66,41 +66,28 @@ def measure_daemon(config: Path, options: Options, processes: Processes) -> None
     for run in range(STARTS):
         # without its outbox: what an earlier daemon had left to send would count as the first message
         shutil.rmtree(config.parent / "edge", ignore_errors=True)
-        came.clear()
+        arrivals.clear()
         began = time.monotonic()
         daemon = processes.start(f"daemon-{run}", sys.executable, "-m", "edge", "--config", config, "run")
-        while not came and time.monotonic() < began + _PATIENCE_S:
+        while not arrivals and time.monotonic() < began + _TIMEOUT_S:
             processes.check()
             time.sleep(0.005)
-        starts_s.append(came[0] - began)
-        busy_s.append(processor_s(daemon.popen.pid))
+        starts_s.append(arrivals[0] - began)
+        busy_s.append(machine.cpu_s(daemon.popen.pid))
         if run == STARTS - 1:
             time.sleep(RUN_S)
-            peak_mb = peak_rss_mb(daemon.popen.pid)
+            peak_mb = machine.peak_rss_bytes(daemon.popen.pid) / 1e6
         processes.end(daemon)
         time.sleep(1.0)  # for its last messages to pass the broker
     client.loop_stop()
-    say(f"start to first message, median of {STARTS}", sorted(starts_s)[STARTS // 2], FIRST_AIM_S, "s")
+    report(f"start to first message, median of {STARTS}", sorted(starts_s)[STARTS // 2], FIRST_TARGET_S, "s")
     print(f"  of which processor time: {sorted(busy_s)[STARTS // 2]:.1f} s")
-    say(f"peak RSS of the daemon after {RUN_S:.0f} s with {FACES} faces", peak_mb, RSS_AIM_MB, "MB")
+    report(f"peak RSS of the daemon after {RUN_S:.0f} s with {FACES} faces", peak_mb, RSS_TARGET_MB, "MB")
 
 
-def peak_rss_mb(pid: int) -> float:
-    """The most memory that a process ever had in RAM, in units of 10^6 bytes."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024 / 1e6
-
-
-def processor_s(pid: int) -> float:
-    """Seconds that a process has computed, on all cores together."""
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
-def say(what: str, value: float, aim: float, unit: str) -> None:
-    """One line: the figure and whether it is what is aimed at."""
-    print(f"{what}: {value:.1f} {unit} (aim: below {aim:g}, {'met' if value < aim else 'missed'})", flush=True)
+def report(what: str, value: float, target: float, unit: str) -> None:
+    """Print one line: the figure and whether the target is met."""
+    print(f"{what}: {value:.1f} {unit} (target: below {target:g}, {'met' if value < target else 'missed'})", flush=True)
 
 
 if __name__ == "__main__":

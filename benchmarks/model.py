@@ -8,16 +8,18 @@ over all of them. Ratios of one run are worth more than numbers of two.
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from benchmarks import machine
 from contract.card import INPUT_SIZE, read
 from convert.verify import runtime_name
 from edge.config import RuntimeConfig
@@ -31,7 +33,7 @@ _FLOAT = (
 )
 
 
-def measure(model: Path, seconds: float) -> dict[str, object]:
+def measure(model: Path, seconds: float) -> dict[str, Any]:
     """Median milliseconds per face by batch, and this process's peak memory in MiB, one thread."""
     interpreter = open_interpreter(model.read_bytes(), RuntimeConfig())
     taken = interpreter.get_input_details()[0]
@@ -62,7 +64,7 @@ def main() -> None:
         return
     card = read(arguments.model.with_suffix(".json")).document
     print(
-        f"{platform.machine()}, {_processor()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "
+        f"{machine.describe()}; "
         f"{arguments.model.name} {card['sha256'][:8]}: {card['macs'] / 1e6:.1f} M MACs, "
         f"{card['parameters']} parameters, {card['bytes'] / 1024:.0f} KiB"
     )
@@ -76,7 +78,7 @@ def main() -> None:
         _print([name for _ in pythons for name in files], results)
 
 
-def _median_ms(work, seconds: float) -> float:
+def _median_ms(work: Callable[[], object], seconds: float) -> float:
     spans: list[float] = []
     until = time.perf_counter() + seconds
     while time.perf_counter() < until or len(spans) < 10:
@@ -95,10 +97,10 @@ def _float_file(arguments: argparse.Namespace, folder: Path) -> Path:
     return path
 
 
-def _child(python: Path, model: Path, seconds: float) -> dict[str, object]:
-    given = [python, "-m", "benchmarks.model", "--child", "--model", model, "--seconds", str(seconds)]
-    shown = subprocess.run(given, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-    return json.loads(shown)
+def _child(python: Path, model: Path, seconds: float) -> dict[str, Any]:
+    command = [str(python), "-m", "benchmarks.model", "--child", "--model", str(model), "--seconds", str(seconds)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return dict(json.loads(done.stdout))
 
 
 def _print(names: list[str], rounds: list[list[dict]]) -> None:
@@ -113,11 +115,6 @@ def _print(names: list[str], rounds: list[list[dict]]) -> None:
         spans = "".join(f"{span:14.2f}" for span in best_ms)
         rss_mib = max(row["rss_mib"] for row in rows)
         print(f"{rows[0]['runtime']:28}{name:>7}{spans}{best_ms[0] / first_ms:7.2f}{rss_mib:9.0f}")
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown processor")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 `.venv/bin/python -m benchmarks.outbox`
 """
 
-import platform
 import tempfile
 import time
 from datetime import timedelta
 from pathlib import Path
 
+from benchmarks import machine
 from contract.labels import EMOTIONS
 from contract.message import FrameCounts, instant, utc
 from edge.config import OutboxConfig
@@ -71,7 +71,7 @@ def enqueue(folder: Path, count: int) -> tuple[float, float]:
 
 def main() -> None:
     """Measure and print."""
-    print(f"{platform.machine()}, {_processor()}, Python {platform.python_version()}; files in {Path.cwd()}")
+    print(f"{machine.describe()}; files in {Path.cwd()}")
     with tempfile.TemporaryDirectory(dir=".") as name:  # /tmp may be no disk
         folder = Path(name)
         accepted, saved = enqueue(folder, 20_000)
@@ -80,11 +80,6 @@ def main() -> None:
             share, per_day = day(folder, rate_hz, away=away, ticks=ticks)
             where = "away" if away else "reachable"
             print(f"{rate_hz:4g} frames/s, {where:9} {share:7.3%} of a core, {per_day / 1e6:10,.1f} MB written a day")
-
-
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))), "?")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """How soon the page shows, how soon it follows a frame, and what many open pages cost.
 
 Broker, daemon and page run as processes; a real Chromium measures the first two, web sockets in a process of their
-own (benchmarks/crowd.py) are the many. `.venv/bin/python -m benchmarks.page [--pages 200]`
+own (benchmarks/page_clients.py) are the many. `.venv/bin/python -m benchmarks.page [--pages 200]`
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 from playwright.sync_api import Page, sync_playwright
 
-from benchmarks.crowd import Crowd
+from benchmarks.page_clients import PageClients
 from tests.system.broker import Mosquitto, free_port, until
 from tests.system.instructor import Classroom, Stage, frame
 
@@ -49,9 +49,9 @@ def update_delays(page: Page, classroom: Classroom, times: int) -> list[float]:
     return delays
 
 
-def crowd(address: str, classroom: Classroom, process: psutil.Process, pages: int, span_s: float) -> None:
+def open_pages(address: str, classroom: Classroom, process: psutil.Process, pages: int, span_s: float) -> None:
     """Open pages, publish five frames a second, and print what the page's own process used."""
-    with Crowd(address + ROOM, pages) as open_pages:
+    with PageClients(address + ROOM, pages) as open_pages:
         publish(classroom, _SETTLE_S)
         open_pages.received()
         before, started = sum(process.cpu_times()[:2]), time.monotonic()
@@ -101,7 +101,7 @@ def main() -> None:
             if not arguments.no_browser:
                 measure(stage.address, classroom)
             process = psutil.Process(stage.process("page").pid)
-            crowd(stage.address, classroom, process, arguments.pages, arguments.span_s)
+            open_pages(stage.address, classroom, process, arguments.pages, arguments.span_s)
             classroom.close()
         finally:
             stage.close()

@@ -105,7 +105,8 @@ def draw(picture: np.ndarray, placed: Placed) -> None:
         return
     pixels = _bgr(placed.portrait.pixels)
     turn = cv2.getRotationMatrix2D((pixels.shape[1] / 2, pixels.shape[0] / 2), placed.tilt_deg, side / pixels.shape[0])
-    turn[:, 2] += (placed.x - left - pixels.shape[1] / 2, placed.y - top - pixels.shape[0] / 2)
+    shift = (placed.x - left - pixels.shape[1] / 2, placed.y - top - pixels.shape[0] / 2)
+    turn[:, 2] = np.add(turn[:, 2], shift)
     inside = np.s_[y0 - top : y1 - top, x0 - left : x1 - left]
     face = cv2.warpAffine(pixels, turn, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)[inside]
     alpha = cv2.warpAffine(_mask(pixels.shape[0]), turn, (size, size))[inside][..., None]

@@ -37,9 +37,9 @@ def build(source: Path, out: Path, key: Path, platforms: list[str]) -> Path:
         (folder / part).mkdir(parents=True)
     _wheel(source, folder)
     for platform in map(wheelhouse.Platform.from_name, platforms):
-        pins = folder / "requirements" / f"{platform.pins}.txt"
-        shutil.copy(source / "requirements" / pins.name, pins)
-        wheels = wheelhouse.fetch(platform, pins, folder / "wheels" / f"{platform.name}.tar")
+        copied = folder / "requirements" / f"{platform.pins}.txt"
+        shutil.copy(source / "requirements" / copied.name, copied)
+        wheels = wheelhouse.fetch(platform, copied, folder / "wheels" / f"{platform.name}.tar")
         print(f"{platform.name}: {len(wheels)} wheels")
     for name in MODELS:
         shutil.copy(source / "models" / name, folder / "models" / name)

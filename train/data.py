@@ -164,7 +164,8 @@ def votes(path: Path, names: tuple[str, ...]) -> np.ndarray:
     counts = np.array([by_name.get(name, [0.0] * len(FER_PLUS)) for name in names], np.float32)
     if not counts.any():
         raise DatasetError(f"{path}: has votes for none of the {len(names)} faces")
-    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shares: np.ndarray = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return shares
 
 
 def _folder_files(root: Path, split: str) -> Iterator[tuple[str, str, bytes]]:

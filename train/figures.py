@@ -187,7 +187,8 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Probabilities, (n, 7), of logits."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
+    return probabilities
 
 
 def _scaled_loss(labels: np.ndarray, logits: np.ndarray, log_temperature: float) -> float:

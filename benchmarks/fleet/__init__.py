@@ -1,1 +1,1 @@
-"""A fleet of devices that exist only as messages."""
+"""A load generator: devices that exist only as messages, at a real broker. Imports no other benchmark."""

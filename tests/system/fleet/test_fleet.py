@@ -1,4 +1,4 @@
-"""The simulated fleet at a real mosquitto, a real aggregator behind it: its truth is what the store holds."""
+"""The simulated fleet at a real mosquitto, a real aggregator behind it: the store holds the expected windows."""
 
 import subprocess
 import sys
@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from aggregator.store.sqlite import SqliteStore
-from benchmarks.fleet.truth import read, write
+from benchmarks.fleet.expected import read, write
 from demo.settings import ROOT, toml
 from tests.system.broker import Mosquitto
 
 pytestmark = [pytest.mark.system, pytest.mark.broker]
-TROUBLE = ("--duplicates", "0.1", "--late", "0.1", "--late-s", "3", "--broken", "0.05")
+FAULTS = ("--duplicates", "0.1", "--late", "0.1", "--late-s", "3", "--malformed", "0.05")
 """A tenth doubled, a tenth late, a message in twenty unreadable."""
 
 
@@ -21,7 +21,7 @@ class School:
 
     def __init__(self, folder: Path, broker: Mosquitto) -> None:
         self.folder, self.broker = folder, broker
-        self.truth, self.config, self.store = (folder / name for name in ("truth.csv", "a.toml", "store.sqlite"))
+        self.expected, self.config, self.store = (folder / name for name in ("expected.csv", "a.toml", "store.sqlite"))
         mqtt = {"host": broker.host, "port": broker.port, "tls": False, "keepalive_s": 5}
         top = {"site": "sim-0000", "credentials": str(folder)}
         self.config.write_text(toml(top, mqtt=mqtt, store={"path": str(self.store)}))
@@ -37,13 +37,13 @@ class School:
     def fleet(self, *options: str) -> "subprocess.Popen[str]":
         """Start the simulator."""
         broker = f"{self.broker.host}:{self.broker.port}"
-        usual = ("--broker", broker, "--truth", self.truth, "--devices", "60", "--rate", "5")
+        usual = ("--broker", broker, "--expected", self.expected, "--devices", "60", "--rate", "5")
         command = (sys.executable, "-m", "benchmarks.fleet", *usual, *options)
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
 
     def check(self, within_s: float = 60) -> "subprocess.CompletedProcess[str]":
-        """Compare the store with the truth."""
-        command = (sys.executable, "-m", "benchmarks.fleet.check", self.truth, "--config", self.config)
+        """Compare the store with the expected windows."""
+        command = (sys.executable, "-m", "benchmarks.fleet.check", self.expected, "--config", self.config)
         options = ("--within", str(within_s))
         return subprocess.run((*command, *options), capture_output=True, text=True, check=False, cwd=ROOT)
 
@@ -60,21 +60,21 @@ def school(tmp_path, mosquitto, wait_until):
     print((tmp_path / "aggregator.log").read_text())
 
 
-def test_the_store_holds_the_truth_whatever_is_doubled_late_broken_or_cut(school):
+def test_the_store_holds_what_is_expected_whatever_is_doubled_late_broken_or_cut(school):
     """Every window has its sums, and no message is counted twice."""
-    fleet = school.fleet("--messages", "3000", "--cuts", "3", *TROUBLE)
+    fleet = school.fleet("--messages", "3000", "--disconnects", "3", *FAULTS)
     said, _ = fleet.communicate(timeout=100)
 
     assert fleet.returncode == 0, said
     found = school.check()
     assert found.returncode == 0, found.stdout + found.stderr + said
-    assert "cut on purpose" in said
-    assert sum(sums.frames for sums in read(school.truth).values()) == 3000
+    assert "disconnected on purpose" in said
+    assert sum(sums.frames for sums in read(school.expected).values()) == 3000
 
 
 def test_devices_that_share_connections_say_the_same(school):
     """Sixty devices on seven connections, ten frames a message."""
-    fleet = school.fleet("--messages", "600", "--frames", "10", "--rate", "50", "--connections", "7", *TROUBLE)
+    fleet = school.fleet("--messages", "600", "--frames", "10", "--rate", "50", "--connections", "7", *FAULTS)
     said, _ = fleet.communicate(timeout=100)
 
     assert fleet.returncode == 0, said
@@ -85,7 +85,7 @@ def test_devices_that_share_connections_say_the_same(school):
 
 def test_what_a_killed_broker_forgot_is_sent_again_until_the_aggregator_has_it(school, wait_until):
     """With confirm = "stored" a PUBACK is not believed."""
-    fleet = school.fleet("--messages", "3000", "--confirm", "stored", "--resend-s", "3", "--cuts", "1", *TROUBLE)
+    fleet = school.fleet("--messages", "3000", "--confirm", "stored", "--resend-s", "3", "--disconnects", "1", *FAULTS)
     wait_until(lambda: stored_frames(school.store) > 300, "the first frames")
 
     school.broker.kill9()
@@ -97,17 +97,17 @@ def test_what_a_killed_broker_forgot_is_sent_again_until_the_aggregator_has_it(s
     assert found.returncode == 0, found.stdout + found.stderr + said
 
 
-def test_a_store_that_lacks_a_frame_is_told_from_the_truth(school):
-    """The check can fail: one frame more in the truth, and a window that is not there."""
+def test_a_store_that_lacks_a_frame_is_found(school):
+    """The check can fail: one frame more is expected, and a window is not."""
     fleet = school.fleet("--messages", "300")
     fleet.communicate(timeout=100)
     assert school.check().returncode == 0
-    windows = read(school.truth)
+    windows = read(school.expected)
     keys = sorted(windows)
     windows[keys[0]] = windows[keys[0]] + windows[keys[1]]
     del windows[keys[2]]
 
-    write(school.truth, windows)
+    write(school.expected, windows)
 
     found = school.check(within_s=0)
     assert found.returncode == 1

@@ -1,17 +1,19 @@
-"""What the devices of a fleet say, and the windows that a store must hold for it. No clock, no socket."""
+"""The messages of simulated devices, and the windows that a store must hold for it. No clock, no socket."""
 
 import heapq
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from aggregator.store.windows import Key, Sums, add, fold
 from contract.labels import EMOTIONS
-from contract.message import MAX_BYTES, CountsMessage, FrameCounts, Health, State, instant, utc
+from contract.message import MAX_BYTES, CountsMessage, FrameCounts, Health, State, StateName, instant, utc
 from contract.topics import Device
 
+Confirm = Literal["stored", "puback"]
+"""As in a device's `[outbox]`."""
 MODEL = "3f9c1a77"
 _VERSION = "0"
 _ROOMS = 50
@@ -37,11 +39,11 @@ class Plan:
     duplicates: float = 0.0
     """Share that is sent once more, byte for byte, some seconds later."""
     late: float = 0.0
-    """Share that is kept back, so that younger ones overtake it."""
+    """Share that is delayed, so that younger ones overtake it."""
     late_s: float = 20.0
-    """The longest that a message is kept back."""
-    broken: float = 0.0
-    """Unreadable messages on top, as a share; the truth does not hold them."""
+    """The longest delay of a message."""
+    malformed: float = 0.0
+    """Unreadable messages on top, as a share; no window has them."""
     site: str = "sim"
     """Sites are called this and a number."""
     seed: int = 0
@@ -58,28 +60,28 @@ class Message(NamedTuple):
     device: int
     """Its number."""
     seq: int
-    """Negative in a broken one."""
+    """Negative in a malformed one."""
     topic: str
     payload: bytes
 
 
-class Crowd:
+class Fleet:
     """All devices. The caller brings the time, in seconds since 1970."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.devices = [_device(plan.site, number) for number in range(plan.devices)]
         self._numbers = {device: number for number, device in enumerate(self.devices)}
-        self.truth: dict[Key, Sums] = {}
-        """The windows of everything said so far, each message once."""
-        self.said = self.held_back = self.duplicates = self.broken = 0
+        self.expected: dict[Key, Sums] = {}
+        """The windows of everything published so far, each message once."""
+        self.published = self.delayed = self.duplicates = self.malformed = 0
         self._began = 0.0
-        self._dice = random.Random(plan.seed)
-        self._boots = [f"{self._dice.getrandbits(32):08x}" for _ in self.devices]
+        self._rng = random.Random(plan.seed)
+        self._boots = [f"{self._rng.getrandbits(32):08x}" for _ in self.devices]
         self._topics = [device.topic("counts") for device in self.devices]
-        self._readings = [_reading(self._dice) for _ in range(_READINGS)]
-        self._held: list[tuple[float, int, Message]] = []
-        self._ticket = count()
+        self._readings = [_reading(self._rng) for _ in range(_READINGS)]
+        self._delayed: list[tuple[float, int, Message]] = []
+        self._order = count()
 
     def begin(self, now: float) -> None:
         """The first frames are taken now."""
@@ -87,29 +89,29 @@ class Crowd:
 
     @property
     def done(self) -> bool:
-        """Whether everything has been said."""
-        return self.said == self.plan.messages and not self._held
+        """Whether everything was published."""
+        return self.published == self.plan.messages and not self._delayed
 
     def behind_s(self, now: float) -> float:
         """For how long the next message has been due."""
-        return max(0.0, now - self._due(self.said)) if self.said < self.plan.messages else 0.0
+        return max(0.0, now - self._due(self.published)) if self.published < self.plan.messages else 0.0
 
-    def due(self, now: float, most: int) -> Iterator[Message]:
-        """What is to be sent by now, `most` of it at once; at the end everything that was kept back."""
-        for _ in range(most):
-            if self._held and (self._held[0][0] <= now or self.said == self.plan.messages):
-                yield heapq.heappop(self._held)[2]
-            elif self.said < self.plan.messages and self._due(self.said) <= now:
+    def due(self, now: float, limit: int) -> Iterator[Message]:
+        """What is to be sent by now, at most `limit` messages; at the end everything that was delayed."""
+        for _ in range(limit):
+            if self._delayed and (self._delayed[0][0] <= now or self.published == self.plan.messages):
+                yield heapq.heappop(self._delayed)[2]
+            elif self.published < self.plan.messages and self._due(self.published) <= now:
                 yield from self._next()
             else:
                 return
 
-    def state(self, number: int, state: str) -> bytes:
+    def state(self, number: int, state: StateName) -> bytes:
         """The payload of a device's `state`."""
         boot = self._boots[number]
         return State(state=state, reason="", version=_VERSION, model=MODEL, min_faces=5, boot=boot).to_json()
 
-    def health(self, number: int, now: float, reconnects: int, confirm: str) -> bytes:
+    def health(self, number: int, now: float, reconnects: int, confirm: Confirm) -> bytes:
         """The payload of a device's `health`; everything since its start may come once more."""
         boot = self._boots[number]
         return Health(
@@ -144,34 +146,34 @@ class Crowd:
         return self._began + index / self.plan.messages_hz
 
     def _next(self) -> Iterator[Message]:
-        index, dice, plan = self.said, self._dice, self.plan
+        index, rng, plan = self.published, self._rng, self.plan
         at = self._due(index)
         seq, number = divmod(index, plan.devices)
         message = self._message(number, seq, at)
-        self.said += 1
-        if dice.random() < plan.late:
-            self.held_back += 1
-            self._hold(at + dice.random() * plan.late_s, message)
+        self.published += 1
+        if rng.random() < plan.late:
+            self.delayed += 1
+            self._delay(at + rng.random() * plan.late_s, message)
         else:
             yield message
-        if dice.random() < plan.duplicates:
+        if rng.random() < plan.duplicates:
             self.duplicates += 1
-            self._hold(at + plan.late_s + dice.random() * _AGAIN_S, message)
-        if dice.random() < plan.broken:
-            self.broken += 1
-            yield self._spoil(message, -self.broken)
+            self._delay(at + plan.late_s + rng.random() * _AGAIN_S, message)
+        if rng.random() < plan.malformed:
+            self.malformed += 1
+            yield self._malformed(message, -self.malformed)
 
     def _message(self, number: int, seq: int, at: float) -> Message:
-        """The frames of the time before `at`, and what they add to the truth."""
+        """The frames of the time before `at`, and what they add to the expected windows."""
         plan = self.plan
         frames = tuple(
             self._frame(seq * plan.frames + each + number, at - (plan.frames - 1 - each) / plan.rate_hz)
             for each in range(plan.frames)
         )
-        said = CountsMessage(boot=self._boots[number], seq=seq, model=MODEL, clock="synced", frames=frames)
-        for key, sums in fold(self.devices[number], said).items():
-            add(self.truth, key, sums)
-        return Message(number, seq, self._topics[number], said.to_json())
+        message = CountsMessage(boot=self._boots[number], seq=seq, model=MODEL, clock="synced", frames=frames)
+        for key, sums in fold(self.devices[number], message).items():
+            add(self.expected, key, sums)
+        return Message(number, seq, self._topics[number], message.to_json())
 
     def _frame(self, index: int, at: float) -> FrameCounts:
         reading = self._readings[index % _READINGS]
@@ -182,10 +184,10 @@ class Crowd:
             t=instant(utc(at)), faces=sum(counts.values()) + 1, unsure=1, counts=counts, expected=expected
         )
 
-    def _hold(self, until: float, message: Message) -> None:
-        heapq.heappush(self._held, (until, next(self._ticket), message))
+    def _delay(self, until: float, message: Message) -> None:
+        heapq.heappush(self._delayed, (until, next(self._order), message))
 
-    def _spoil(self, message: Message, seq: int) -> Message:
+    def _malformed(self, message: Message, seq: int) -> Message:
         """One that no aggregator may count, each kind in turn."""
         topic, payload = message.topic, message.payload.replace(self._boots[message.device].encode(), b"0badf00d")
         kinds = (
@@ -205,9 +207,9 @@ def _device(site: str, number: int) -> Device:
     return Device(f"{site}-{number // _ROOMS:04}", f"room-{number % _ROOMS:02}", "cam-1")
 
 
-def _reading(dice: random.Random) -> tuple[dict[str, int], dict[str, float]] | None:
+def _reading(rng: random.Random) -> tuple[dict[str, int], dict[str, float]] | None:
     """A class of about 25; None for a frame that is withheld."""
-    if dice.random() < _WITHHELD_SHARE:
+    if rng.random() < _WITHHELD_SHARE:
         return None
-    counts = {label: dice.randrange(7) for label in EMOTIONS}
+    counts = {label: rng.randrange(7) for label in EMOTIONS}
     return counts, {label: round(number * 0.97, 2) for label, number in counts.items()}

@@ -19,7 +19,7 @@ class Difference:
     missing: list[Key]
     unequal: list[Key]
     surplus: list[Key]
-    """Windows of the fleet's sites that the truth does not know."""
+    """Windows of the fleet's sites that are not expected."""
 
     def __bool__(self) -> bool:
         return bool(self.missing or self.unequal or self.surplus)
@@ -53,7 +53,7 @@ def read(path: Path) -> Windows:
     with path.open(newline="") as file:
         rows = csv.reader(file)
         if next(rows, None) != [*_KEY, *SUM_COLUMNS]:
-            raise ValueError(f"{path} is no truth of benchmarks.fleet")
+            raise ValueError(f"{path} was not written by benchmarks.fleet")
         windows = {}
         for site, room, device, model, start, *numbers in rows:
             frames, withheld, faces, unsure, *by_label = map(int, numbers)
@@ -62,12 +62,12 @@ def read(path: Path) -> Windows:
     return windows
 
 
-def compare(truth: Windows, store: Store) -> Difference:
+def compare(expected: Windows, store: Store) -> Difference:
     """How the store's windows of the fleet's sites differ; what it holds of others does not matter."""
-    sites = {key.site for key in truth}
+    sites = {key.site for key in expected}
     held = {key: sums for key, sums in store.recent(0) if key.site in sites}
     return Difference(
-        missing=[key for key in truth if key not in held],
-        unequal=[key for key, sums in truth.items() if key in held and held[key] != sums],
-        surplus=[key for key in held if key not in truth],
+        missing=[key for key in expected if key not in held],
+        unequal=[key for key, sums in expected.items() if key in held and held[key] != sums],
+        surplus=[key for key in held if key not in expected],
     )

@@ -13,7 +13,7 @@ import aiohttp
 
 _CLIENT = re.compile(r"""['"]client_id['"]: ?['"]([0-9a-f-]+)['"]""")
 _SOCKET = "/_nicegui_ws/socket.io/"
-_AT_ONCE = 8
+_MAX_OPENING = 8
 """Pages that are opened at the same time."""
 
 
@@ -28,14 +28,14 @@ class Received:
     """Why, for each page whose connection ended."""
 
 
-class Crowd:
+class PageClients:
     """Open pages; open it with `with`, which returns when all are connected."""
 
     def __init__(self, url: str, pages: int) -> None:
         """`url`: of the page that all look at."""
         spawn = multiprocessing.get_context("spawn")
         self._pipe, theirs = spawn.Pipe()
-        self._process = spawn.Process(target=_live, args=(url, pages, theirs), daemon=True)
+        self._process = spawn.Process(target=_run, args=(url, pages, theirs), daemon=True)
 
     def __enter__(self) -> Self:
         self._process.start()
@@ -53,28 +53,28 @@ class Crowd:
             EOFError: If the process ended, as it does when a page cannot be opened.
         """
         self._pipe.send(None)
-        told: Received = self._pipe.recv()
-        return told
+        received: Received = self._pipe.recv()
+        return received
 
 
-def _live(url: str, pages: int, pipe: Connection) -> None:
+def _run(url: str, pages: int, pipe: Connection) -> None:
     asyncio.run(_open_all(url, pages, pipe))
 
 
 async def _open_all(url: str, pages: int, pipe: Connection) -> None:
     received = Received()
-    limit = asyncio.Semaphore(_AT_ONCE)
+    limit = asyncio.Semaphore(_MAX_OPENING)
     # a browser too opens a connection of its own for a web socket
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)) as session:
         tasks: set[asyncio.Task[None]] = set()
-        await asyncio.gather(*(_look(session, url, limit, received, tasks) for _ in range(pages)))
+        await asyncio.gather(*(_keep_open(session, url, limit, received, tasks) for _ in range(pages)))
         while True:
             await asyncio.to_thread(pipe.recv)
             pipe.send(received)
             received.messages = received.characters = 0
 
 
-async def _look(
+async def _keep_open(
     session: aiohttp.ClientSession,
     url: str,
     limit: asyncio.Semaphore,
