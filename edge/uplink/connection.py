@@ -10,13 +10,13 @@ from collections.abc import Callable, Sized
 from functools import partial
 from typing import Protocol
 
-import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.config import EdgeConfig, MqttConfig
-from edge.uplink.credentials import broker_password, tls_context
 from service.config import ConfigError
+from service.tls import client_context, read_password
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +69,8 @@ class Connection:
         self._config = config
         self._will = will
         self._call = call
-        self._tls = tls_context(config)
-        self._password = broker_password(config)
-        self._client: mqtt.Client | None = None
+        self._tls, self._password = _credentials(config)
+        self._client: Client | None = None
         self._ended = threading.Event()
 
     def open(self, listener: Listener) -> None:
@@ -125,12 +124,10 @@ class Connection:
 
     # -- paho's callbacks, in its thread
 
-    def _call_listener(self, client: mqtt.Client, action: Callable[[float], None]) -> None:
+    def _call_listener(self, client: Client, action: Callable[[float], None]) -> None:
         self._call(lambda now: action(now) if client is self._client else None)
 
-    def _on_connect(
-        self, client: mqtt.Client, listener: Listener, _flags: object, reason: ReasonCode, _more: object
-    ) -> None:
+    def _on_connect(self, client: Client, listener: Listener, _flags: object, reason: ReasonCode, *_: object) -> None:
         if reason.is_failure or client is not self._client:
             self._call_listener(client, partial(listener.disconnected, f"refused: {reason}"))
             client.disconnect()
@@ -138,43 +135,39 @@ class Connection:
         client.subscribe([(self._config.device.topic(kind), qos) for kind, qos in SUBSCRIPTIONS])
         self._call_listener(client, listener.connected)
 
-    def _on_connect_fail(self, client: mqtt.Client, listener: Listener) -> None:
+    def _on_connect_fail(self, client: Client, listener: Listener) -> None:
         # paho calls this while it handles the exception, and does not hand it over
         self._call_listener(client, partial(listener.disconnected, str(sys.exc_info()[1])))
 
     def _on_disconnect(
-        self, client: mqtt.Client, listener: Listener, _flags: object, reason: ReasonCode, _more: object
+        self, client: Client, listener: Listener, _flags: object, reason: ReasonCode, *_: object
     ) -> None:
         if client is self._client:
             self._ended.set()
         self._call_listener(client, partial(listener.disconnected, f"connection lost: {reason}"))
 
-    def _on_subscribe(
-        self, _client: mqtt.Client, _listener: Listener, _mid: int, codes: list[ReasonCode], _more: object
-    ) -> None:
-        for (kind, _), code in zip(SUBSCRIPTIONS, codes, strict=False):
+    def _on_subscribe(self, _client: Client, _data: object, _mid: int, codes: list[ReasonCode], *_: object) -> None:
+        for (kind, _qos), code in zip(SUBSCRIPTIONS, codes, strict=False):
             if code.is_failure:
                 log.error("%s: the broker refuses the subscription", self._config.device.topic(kind))
 
-    def _on_publish(
-        self, client: mqtt.Client, listener: Listener, mid: int, _reason: ReasonCode, _more: object
-    ) -> None:
+    def _on_publish(self, client: Client, listener: Listener, mid: int, *_: object) -> None:
         self._call_listener(client, partial(listener.acked, mid))
 
-    def _on_message(self, client: mqtt.Client, listener: Listener, message: mqtt.MQTTMessage) -> None:
+    def _on_message(self, client: Client, listener: Listener, message: MQTTMessage) -> None:
         kind = message.topic.rpartition("/")[2]
         self._call_listener(client, partial(listener.received, kind, bytes(message.payload)))
 
 
 def new_client(
     config: MqttConfig, client_id: str, tls: ssl.SSLContext | None, password: str | None, *, clean: bool
-) -> mqtt.Client:
+) -> Client:
     """A paho client that never reconnects by itself."""
-    client = mqtt.Client(
+    client = Client(
         CallbackAPIVersion.VERSION2,
         client_id,
         clean_session=clean,
-        protocol=mqtt.MQTTv311,
+        protocol=MQTTProtocolVersion.MQTTv311,
         reconnect_on_failure=False,
     )
     client.connect_timeout = CONNECT_S
@@ -183,6 +176,19 @@ def new_client(
     if config.username:
         client.username_pw_set(config.username, password)
     return client
+
+
+def _credentials(config: EdgeConfig) -> tuple[ssl.SSLContext | None, str | None]:
+    """For TLS and for a user name; None where the configuration has none.
+
+    Raises:
+        ConfigError: If a file cannot be used.
+    """
+    try:
+        tls = client_context(config.credentials, "device") if config.mqtt.tls else None
+        return tls, read_password(config.credentials / "mqtt-password") if config.mqtt.username else None
+    except OSError as error:
+        raise ConfigError(str(error)) from error
 
 
 def probe(config: EdgeConfig) -> str:
@@ -200,7 +206,7 @@ def probe(config: EdgeConfig) -> str:
 def publish_stopped(config: EdgeConfig, state: bytes) -> None:
     """The retained `state` of a daemon that cannot start; a broker that cannot be reached is only logged."""
     try:
-        _visit(config, "farewell", state)
+        _visit(config, "stopped", state)
     except (BrokerError, ConfigError) as error:
         log.warning("the broker does not get the state: %s", error)
 
@@ -215,7 +221,7 @@ def _visit(config: EdgeConfig, purpose: str, state: bytes | None = None) -> None
         ConfigError: If a file of the credentials cannot be used.
     """
     where, client_id = f"{config.mqtt.host}:{config.mqtt.port}", f"{config.device.client_id}.{purpose}"
-    client = new_client(config.mqtt, client_id, tls_context(config), broker_password(config), clean=True)
+    client = new_client(config.mqtt, client_id, *_credentials(config), clean=True)
     answers: list[ReasonCode] = []
     pubacks: list[int] = []
     client.on_connect = lambda _client, _data, _flags, reason, _more: answers.append(reason)
@@ -236,8 +242,8 @@ def _visit(config: EdgeConfig, purpose: str, state: bytes | None = None) -> None
         client.disconnect()
 
 
-def _serve(client: mqtt.Client, until: Sized) -> None:
+def _serve(client: Client, until: Sized) -> None:
     """Serve the network until something is in `until`, the connection ends, or too much time has passed."""
     end_s = time.monotonic() + CONNECT_S
-    while not until and time.monotonic() < end_s and client.loop(0.1) == mqtt.MQTT_ERR_SUCCESS:
+    while not until and time.monotonic() < end_s and client.loop(0.1) == MQTTErrorCode.MQTT_ERR_SUCCESS:
         pass

@@ -74,6 +74,8 @@ class Message:
     accepted_s: float
     sent_s: float | None = None
     acked: bool = False
+    replayed: bool = False
+    """It comes from the file."""
 
     @property
     def size(self) -> int:
@@ -335,7 +337,7 @@ class _File:
         messages = []
         for number, boot, t, crc, payload in chunk:
             if zlib.crc32(payload) == crc:
-                messages.append(Message(boot, number & _SEQ_MAX, payload, t, now))
+                messages.append(Message(boot, number & _SEQ_MAX, payload, t, now, replayed=True))
             else:
                 self._give_up("corrupt", "id = ?", (number,), now)
         return messages, chunk[-1][0] if chunk else row_id

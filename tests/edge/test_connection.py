@@ -1,5 +1,6 @@
 """The connection to a small broker of this file; tests/system has a real one."""
 
+import contextlib
 import dataclasses
 import logging
 import shutil
@@ -52,7 +53,7 @@ class SmallBroker:
                 client = self._tls.wrap_socket(client, server_side=True)
             except OSError:
                 return
-        with client, client.makefile("rb") as stream:
+        with contextlib.suppress(ConnectionResetError), client, client.makefile("rb") as stream:
             while head := stream.read(1):
                 kind, length = head[0], stream.read(1)[0]
                 if length & 0x80:

@@ -13,6 +13,8 @@ from edge.uplink.outbox import MEMORY_BYTES, RETRY_S, Outbox
 
 T0 = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 OLD, NEW = "0000000a", "0000000b"
+LEAF = 0x0D
+"""The first byte of a page with rows, in SQLite's file format."""
 
 
 def frames(number: int = 0) -> tuple[FrameCounts, ...]:
@@ -267,6 +269,19 @@ def test_unconfirmed_messages_on_disk_are_sent_again_after_a_minute(outbox):
     assert send_saved(outbox, 62.0) == payloads
 
 
+def test_unconfirmed_messages_in_memory_are_sent_again_in_time_too(path):
+    """Acknowledged, but the aggregator never got it: with a short `resend_s` that is noticed before it is on disk."""
+    outbox = trusting(Outbox(path, OutboxConfig(resend_s=5), NEW, 0.0))
+    payloads = accept(outbox, 1)
+    send_live(outbox, 0.0)
+    outbox.tick(4.9, away=False)
+    early = send_live(outbox, 4.9)
+
+    outbox.tick(5.1, away=False)
+
+    assert (early, send_live(outbox, 5.1)) == ([], payloads)
+
+
 def test_a_live_message_that_was_saved_before_it_could_be_sent_does_not_wait_for_the_next_pass(outbox):
     """A full window delays by as long as it is full, not by a minute."""
     outbox.connected()
@@ -304,6 +319,17 @@ def test_what_is_too_old_goes_and_is_counted(path):
     assert outbox.messages == 5
 
 
+def test_what_is_too_old_goes_from_memory_too(tmp_path):
+    """A disk that cannot be written for a week: nobody wants the counts any more."""
+    outbox = Outbox(tmp_path / "gone" / "outbox.sqlite", OutboxConfig(max_age_s=60), NEW, 0.0)
+    accept(outbox, 2)
+    accept(outbox, 3, now=50.0)
+
+    outbox.tick(61.0, away=True)
+
+    assert (outbox.messages, outbox.dropped) == (3, {"age": 2})
+
+
 def test_a_wrong_clock_makes_no_message_too_old(path):
     """The age of an unsynced message is not known, and without a synchronised clock none is."""
     outbox = Outbox(path, OutboxConfig(max_age_s=60), NEW, 0.0)
@@ -318,7 +344,7 @@ def test_a_wrong_clock_makes_no_message_too_old(path):
     assert (outbox.messages, outbox.dropped) == (1, {"age": 1})
 
 
-@pytest.mark.parametrize("damage", ["noise", "truncated", "text", "other version"])
+@pytest.mark.parametrize("damage", ["noise", "truncated", "swapped pages", "text", "other version"])
 def test_a_damaged_file_is_set_aside_and_reported_and_a_new_one_begun(path, damage):
     """The daemon starts with whatever it finds, and says what it found."""
     killed = Outbox(path, OutboxConfig(), OLD, 0.0)
@@ -329,6 +355,11 @@ def test_a_damaged_file_is_set_aside_and_reported_and_a_new_one_begun(path, dama
         path.write_bytes(whole[:4096] + os.urandom(len(whole) - 4096))
     elif damage == "truncated":
         path.write_bytes(whole[: len(whole) // 2])
+    elif damage == "swapped pages":  # nothing but a check of the whole file sees that ids are out of order
+        pages = [whole[start : start + 4096] for start in range(0, len(whole), 4096)]
+        first, second = [number for number, page in enumerate(pages) if page[0] == LEAF][-2:]
+        pages[first], pages[second] = pages[second], pages[first]
+        path.write_bytes(b"".join(pages))
     elif damage == "text":
         path.write_bytes(b"not a database, not at all" * 100)
     else:
@@ -361,6 +392,21 @@ def test_a_file_that_is_damaged_while_it_is_in_use_costs_only_what_was_in_it(out
     assert kept[-5:] == payloads
     assert outbox.messages == len(kept)
     assert outbox.dropped.get("corrupt", 0) + len(kept) == 305
+
+
+def test_messages_whose_file_was_replaced_while_it_failed_are_counted(outbox, path):
+    """Somebody makes room on a failing card: what was in the file is missing, and the health says so."""
+    accept(outbox, 5)
+    outbox.tick(1.0, away=True)
+    with sqlite3.connect(path, isolation_level=None) as db:
+        db.execute("DROP TABLE message")
+    outbox.first(2.0)
+    for file in path.parent.iterdir():
+        file.unlink()
+
+    outbox.tick(2.0 + RETRY_S, away=True)
+
+    assert (outbox.messages, outbox.dropped) == (0, {"corrupt": 5})
 
 
 def test_a_payload_that_rotted_on_disk_is_given_up_and_counted(outbox, path):

@@ -1,5 +1,6 @@
 """The uplink: live messages at once, everything until it is confirmed, and a broker that is silent is left."""
 
+import sqlite3
 import sys
 import threading
 import time
@@ -192,6 +193,40 @@ def test_an_attempt_without_an_answer_is_given_up(desk):
     assert desk.connection.log[:3] == ["open", "drop", "open"]
 
 
+def test_the_next_attempt_waits_and_not_long_once_a_message_was_acknowledged(tmp_path):
+    """A broker that is away is left in peace for up to five minutes; one that was there is tried again at once."""
+    desk = Desk(tmp_path, reconnect_max_s=300)
+    for _ in range(12):
+        desk.connect()
+        desk.lose()
+        opened = desk.connection.log.count("open")
+        desk.uplink.tick(desk.now)
+        assert desk.connection.log.count("open") == opened
+        desk.pass_s(300, step_s=10)
+    desk.uplink.connected(desk.now)
+    desk.ack()
+    desk.lose()
+    opened = desk.connection.log.count("open")
+
+    desk.pass_s(2.2)
+
+    assert desk.connection.log.count("open") > opened
+
+
+def test_what_was_acknowledged_goes_to_disk_when_the_connection_ends(desk, tmp_path):
+    """The broker may have ended with all that it had in memory."""
+    desk.connect()
+    desk.frame()
+    desk.receive("stored", stored_to_json({BOOT: 0}))
+    desk.frame()
+    desk.ack()
+
+    desk.lose()
+
+    with sqlite3.connect(tmp_path / "outbox.sqlite") as db:
+        assert db.execute("SELECT payload FROM message").fetchall() == [(desk.ledger[1],)]
+
+
 def test_stored_ends_the_waiting(desk):
     """The aggregator's word, and nothing is sent again."""
     desk.connect()
@@ -382,13 +417,21 @@ def test_puback_confirms_where_so_configured(tmp_path):
 class Recorder:
     """Instead of an uplink: writes down what it is to do."""
 
-    def __init__(self, fault: Exception | None = None, hang: threading.Event | None = None) -> None:
+    def __init__(
+        self, fault: Exception | None = None, hang: threading.Event | None = None, busy_ticks: int = 0
+    ) -> None:
         self.log: list[str] = []
         self.ticks = 0
         self.accepted = 0
-        self.idle = self.stopped = False
+        self.stopped = False
         self._fault = fault
         self._hang = hang
+        self._busy_ticks = busy_ticks
+
+    @property
+    def idle(self) -> bool:
+        """After so many ticks."""
+        return self.ticks >= self._busy_ticks
 
     def set_status(self, status, now):
         """Write it down, unless it is to fail or to hang."""
@@ -431,6 +474,17 @@ def test_everything_enqueued_is_done_in_order_before_the_stop():
 
     assert recorder.log == [*map(str, range(100)), "stop: told to stop", "close"]
     assert thread.accepted == 100
+
+
+def test_the_end_of_a_file_waits_for_everything_to_be_confirmed():
+    """Within what it may take."""
+    patient, hurried = Recorder(busy_ticks=6), Recorder(busy_ticks=1000)
+    for recorder, drain_s in ((patient, 20.0), (hurried, 0.1)):
+        with UplinkThread(lambda call, recorder=recorder: recorder) as thread:
+            thread.stop("the file has ended", timeout_s=0.0, drain_s=drain_s)
+
+    assert patient.ticks >= 6
+    assert (patient.log, hurried.log) == (["stop: the file has ended", "close"],) * 2
 
 
 def test_ticks_go_on_however_much_there_is_to_take():
