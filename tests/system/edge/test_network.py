@@ -109,7 +109,7 @@ def subscribe(mosquitto, old, delays):
         for line in process.stdout:
             message = CountsMessage.from_json(line.rstrip(b"\n"))
             if message.boot not in old:
-                delays.setdefault(message.seq, time.time() - message.frames[0].t.timestamp())
+                delays.setdefault(message.seq, time.time() - message.frames[0].time.timestamp())
 
     threading.Thread(target=listen, daemon=True).start()
     return process
