@@ -1,5 +1,6 @@
-"""When frames were taken: the monotonic clock plus one offset. No clock of its own: both are passed in."""
+"""When frames were taken: the monotonic clock plus one offset."""
 
+import time
 from collections.abc import Callable
 from datetime import datetime
 from typing import NamedTuple
@@ -27,10 +28,9 @@ class Clock:
     def __init__(
         self,
         wait_s: float,
-        *,
         synchronized: Callable[[], bool],
-        monotonic: Callable[[], float],
-        wall: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """Begin to wait.
 

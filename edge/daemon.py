@@ -83,9 +83,7 @@ def _count(
     monitor = HealthMonitor(boot, config.outbox.confirm, lambda: camera.dropped, time.monotonic())
     pipeline = open_pipeline(config, monitor.record)
     info = _device_info(config, boot, pipeline.classifier.card.short if pipeline.classifier else None)
-    clock = Clock(
-        config.clock_wait_s, synchronized=config.clock.synchronized.exists, monotonic=time.monotonic, wall=time.time
-    )
+    clock = Clock(config.clock_wait_s, config.clock.synchronized.exists)
     hooks = Hooks(clock.now, partial(pause.apply, by="MQTT"), accepted)
     with UplinkThread(partial(_uplink, config, info, monitor, hooks)) as uplink:
         Daemon(config, clock, pause, monitor, uplink).run(camera, pipeline.read)

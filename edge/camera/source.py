@@ -31,27 +31,6 @@ class Frame:
     """The same scene, (height, width, 3) uint8 bgr and smaller: faces are looked for in it."""
 
 
-class Camera(Protocol):
-    """A source of frames: open it with `with`, once per process, and read it with `for`.
-
-    Iteration ends when a file ends and when the camera is paused; after `resume` it can begin again.
-    """
-
-    @property
-    def dropped(self) -> int:
-        """Frames that a newer one replaced before they were read."""
-
-    def pause(self) -> None:
-        """Stop the sensor; when this returns it captures nothing."""
-
-    def resume(self) -> None:
-        """Start the sensor again."""
-
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *exc: object) -> None: ...
-    def __iter__(self) -> Iterator[Frame]: ...
-
-
 class Sensor(Protocol):
     """What each kind of camera implements; used by one thread at a time."""
 
@@ -182,3 +161,11 @@ class ThreadedCamera:
             queue.put(None)
         except Exception as error:  # noqa: BLE001  it is raised again where the frames are read
             queue.put(error)
+
+
+Camera = SequentialCamera | ThreadedCamera
+"""A source of frames: open it with `with`, once per process, and read it with `for`.
+
+Iteration ends when a file ends and when the camera is paused; after `resume` it can begin again. `dropped` counts the
+frames that a newer one replaced before they were read.
+"""
