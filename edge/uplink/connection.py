@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol
 
 from paho.mqtt.client import Client, MQTTMessage
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge.config import EdgeConfig, MqttConfig
@@ -162,14 +162,8 @@ class Connection:
 def new_client(
     config: MqttConfig, client_id: str, tls: ssl.SSLContext | None, password: str | None, *, clean: bool
 ) -> Client:
-    """A paho client that never reconnects by itself."""
-    client = Client(
-        CallbackAPIVersion.VERSION2,
-        client_id,
-        clean_session=clean,
-        protocol=MQTTProtocolVersion.MQTTv311,
-        reconnect_on_failure=False,
-    )
+    """A paho client for MQTT 3.1.1 that never reconnects by itself."""
+    client = Client(CallbackAPIVersion.VERSION2, client_id, clean_session=clean, reconnect_on_failure=False)
     client.connect_timeout = CONNECT_S
     if tls:
         client.tls_set_context(tls)

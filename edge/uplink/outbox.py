@@ -8,7 +8,7 @@ import logging
 import math
 import sqlite3
 import zlib
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +36,8 @@ _LOG_S = 3600.0
 _WAL_PAGES = 100
 """Of 4 KiB: how long SQLite's write-ahead log grows before it goes into the file. On a full disk what is only in the
 log can be neither moved nor deleted; a shorter one wears the card more."""
-_READ, _WRITE = 20, 100
-"""Messages of one read, and of one transaction."""
+_SAVE, _GIVE_UP = 100, 20
+"""Messages of one transaction."""
 _SEQ_BITS = 40
 _SEQ_MAX = 2**_SEQ_BITS - 1
 _VERSION = 1
@@ -54,7 +54,7 @@ PRAGMA user_version = {_VERSION};
 COMMIT;
 """
 _INSERT = "INSERT OR IGNORE INTO message (id, t, crc, payload) VALUES (?, ?, ?, ?)"
-_AFTER = "SELECT id, boot, t, crc, payload FROM message JOIN boot ON no = id >> ? WHERE id > ? ORDER BY id LIMIT ?"
+_AFTER = "SELECT id, boot, t, crc, payload FROM message JOIN boot ON no = id >> ? WHERE id > ? ORDER BY id LIMIT 1"
 _OF_BOOT = f"FROM message WHERE id BETWEEN no << {_SEQ_BITS} AND (no << {_SEQ_BITS}) + {_SEQ_MAX}"
 _FIRST = f"SELECT boot, (SELECT min(id) & {_SEQ_MAX} {_OF_BOOT}) FROM boot"  # noqa: S608 - constants
 _UNUSED_BOOTS = f"DELETE FROM boot WHERE NOT EXISTS (SELECT 1 {_OF_BOOT})"  # noqa: S608 - constants
@@ -102,7 +102,6 @@ class Outbox:
         self._trusted = False
         self._trusted_from = 0
         self._age_check_s = now
-        self._replay: deque[Message] = deque()
         self._replayed_id = 0
         self._replaying = True
         self._next_pass_s = math.inf
@@ -135,12 +134,12 @@ class Outbox:
         """
         if now >= self._next_pass_s:
             self._begin_pass()
-        if not self._replay and self._replaying:
-            messages, self._replayed_id = self._file.after(self._replayed_id, now)
-            self._replay.extend(messages)
-            if not messages:
-                self._replaying, self._next_pass_s = False, min(self._next_pass_s, now + self._config.resend_s)
-        return self._replay.popleft() if self._replay else None
+        if not self._replaying:
+            return None
+        message, self._replayed_id = self._file.after(self._replayed_id, now)
+        if message is None:
+            self._replaying, self._next_pass_s = False, min(self._next_pass_s, now + self._config.resend_s)
+        return message
 
     def acked(self, message: Message) -> None:
         """The broker sent its PUBACK."""
@@ -235,7 +234,6 @@ class Outbox:
         return sum(message.size for message in self._memory.values())
 
     def _begin_pass(self) -> None:
-        self._replay.clear()
         self._replayed_id, self._replaying, self._next_pass_s = 0, True, math.inf
 
     def _send_again(self, sent_before_s: float) -> None:
@@ -253,8 +251,8 @@ class Outbox:
         return [m for m in due if not (m.acked and self._trusted) or now - m.accepted_s >= UNCONFIRMED_S]
 
     def _save(self, messages: list[Message], now: float) -> None:
-        for start in range(0, len(messages), _WRITE):  # a disk that is nearly full takes some of them
-            piece = messages[start : start + _WRITE]
+        for start in range(0, len(messages), _SAVE):  # a disk that is nearly full takes some of them
+            piece = messages[start : start + _SAVE]
             if not self._file.save(piece, now):
                 return
             for message in piece:
@@ -331,16 +329,14 @@ class _File:
         self._first[self._boot] = min(self._first.get(self._boot, _SEQ_MAX), *(message.seq for message in messages))
         return True
 
-    def after(self, row_id: int, now: float) -> tuple[list[Message], int]:
-        """A few messages with ids above `row_id`, oldest first, and the last id; no messages at the end."""
-        chunk = self._try(lambda db: db.execute(_AFTER, (_SEQ_BITS, row_id, _READ)).fetchall(), now) or []
-        messages = []
-        for number, boot, t, crc, payload in chunk:
+    def after(self, row_id: int, now: float) -> tuple[Message | None, int]:
+        """The next message with an id above `row_id`, and its id; None at the end."""
+        while row := self._try(lambda db: db.execute(_AFTER, (_SEQ_BITS, row_id)).fetchone(), now):  # noqa: B023 - called at once
+            row_id, boot, t, crc, payload = row
             if zlib.crc32(payload) == crc:
-                messages.append(Message(boot, number & _SEQ_MAX, payload, t, now, replayed=True))
-            else:
-                self._give_up("corrupt", "id = ?", (number,), now)
-        return messages, chunk[-1][0] if chunk else row_id
+                return Message(boot, row_id & _SEQ_MAX, payload, t, now, replayed=True), row_id
+            self._give_up("corrupt", "id = ?", (row_id,), now)
+        return None, row_id
 
     def delete(self, spans: list[tuple[str, int, int]], now: float) -> bool:
         """Delete messages, each span a boot with the first and last seq; whether that is done for good."""
@@ -358,7 +354,7 @@ class _File:
     def bound(self, max_bytes: int, oldest_t: float | None, now: float) -> None:
         """Give up the oldest messages until `max_bytes` are left, and those with frames before `oldest_t`."""
         oldest = "id IN (SELECT id FROM message ORDER BY id LIMIT ?)"
-        while self.bytes > max_bytes and self._give_up("size", oldest, (_READ,), now):
+        while self.bytes > max_bytes and self._give_up("size", oldest, (_GIVE_UP,), now):
             pass
         if oldest_t is not None and self.rows:
             self._give_up("age", "t < ?", (oldest_t,), now)
@@ -426,10 +422,8 @@ class _File:
     def _set_aside(self, reason: str) -> bool:
         aside = self._path.with_suffix(".damaged")
         try:
-            for suffix in ("-shm", "-wal", ""):
-                part = self._path.with_name(self._path.name + suffix)
-                if part.exists():
-                    part.replace(aside.with_name(aside.name + suffix))
+            for part in sorted(self._path.parent.glob(f"{self._path.name}*"), reverse=True):  # its log before the file
+                part.replace(part.with_name(part.name.replace(self._path.name, aside.name, 1)))
         except OSError:
             return False
         log.error("%s: %s; set aside as %s, a new one is begun", self._path, reason, aside)

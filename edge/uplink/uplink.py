@@ -29,6 +29,7 @@ CONNECTING_S = 30.0
 _RETRY_S = 2.0
 """The longest wait before the first attempt to connect again."""
 _REPLAY_BURST_S = 0.5
+"""Replay catches up on so much of the time in which it was held up."""
 _SPARE_S = 5.0
 Action = Callable[[float], object]
 """Called by the thread with the present time, monotonic seconds."""
@@ -105,8 +106,8 @@ class Uplink:
         self._state_mid = 0
         self._stopping = False
         self._health_s = 0.0
-        self._replay_budget = 0.0
         self._replay_s = 0.0
+        """When the next message from the file may be sent."""
 
     def publish(self, frames: tuple[FrameCounts, ...], now: float, *, synced: bool) -> None:
         """Accept frames as one message, and send it as soon as the broker takes it."""
@@ -166,7 +167,7 @@ class Uplink:
         self._connections += 1
         self._published = None
         self._outbox.connected()
-        self._replay_s, self._replay_budget, self._health_s = now, 0.0, now
+        self._replay_s = self._health_s = now
         self.tick(now)
 
     def disconnected(self, reason: str, now: float) -> None:
@@ -231,15 +232,13 @@ class Uplink:
         window, rate_hz = self._config.mqtt.inflight, self._config.mqtt.replay_hz
         while len(self._flying) < window and (message := self._outbox.next_live(now)):
             self._send("counts", message.payload, now, message)
-        earned = (now - self._replay_s) * rate_hz
-        self._replay_budget = min(rate_hz * _REPLAY_BURST_S, self._replay_budget + earned)
-        self._replay_s = now
+        self._replay_s = max(self._replay_s, now - _REPLAY_BURST_S)
         # the other half of the window stays free for live messages
-        while self._replay_budget >= 1 and len(self._flying) < max(1, window // 2):
+        while now >= self._replay_s and len(self._flying) < max(1, window // 2):
             saved = self._outbox.next_saved(now)
             if saved is None:
                 return
-            self._replay_budget -= 1
+            self._replay_s += 1 / rate_hz
             self._send("counts", saved.payload, now, saved)
 
     def _send(self, kind: str, payload: bytes, now: float, message: Message | None = None) -> int:
