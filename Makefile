@@ -61,8 +61,9 @@ watch: .venv/.ready ## every message of the running demonstration, or of BROKER=
 		then exec mosquitto_sub -h "$${broker%:*}" -p "$${broker##*:}" -v -t 'classpulse/#'; \
 		else exec .venv/bin/python -m aggregator watch --broker "$$broker"; fi
 
-models: ## download YuNet's file; CLASSPULSE_MODEL_MIRROR names a folder or URL to take it from
-	@$(PYTHON) models/download.py
+models: .venv/.ready ## download YuNet and convert it; CLASSPULSE_MODEL_MIRROR names a folder or URL to take it from
+	@.venv/bin/python models/download.py
+	@.venv/bin/python -m convert detector
 
 # Single-threaded linear algebra: the figures are per core.
 bench: export OPENBLAS_NUM_THREADS = 1
@@ -134,7 +135,7 @@ evaluate: .venv-train/.ready ## measure RUN's best model on DATA's test split
 
 convert: .venv-train/.ready .venv/.ready .venv-litert/.ready models ## RUN's best model to int8 with its card, verified, into models/
 	.venv-train/bin/python -m convert $(RUN)/model.keras --data $(DATA) --out models $(if $(VOTES),--votes $(VOTES)) \
-		--device-python .venv/bin/python --device-python .venv-litert/bin/python --detector models/yunet_n_640_640.onnx
+		--device-python .venv/bin/python --device-python .venv-litert/bin/python --detector models/yunet.tflite
 	.venv/bin/python -m convert report models/emotion_int8.json --into models/README.md
 
 verify: .venv/.ready ## the shipped model's figures again, on DATA's test split, by the device's code
@@ -158,7 +159,7 @@ test-deployment: .venv-fleet/.ready .venv/.ready ## units, playbooks, certificat
 
 test-fleet: .venv-fleet/.ready .venv/.ready ## real systemd hosts, as root; elsewhere it says what it skips
 	PATH="$(CURDIR)/.venv-fleet/bin:$$PATH" .venv-fleet/bin/ansible-lint --offline -q -c ansible/.ansible-lint ansible
-	@$(PYTHON) models/download.py || echo "make: what needs YuNet's file will say that it skips" >&2
+	@$(MAKE) --no-print-directory models || echo "make: what needs YuNet's file will say that it skips" >&2
 	.venv-fleet/bin/python -m pytest tests/fleet
 
 clean: ## remove environments and build outputs; never data, runs or models

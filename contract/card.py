@@ -1,4 +1,4 @@
-"""The model card: what the .tflite file cannot say of itself, and whether file and card belong together."""
+"""The cards of both networks: what a .tflite file cannot say of itself, and whether file and card belong together."""
 
 import hashlib
 import json
@@ -12,6 +12,13 @@ INPUT_SIZE = 48
 """Side of the model's square grey input in pixels, as in FER2013."""
 PREPROCESSING_VERSION = 1
 """Of contract.preprocess; any change to the pixels that it gives is a new number."""
+
+YUNET = "yunet_n_640_640.onnx"
+"""The face detector as it is downloaded. Source: folder onnx/ of ShiqiYu/libfacedetection.train; Apache-2.0."""
+YUNET_COMMIT = "0047ac24afb1a50a0c6105001c89d1b5b805dbf1"
+YUNET_SHA256 = "25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31"
+DETECTOR_VERSION = 1
+"""Of the .tflite file that convert.detector makes of it; any change of its input or outputs is a new number."""
 
 
 class ModelCardError(ValueError):
@@ -81,14 +88,52 @@ def read_with_model(model: Path) -> tuple[ModelCard, bytes]:
         ModelCardError: If either cannot be read or the hash is another.
     """
     card = read(beside(model))
+    return card, _read_checked(model, card.sha256)
+
+
+def detector_card(tflite: bytes) -> dict[str, Any]:
+    """The card of a face detector."""
+    return {
+        "model": "YuNet_n",
+        "version": DETECTOR_VERSION,
+        "sha256": hashlib.sha256(tflite).hexdigest(),
+        "source": {"file": YUNET, "sha256": YUNET_SHA256, "commit": YUNET_COMMIT, "licence": "Apache-2.0"},
+        "input": "(1, height, width, 3) float32 bgr, 0 to 255; both sides multiples of 32",
+    }
+
+
+def read_detector(model: Path) -> bytes:
+    """The bytes of a face detector whose card, beside it, names them and this code's version.
+
+    Raises:
+        ModelCardError: If either cannot be read, or they are others.
+    """
+    path = beside(model)
+    try:
+        document = json.loads(path.read_bytes())
+        version, source, expected = document["version"], document["source"]["sha256"], document["sha256"]
+    except OSError as error:
+        raise ModelCardError(f"{path}: {error.strerror}") from error
+    except KeyError as error:
+        raise ModelCardError(f"{path}: missing key {error.args[0]}") from error
+    except (ValueError, TypeError) as error:
+        raise ModelCardError(f"{path}: {error}") from error
+    if version != DETECTOR_VERSION:
+        raise ModelCardError(f"{path}: version = {version}, but this code has {DETECTOR_VERSION}")
+    if source != YUNET_SHA256:
+        raise ModelCardError(f"{path}: source.sha256 = {source}, but this code has {YUNET_SHA256}")
+    return _read_checked(model, expected)
+
+
+def _read_checked(model: Path, sha256: str) -> bytes:
     try:
         data = model.read_bytes()
     except OSError as error:
         raise ModelCardError(f"{model}: {error.strerror}") from error
     found = hashlib.sha256(data).hexdigest()
-    if found != card.sha256:
-        raise ModelCardError(f"{model}: its SHA-256 is {found}, but its card says {card.sha256}")
-    return card, data
+    if found != sha256:
+        raise ModelCardError(f"{model}: its SHA-256 is {found}, but its card says {sha256}")
+    return data
 
 
 def _square(rows: list[list[float]]) -> tuple[tuple[float, ...], ...]:

@@ -24,7 +24,7 @@ SIDES_PX = (96, 48, 32)
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `conditions`."""
     add_measured(parser)
-    parser.add_argument("--detector", type=Path, default=Path("models/yunet_n_640_640.onnx"), help="YuNet's file")
+    parser.add_argument("--detector", type=Path, default=Path("models/yunet.tflite"), help="YuNet, converted")
     parser.add_argument("--faces", type=int, help="so many, drawn by chance, instead of all")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
@@ -33,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
     runtime = RuntimeConfig(package=arguments.runtime)
     classifier = EmotionClassifier(arguments.model, runtime)
-    detector = open_detector(DetectorConfig(model=arguments.detector))
+    detector = open_detector(DetectorConfig(model=arguments.detector), runtime)
     faces = _some(load(arguments.data, arguments.split), arguments.faces)
 
     def told(name: str, accuracy: float) -> None:

@@ -37,7 +37,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--votes", type=Path, help="csv of FER+ votes: the accuracy where annotators and label agree")
     parser.add_argument(
-        "--detector", type=Path, metavar="ONNX",
+        "--detector", type=Path, metavar="TFLITE",
         help="YuNet's file: measures distant, blurred, dark, turned, hidden and detected faces too (some minutes)",
     )  # fmt: skip
     parser.add_argument("--faces", type=int, help="with --detector: only so many faces, drawn by chance, not all")

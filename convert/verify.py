@@ -13,7 +13,7 @@ from contract.card import ModelCard
 from contract.labels import EMOTIONS
 from edge.config import RuntimeConfig
 from edge.vision.classifier import EmotionClassifier
-from edge.vision.runtime import choose, installed, open_interpreter
+from edge.vision.runtime import choose, fault, installed, open_interpreter
 from train import figures
 from train.data import Faces, digest, load
 
@@ -38,7 +38,7 @@ def add_measured(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, help="the .tflite file; its card lies beside it")
     parser.add_argument("--data", type=Path, required=True, help="folder, zip or fer2013.csv")
     parser.add_argument("--split", default="test", choices=("test", "private", "validation", "train"))
-    parser.add_argument("--runtime", default="", help="tflite_runtime or ai_edge_litert, where both are installed")
+    parser.add_argument("--runtime", default="auto", help="ai_edge_litert or tflite_runtime (default: auto)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -101,7 +101,7 @@ def predict(classifier: EmotionClassifier, images: np.ndarray) -> np.ndarray:
 
 def runtime_name(runtime: RuntimeConfig) -> str:
     """Package and version of the interpreter in use, such as "tflite_runtime 2.14.0"."""
-    package = choose(runtime.package, installed())
+    package = choose(runtime.package, installed(), fault)
     return f"{package} {importlib.metadata.version(package.replace('_', '-'))}"
 
 

@@ -45,7 +45,8 @@ class DetectorConfig:
 
     name: Literal["yunet", "haar"] = "yunet"
     """`yunet`, or `haar` where YuNet's file cannot be had."""
-    model: Path = Path("models/yunet_n_640_640.onnx")
+    model: Path = Path("models/yunet.tflite")
+    """What `make models` writes; its card lies beside it, with the ending .json."""
     width: Annotated[int, Meta(ge=64, le=4096)] = 960
     height: Annotated[int, Meta(ge=64, le=4096)] = 540
     """The picture is scaled to fit into width x height before faces are looked for."""
@@ -69,10 +70,15 @@ class EmotionsConfig:
 class RuntimeConfig:
     """`[runtime]`."""
 
-    package: Literal["", "tflite_runtime", "ai_edge_litert"] = ""
-    """`tflite_runtime` or `ai_edge_litert`; may be empty where only one is installed."""
-    threads: Annotated[int, Meta(ge=1, le=16)] = 1
-    """Threads of the emotion model and of OpenCV."""
+    package: Literal["auto", "", "tflite_runtime", "ai_edge_litert"] = "auto"
+    """`auto`, or empty as in version 0.1: `ai_edge_litert` where it is installed and works, else `tflite_runtime`."""
+    threads: Annotated[int, Meta(ge=0, le=16)] = 0
+    """Threads of each network and of OpenCV; 0: as many as there are processor cores, at most 4."""
+
+    @property
+    def thread_count(self) -> int:
+        """What `threads` means on this machine."""
+        return self.threads or min(4, len(os.sched_getaffinity(0)))
 
 
 @dataclass(frozen=True, slots=True)

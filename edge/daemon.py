@@ -23,7 +23,7 @@ from edge.schedule import Schedule
 from edge.uplink.connection import Connection, publish_stopped
 from edge.uplink.outbox import Outbox
 from edge.uplink.uplink import Action, DeviceInfo, Hooks, Uplink, UplinkThread
-from edge.vision.detector import DetectorError
+from edge.vision.detector import HAAR_LIMIT, DetectorError
 from edge.vision.pipeline import Pipeline, Reading, Record, open_pipeline
 from edge.vision.runtime import RuntimeMissingError
 from service.config import ConfigError, load
@@ -110,6 +110,7 @@ class Daemon:
         self._batcher = FrameBatcher(
             clock, config.publish, lambda frames, synced: uplink.publish(frames, synced=synced)
         )
+        self._limit = HAAR_LIMIT if config.detector.name == "haar" else ""
         self._progress: tuple[int, ...] = ()
         self._ready = False
 
@@ -138,7 +139,7 @@ class Daemon:
         self._wait_while_paused()  # a daemon that starts in a pause does not touch the camera
         with camera:
             while True:
-                self._set_state("ready", "")
+                self._set_state("ready", self._limit)
                 for frame in camera:
                     if self._pause_reason():
                         break  # nothing that is captured in a pause is read

@@ -94,7 +94,7 @@ def main() -> int:
         print(
             f"models/download.py: {error}\n"
             f"set CLASSPULSE_MODEL_MIRROR to a folder or URL that holds {NAME}, "
-            'or set [detector] name = "haar", which needs no file',
+            'or set [detector] name = "haar", which needs no file and sees the front row at most',
             file=sys.stderr,
         )
         return 1

@@ -21,7 +21,7 @@ PLATFORMS = (
     "aggregator-py313-x86_64",
 )
 """Raspberry Pis in rooms; a Pi or a PC beside the broker; Debian 12 and 13."""
-MODELS = ("emotion_int8.tflite", "emotion_int8.json", "yunet_n_640_640.onnx")
+MODELS = ("emotion_int8.tflite", "emotion_int8.json", "yunet.tflite", "yunet.json")
 
 
 def build(source: Path, out: Path, key: Path, platforms: list[str]) -> Path:
@@ -43,7 +43,7 @@ def build(source: Path, out: Path, key: Path, platforms: list[str]) -> Path:
         print(f"{platform.name}: {len(wheels)} wheels")
     for name in MODELS:
         shutil.copy(source / "models" / name, folder / "models" / name)
-    shutil.copy(source / "release/yunet_n_640_640.LICENSE", folder / "models")
+    shutil.copy(source / "release/yunet.LICENSE", folder / "models")
     pins = sorted((folder / "requirements").glob("*.txt"))
     sbom.write(folder / "sbom.cdx.json", version, pins, [folder / "models" / name for name in MODELS])
     (folder / "release.json").write_text(json.dumps(_facts(source, folder, version), indent=1) + "\n")

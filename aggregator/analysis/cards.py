@@ -13,6 +13,8 @@ def read_cards(folder: Path) -> dict[str, ModelCard]:
     """By the hash that messages carry; a file that is no card is logged and left out."""
     cards = {}
     for path in sorted(folder.glob("*.json")):
+        if path.name == "yunet.json":  # the face detector's
+            continue
         try:
             card = read_card(path)
         except ModelCardError as error:

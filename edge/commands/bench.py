@@ -24,7 +24,7 @@ from edge.config import VisionConfig
 from edge.vision.classifier import EmotionClassifier
 from edge.vision.detector import Box, Detector, open_detector
 from edge.vision.pipeline import STAGES, Pipeline, frame_counts
-from edge.vision.runtime import choose, installed
+from edge.vision.runtime import choose, fault, installed
 
 SCENES = ((640, 480, 3), (1280, 720, 10), (1280, 720, 30))
 """Width, height, faces."""
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     cv2.setNumThreads(1)
     config = load_vision(arguments.config)
     config = dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, threads=1))
-    detector = open_detector(config.detector)
+    detector = open_detector(config.detector, config.runtime)
     classifier = EmotionClassifier(config.emotions.model, config.runtime)
     faces = _faces(arguments.faces, detector)
     table = sys.stderr if arguments.json else sys.stdout
@@ -131,7 +131,7 @@ def machine(config: VisionConfig) -> dict[str, object]:
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "opencv": cv2.__version__,
-        "runtime": choose(config.runtime.package, installed()),
+        "runtime": choose(config.runtime.package, installed(), fault),
         "detector": f"{config.detector.name} {config.detector.width}x{config.detector.height}",
     }
 

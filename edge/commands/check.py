@@ -17,8 +17,8 @@ from edge.health import throttled
 from edge.lock import single_instance
 from edge.uplink.connection import probe
 from edge.vision.classifier import EmotionClassifier
-from edge.vision.detector import open_detector
-from edge.vision.runtime import choose, installed
+from edge.vision.detector import HAAR_LIMIT, open_detector
+from edge.vision.runtime import choose, fault, installed
 from release.verify import KEY, in_program, refuse_older, verify
 from service import config as files
 
@@ -103,10 +103,10 @@ def state(config: EdgeConfig) -> str:
 
 
 def runtime(config: EdgeConfig) -> str:
-    """One TFLite package is there, and no doubt which."""
-    if not config.emotions.enabled:
-        return "emotions are switched off"
-    return choose(config.runtime.package, installed())
+    """A TFLite package is there and works; of two, the one that is used."""
+    model = config.emotions.model if config.emotions.enabled else config.detector.model
+    trial = model.read_bytes() if model.is_file() else b""
+    return choose(config.runtime.package, installed(), partial(fault, model=trial))
 
 
 def model(config: EdgeConfig) -> str:
@@ -119,8 +119,8 @@ def model(config: EdgeConfig) -> str:
 
 def detector(config: EdgeConfig) -> str:
     """The detector opens."""
-    open_detector(config.detector)
-    return config.detector.name
+    open_detector(config.detector, config.runtime)
+    return HAAR_LIMIT if config.detector.name == "haar" else config.detector.name
 
 
 def camera(config: EdgeConfig) -> str:

@@ -1,18 +1,26 @@
 """Faces in a frame, by YuNet or by OpenCV's Haar cascade. The detector named is the one used; there is no fallback."""
 
-import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 import cv2
 import numpy as np
 
+from contract.card import ModelCardError, read_detector
 from contract.preprocess import grey
 from edge.camera.source import Frame
-from edge.config import DetectorConfig
+from edge.config import DetectorConfig, RuntimeConfig
+from edge.vision.runtime import open_interpreter
 
-YUNET_SHA256 = "25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31"
-"""Of onnx/yunet_n_640_640.onnx. Source: ShiqiYu/libfacedetection.train at 0047ac24afb1a50a0c6105001c89d1b5b805dbf1."""
+CELLS_PX = (8, 16, 32)
+"""Of YuNet's three outputs, finest first; the picture's sides are padded to multiples of the last."""
+HAAR_LIMIT = "haar: it sees the front row at most; yunet sees the whole room"
+"""Told by `check` and by the state."""
+_OVERLAP = 0.3
+"""Of two boxes that overlap more (intersection over union) the better one stays. Source: cv2.FaceDetectorYN."""
+_MOST = 5000
+"""Boxes that are compared, best first. Source: cv2.FaceDetectorYN."""
 Box = tuple[int, int, int, int]
 """A face: xyxy in pixels, origin top left. It may reach over the picture's border; its centre never lies outside."""
 
@@ -28,42 +36,62 @@ class Detector(Protocol):
         """Boxes of the faces, in pixels of `frame.image`."""
 
 
-def open_detector(config: DetectorConfig) -> Detector:
+def open_detector(config: DetectorConfig, runtime: RuntimeConfig) -> Detector:
     """The detector that the configuration names.
 
     Raises:
-        DetectorError: If its file is missing or another than the one known.
+        DetectorError: If its file is missing or another than its card says, or cannot be loaded.
+        RuntimeMissingError: As `open_interpreter`.
     """
-    return YuNet(config) if config.name == "yunet" else Haar(config)
+    return YuNet(config, runtime) if config.name == "yunet" else Haar(config)
 
 
 class YuNet:
-    """YuNet_n through cv2.FaceDetectorYN."""
+    """YuNet_n in the TFLite runtime; cv2.FaceDetectorYN gives the same boxes."""
 
-    def __init__(self, config: DetectorConfig) -> None:
-        model = np.frombuffer(_read_yunet(config.model), np.uint8)
-        self._fit = (config.width, config.height)
-        self._size = self._fit
+    def __init__(self, config: DetectorConfig, runtime: RuntimeConfig) -> None:
+        data = _read_yunet(config.model)
         try:
-            self._network = cv2.FaceDetectorYN.create(
-                "onnx", model, np.empty(0, np.uint8), self._size, config.min_score
-            )
-        except cv2.error as error:
-            raise DetectorError(f"{config.model}: OpenCV {cv2.__version__} cannot load it: {error.err}") from error
+            self._network = open_interpreter(data, runtime)
+        except (ValueError, RuntimeError) as error:
+            raise DetectorError(f"{config.model}: the TFLite runtime cannot load it: {error}") from error
+        self._fit = (config.width, config.height)
+        self._min_score = config.min_score
+        self._size = (0, 0)
 
     def detect(self, frame: Frame) -> list[Box]:
         """Boxes of the faces, best score first, in pixels of `frame.image`."""
         picture = shrunk(frame, *self._fit)
+        return boxes_in_frame(self.find(picture)[:, :4], picture, frame)
+
+    def find(self, picture: np.ndarray) -> np.ndarray:
+        """Faces, (n, 5) float32 x, y, width, height, score, best first, in a (height, width, 3) uint8 bgr picture."""
+        faces = decoded(self._run(picture), self._min_score)
+        # whole pixels, as in cv2.FaceDetectorYN, so that the same ones stay
+        boxes, scores = faces[:, :4].astype(int).tolist(), faces[:, 4].tolist()
+        kept = cv2.dnn.NMSBoxes(boxes, scores, self._min_score, _OVERLAP, top_k=_MOST)
+        best: np.ndarray = faces[np.asarray(kept, int)]
+        return best
+
+    def _run(self, picture: np.ndarray) -> list[np.ndarray]:
+        """The network's outputs, (rows, columns, 6) for each of CELLS_PX."""
         height, width = picture.shape[:2]
+        index = self._network.get_input_details()[0]["index"]
         if (width, height) != self._size:
             self._size = (width, height)
-            self._network.setInputSize(self._size)
-        _, found = self._network.detect(picture)
-        return [] if found is None else boxes_in_frame(found[:, :4], picture, frame)
+            rows, columns = (-(-side // CELLS_PX[-1]) * CELLS_PX[-1] for side in (height, width))
+            self._padded = np.zeros((1, rows, columns, 3), np.float32)
+            self._network.resize_tensor_input(index, self._padded.shape)
+            self._network.allocate_tensors()
+        self._padded[0, :height, :width] = picture
+        self._network.set_tensor(index, self._padded)
+        self._network.invoke()
+        outputs = [self._network.get_tensor(details["index"])[0] for details in self._network.get_output_details()]
+        return sorted(outputs, key=len, reverse=True)
 
 
 class Haar:
-    """OpenCV's frontal face cascade: needs no file beyond OpenCV 4, finds half as many faces as YuNet."""
+    """OpenCV's frontal face cascade: needs no file beyond OpenCV 4, and sees the front row at most."""
 
     def __init__(self, config: DetectorConfig) -> None:
         folder = getattr(getattr(cv2, "data", None), "haarcascades", "")
@@ -90,6 +118,28 @@ def shrunk(frame: Frame, width: int, height: int) -> np.ndarray:
     return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
 
 
+def decoded(outputs: Sequence[np.ndarray], min_score: float) -> np.ndarray:
+    """Faces, (n, 5) float32 x, y, width, height in pixels and score, of all cells that score `min_score`.
+
+    Args:
+        outputs: For each of CELLS_PX (rows, columns, 6) float32, as convert.detector describes them.
+        min_score: Of the geometric mean of two probabilities, so neither is less than its square.
+
+    Source: OpenCV 4.11, modules/objdetect/src/face_detect.cpp, postProcess.
+    """
+    logit = np.log(min_score**2 / (1 - min_score**2))
+    faces = []
+    for cell, values in zip(CELLS_PX, outputs, strict=True):
+        row, column = np.nonzero((values[..., 0] >= logit) & (values[..., 1] >= logit))
+        face, thing, x, y, across, down = values[row, column].T
+        size = np.exp([across, down]) * cell
+        corner = np.array([column + x, row + y]) * cell - size / 2
+        score = 1 / np.sqrt((1 + np.exp(-face)) * (1 + np.exp(-thing)))
+        faces.append(np.vstack([corner, size, score])[:, score >= min_score].T)
+    found: np.ndarray = np.concatenate(faces).astype(np.float32)
+    return found
+
+
 def boxes_in_frame(found: np.ndarray, picture: np.ndarray, frame: Frame) -> list[Box]:
     """Boxes in pixels of `frame.image` from (n, 4) rows x, y, width, height in pixels of `picture`.
 
@@ -107,13 +157,11 @@ def boxes_in_frame(found: np.ndarray, picture: np.ndarray, frame: Frame) -> list
 
 
 def _read_yunet(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
+    if path.suffix == ".onnx":
         raise DetectorError(
-            f'{path}: {error.strerror}; `make models` gets it, or set detector.name = "haar"'
-        ) from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != YUNET_SHA256:
-        raise DetectorError(f"{path}: its SHA-256 is {found}, not {YUNET_SHA256}; `make models` gets the right file")
-    return data
+            f"{path}: this version reads yunet.tflite instead, which `make models` writes: name it in [detector] model"
+        )
+    try:
+        return read_detector(path)
+    except ModelCardError as error:
+        raise DetectorError(f'{error}; `make models` writes both, or set detector.name = "haar"') from error

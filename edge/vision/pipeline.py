@@ -101,8 +101,8 @@ def open_pipeline(config: VisionConfig, record: Record = ignore) -> Pipeline:
         ModelCardError: As `EmotionClassifier`.
         RuntimeMissingError: As `EmotionClassifier`.
     """
-    cv2.setNumThreads(config.runtime.threads)
-    detector = open_detector(config.detector)
+    cv2.setNumThreads(config.runtime.thread_count)
+    detector = open_detector(config.detector, config.runtime)
     classifier = EmotionClassifier(config.emotions.model, config.runtime) if config.emotions.enabled else None
     return Pipeline(detector, classifier, config.detector.min_face_px, record=record)
 

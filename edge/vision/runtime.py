@@ -1,12 +1,24 @@
-"""The TFLite interpreter of the package installed: the only importer of tflite_runtime and ai_edge_litert."""
+"""The TFLite interpreter of the package installed: the only importer of ai_edge_litert and tflite_runtime."""
 
 import importlib
 import importlib.util
+import logging
+import multiprocessing
+import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from edge.config import RuntimeConfig
 
-PACKAGES = ("tflite_runtime", "ai_edge_litert")
+log = logging.getLogger(__name__)
+
+PACKAGES = ("ai_edge_litert", "tflite_runtime")
+"""The faster first."""
+_PROBE_S = 60.0
+"""A package that takes longer to load a model than this is not used."""
+_faults: dict[str, str] = {}
+"""What `fault` found, by package: each is tried once per process."""
 
 
 class RuntimeMissingError(ImportError):
@@ -14,32 +26,56 @@ class RuntimeMissingError(ImportError):
 
 
 def installed() -> tuple[str, ...]:
-    """The packages of PACKAGES that can be imported here."""
+    """The packages of PACKAGES that are installed here."""
     return tuple(name for name in PACKAGES if importlib.util.find_spec(name) is not None)
 
 
-def choose(named: str, found: tuple[str, ...]) -> str:
-    """The package to use: the one named, or the only one found.
+def choose(named: str, found: tuple[str, ...], fault: Callable[[str], str]) -> str:
+    """The package to use: the one named, or the first of those found that works.
 
     Args:
-        named: `[runtime] package`, empty for none.
+        named: `[runtime] package`.
         found: As `installed` gives it.
+        fault: Why a package cannot be used, "" if it can; called only where there is another one.
 
     Raises:
-        RuntimeMissingError: If it is not there, or the choice is left open.
+        RuntimeMissingError: If it is not there.
     """
+    named = "" if named == "auto" else named
     if named and named not in found:
         raise RuntimeMissingError(
             f"[runtime] package = {named!r} is not installed; found: {', '.join(found) or 'none'}"
         )
     if not found:
         raise RuntimeMissingError(
-            "no TFLite runtime: pip install tflite-runtime==2.14.0 (Python 3.11) or ai-edge-litert (3.11 and later); "
+            "no TFLite runtime: pip install ai-edge-litert, or tflite-runtime==2.14.0 (Python 3.11); "
             "both need a 64-bit system"
         )
-    if not named and len(found) > 1:
-        raise RuntimeMissingError(f"both {' and '.join(found)} are installed: set [runtime] package to one of them")
-    return named or found[0]
+    if named:
+        return named
+    *better, last = found
+    for package in better:
+        if not (why := fault(package)):
+            return package
+        log.warning("%s %s: the next package is tried", package, why)
+    return last
+
+
+def fault(package: str, model: bytes = b"") -> str:
+    """Why `package` cannot run `model`, a .tflite file (b"" is only an import); "" if it can.
+
+    It is tried in a child process: a package whose machine code this processor does not know crashes whoever loads it.
+    """
+    if package not in _faults:
+        child = multiprocessing.get_context("fork").Process(target=_try, args=(package, model), daemon=True)
+        child.start()
+        child.join(_PROBE_S)
+        status = child.exitcode
+        child.kill()
+        _faults[package] = {0: "", 1: "cannot be loaded", None: f"did not load a model in {_PROBE_S:g} s"}.get(
+            status, f"crashes here (signal {-(status or 0)})"
+        )
+    return _faults[package]
 
 
 def open_interpreter(model: bytes, config: RuntimeConfig) -> Any:
@@ -49,9 +85,23 @@ def open_interpreter(model: bytes, config: RuntimeConfig) -> Any:
         RuntimeMissingError: If there is no package to use.
         ValueError: If the bytes are no model.
     """
-    package = choose(config.package, installed())
+    package = choose(config.package, installed(), partial(fault, model=model))
     try:
         module = importlib.import_module(f"{package}.interpreter")
     except (ImportError, AttributeError, OSError) as error:  # such as tflite-runtime beside numpy 2
         raise RuntimeMissingError(f"{package} is installed but cannot be loaded: {error}") from error
-    return module.Interpreter(model_content=model, num_threads=config.threads)
+    return module.Interpreter(model_content=model, num_threads=config.thread_count)
+
+
+def _try(package: str, model: bytes) -> None:
+    try:
+        interpreter = importlib.import_module(f"{package}.interpreter").Interpreter
+    except (ImportError, AttributeError, OSError):
+        sys.exit(1)
+    if model:
+        try:
+            trial = interpreter(model_content=model, num_threads=1)
+            trial.allocate_tensors()
+            trial.invoke()
+        except (ValueError, RuntimeError):
+            pass  # the model's fault, of which whoever opens it tells

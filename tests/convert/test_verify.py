@@ -1,7 +1,6 @@
 """`convert verify` and `convert conditions`, as run in the device's environment."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 from contract.labels import EMOTIONS
 from convert import conditions, verify
 from edge.camera.source import Frame
+from tests import yunet
 from train.data import Faces
 
 pytestmark = pytest.mark.tflite
@@ -166,12 +166,10 @@ def test_detected_faces_are_compared_with_their_own_crops():
     assert row["accuracy_own_crop"] < 1
 
 
-@pytest.mark.skipif("CLASSPULSE_MODEL_MIRROR" not in os.environ, reason="CLASSPULSE_MODEL_MIRROR has YuNet's file")
+@pytest.mark.skipif(yunet.find() is None, reason=yunet.MISSING)
 def test_conditions_are_measured_with_the_devices_detector(data):
     """Every condition and every width through the detector is in the report."""
-    detector = Path(os.environ["CLASSPULSE_MODEL_MIRROR"], "yunet_n_640_640.onnx")
-
-    ended = convert("conditions", MODEL, "--data", data, "--detector", detector, "--faces", 14, "--json")
+    ended = convert("conditions", MODEL, "--data", data, "--detector", yunet.find(), "--faces", 14, "--json")
 
     report = json.loads(ended.stdout)
     assert report["faces"] == 14

@@ -1,7 +1,5 @@
 """What the edge's tests share: a model whose answer is known, YuNet's file, a real face."""
 
-import hashlib
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +10,9 @@ import pytest
 
 from edge.camera.source import Frame
 from edge.config import DetectorConfig
-from edge.vision.detector import YUNET_SHA256
+from tests import yunet
 
 ROOT = Path(__file__).parents[2]
-_YUNET = "yunet_n_640_640.onnx"
 
 
 @pytest.fixture
@@ -26,21 +23,12 @@ def brightness_model(tmp_path: Path) -> Path:
     return tmp_path / "brightness_int8.tflite"
 
 
-def find_yunet() -> Path | None:
-    """YuNet's file from CLASSPULSE_MODEL_MIRROR or `make models`."""
-    for folder in (os.environ.get("CLASSPULSE_MODEL_MIRROR", ""), ROOT / "models"):
-        path = Path(folder, _YUNET)
-        if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == YUNET_SHA256:
-            return path
-    return None
-
-
 @pytest.fixture(scope="session")
 def yunet_file() -> Path:
     """YuNet's file, or the test is skipped."""
-    path = find_yunet()
+    path = yunet.find()
     if path is None:
-        pytest.skip(f"{_YUNET} is not there: run `make models` or set CLASSPULSE_MODEL_MIRROR to its folder")
+        pytest.skip(yunet.MISSING)
     return path
 
 
@@ -71,14 +59,14 @@ def edge_toml(tmp_path: Path, brightness_model: Path) -> Callable[..., Path]:
 
     The commands are tested with Haar where YuNet's file is not there.
     """
-    yunet = find_yunet()
+    detector = yunet.find()
 
     def write(source: str, **tables: str) -> Path:
         path = tmp_path / "edge.toml"
         tables = {
             "device": 'site = "school"\nroom = "room"\ndevice = "pi"',
             "mqtt": 'host = "127.0.0.1"\nport = 1\ntls = false',
-            "detector": f'model = "{yunet}"' if yunet else 'name = "haar"',
+            "detector": f'model = "{detector}"' if detector else 'name = "haar"',
             "emotions": f'model = "{brightness_model}"',
             **tables,
             "camera": f'source = "{source}"\n{tables.get("camera", "")}',

@@ -10,7 +10,7 @@ import pytest
 from edge.camera.source import CameraError
 from edge.commands import bench
 from edge.commands.bench import cells, compose, faces_of, inner
-from edge.config import DetectorConfig
+from edge.config import DetectorConfig, RuntimeConfig
 from edge.vision.detector import open_detector
 from edge.vision.pipeline import STAGES
 
@@ -49,7 +49,7 @@ def test_pictures_without_a_face_are_an_error(edge_toml, tmp_path, grey_frame):
 @pytest.mark.parametrize(("width", "height", "number"), bench.SCENES)
 def test_a_scene_of_real_faces_has_as_many_as_it_says(yunet_file, astronaut, width, height, number):
     """The detector finds every face that was put there, where it was put."""
-    detector = open_detector(DetectorConfig(model=yunet_file))
+    detector = open_detector(DetectorConfig(model=yunet_file), RuntimeConfig())
     faces = faces_of([astronaut.image], detector)
 
     scene = compose(faces, (width, height), number)

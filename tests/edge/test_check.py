@@ -10,6 +10,7 @@ import pytest
 
 from edge.commands import check
 from edge.lock import single_instance
+from edge.vision.runtime import installed
 
 
 @pytest.fixture
@@ -116,12 +117,19 @@ def test_a_running_service_keeps_camera_and_connection(run, edge_toml, astronaut
     assert "stop the service first" in lines["broker"]
 
 
-def test_with_emotions_off_neither_model_nor_runtime_is_needed(run, edge_toml, tmp_path):
-    """A site that counts faces only."""
+def test_with_emotions_off_no_model_is_needed(run, edge_toml, tmp_path):
+    """A site that counts faces only; YuNet needs the runtime."""
     _, lines = run(edge_toml("usb:97", emotions=f'enabled = false\nmodel = "{tmp_path / "none.tflite"}"'))
 
     assert lines["model"] == "ok   model: emotions are switched off"
-    assert lines["runtime"] == "ok   runtime: emotions are switched off"
+    assert lines["runtime"] == f"ok   runtime: {installed()[0]}"
+
+
+def test_haar_is_told_to_see_the_front_row_at_most(run, edge_toml):
+    """Nobody takes it for YuNet."""
+    _, lines = run(edge_toml("usb:97", detector='name = "haar"'))
+
+    assert lines["detector"].startswith("ok   detector: haar: it sees the front row at most")
 
 
 def test_a_port_where_no_broker_answers_is_no_broker(run, edge_toml):

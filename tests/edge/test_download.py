@@ -10,10 +10,20 @@ from threading import Thread
 
 import pytest
 
-from edge.vision.detector import YUNET_SHA256
+from contract.card import YUNET_SHA256
+from tests import yunet
 
 SCRIPT = Path(__file__).parents[2] / "models" / "download.py"
 NAME = "yunet_n_640_640.onnx"
+
+
+@pytest.fixture
+def onnx() -> Path:
+    """YuNet as it is downloaded, or the test is skipped."""
+    path = yunet.find_onnx()
+    if path is None:
+        pytest.skip(yunet.MISSING)
+    return path
 
 
 def download(out: Path, mirror: object) -> subprocess.CompletedProcess[str]:
@@ -28,20 +38,20 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_folder_serves_as_mirror(tmp_path, yunet_file):
+def test_a_folder_serves_as_mirror(tmp_path, onnx):
     """The file is copied and is the one that the detector knows."""
-    done = download(tmp_path / "models", yunet_file.parent)
+    done = download(tmp_path / "models", onnx.parent)
 
     assert done.returncode == 0, done.stderr
     assert sha256(tmp_path / "models" / NAME) == YUNET_SHA256
 
 
-def test_a_url_serves_as_mirror(tmp_path, yunet_file):
+def test_a_url_serves_as_mirror(tmp_path, onnx):
     """A school's web server in place of the public repository."""
 
     class Quiet(SimpleHTTPRequestHandler):
         def __init__(self, *arguments: object) -> None:
-            super().__init__(*arguments, directory=str(yunet_file.parent))
+            super().__init__(*arguments, directory=str(onnx.parent))
 
         def log_message(self, *arguments: object) -> None:
             pass
@@ -55,9 +65,9 @@ def test_a_url_serves_as_mirror(tmp_path, yunet_file):
     assert sha256(tmp_path / NAME) == YUNET_SHA256
 
 
-def test_the_file_that_is_there_is_not_fetched_again(tmp_path, yunet_file):
+def test_the_file_that_is_there_is_not_fetched_again(tmp_path, onnx):
     """Then no mirror is needed."""
-    download(tmp_path, yunet_file.parent)
+    download(tmp_path, onnx.parent)
 
     assert download(tmp_path, tmp_path / "nowhere").returncode == 0
 
@@ -86,15 +96,15 @@ def test_a_mirror_that_cannot_be_read_is_an_error_that_says_what_to_do(tmp_path,
         assert told in done.stderr
 
 
-def test_a_wrong_file_is_replaced_whole(tmp_path, yunet_file):
+def test_a_wrong_file_is_replaced_whole(tmp_path, onnx):
     """A torn file of an earlier try does not stay."""
     (tmp_path / NAME).write_bytes(b"torn")
 
-    assert download(tmp_path, yunet_file.parent).returncode == 0
+    assert download(tmp_path, onnx.parent).returncode == 0
     assert sha256(tmp_path / NAME) == YUNET_SHA256
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
-def test_the_script_and_the_detector_know_the_same_file():
+def test_the_script_and_the_card_know_the_same_file():
     """The hash is written in both, because the script runs before anything is installed."""
     assert f'"{YUNET_SHA256}"' in SCRIPT.read_text()

@@ -1,58 +1,149 @@
-"""The choice of the TFLite package: never a guess, never a fallback."""
+"""The choice of the TFLite package: the faster one that works, or the one that is named."""
 
-import importlib.util
+import logging
+import sys
+from pathlib import Path
 
 import pytest
 
 from edge.config import RuntimeConfig
-from edge.vision.runtime import PACKAGES, RuntimeMissingError, choose, installed, open_interpreter
+from edge.vision.runtime import PACKAGES, RuntimeMissingError, choose, fault, installed, open_interpreter
 
 
-def test_the_only_package_installed_is_used():
+def works(package: str) -> str:
+    """No fault."""
+    return ""
+
+
+def crashes(package: str) -> str:
+    """As an illegal instruction ends a process."""
+    return "crashes here (signal 4)"
+
+
+def unasked(package: str) -> str:
+    """For where there is nothing to choose: a start is not made longer."""
+    raise AssertionError(package)
+
+
+@pytest.fixture
+def fake_package(tmp_path, monkeypatch):
+    """`fake_package(name, code)`: a package whose module `interpreter` is this code."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    names = []
+
+    def forget(name: str) -> None:
+        for module in [module for module in sys.modules if module.partition(".")[0] == name]:
+            monkeypatch.delitem(sys.modules, module)
+
+    def write(name: str, code: str) -> str:
+        names.append(name)
+        forget(name)
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+        (tmp_path / name / "interpreter.py").write_text(code)
+        return name
+
+    yield write
+    for name in names:
+        for module in (name, f"{name}.interpreter"):
+            sys.modules.pop(module, None)
+
+
+@pytest.mark.parametrize("named", ["", "auto"])
+def test_the_only_package_installed_is_used_untried(named):
     """With one there is nothing to choose."""
-    assert choose("", ("ai_edge_litert",)) == "ai_edge_litert"
+    assert choose(named, ("tflite_runtime",), unasked) == "tflite_runtime"
 
 
-def test_the_package_named_is_used():
+def test_the_package_named_is_used_untried():
     """Where both are installed the configuration decides."""
-    assert choose("ai_edge_litert", PACKAGES) == "ai_edge_litert"
+    assert choose("tflite_runtime", PACKAGES, unasked) == "tflite_runtime"
 
 
-def test_two_packages_and_none_named_is_an_error_that_names_the_key():
-    """Their answers differ in one face of a hundred, so the choice is not left to chance."""
-    with pytest.raises(RuntimeMissingError, match=r"both tflite_runtime and ai_edge_litert.*\[runtime\] package"):
-        choose("", PACKAGES)
+def test_of_two_that_work_the_faster_is_used():
+    """ai-edge-litert takes a half of the time."""
+    assert choose("auto", PACKAGES, works) == "ai_edge_litert"
+
+
+def test_one_that_crashes_is_left_out_and_told(caplog):
+    """A daemon that systemd starts again and again counts nothing."""
+    caplog.set_level(logging.WARNING)
+
+    assert choose("auto", PACKAGES, crashes) == "tflite_runtime"
+    assert "ai_edge_litert crashes here (signal 4)" in caplog.text
+
+
+def test_a_package_that_crashes_ends_only_the_child(fake_package):
+    """As the wheels of ai-edge-litert 2.2 do on aarch64 under qemu, in allocate_tensors."""
+    code = """
+import os
+class Interpreter:
+    def __init__(self, **_): pass
+    def allocate_tensors(self): os.kill(os.getpid(), 9)
+"""
+    assert fault(fake_package("crashing", code), b"a model") == "crashes here (signal 9)"
+
+
+def test_a_package_that_cannot_be_imported_has_a_fault(fake_package):
+    """Such as tflite-runtime beside numpy 2."""
+    assert fault(fake_package("broken", "raise AttributeError('_ARRAY_API not found')")) == "cannot be loaded"
+
+
+def test_a_model_that_cannot_be_loaded_is_not_the_packages_fault(fake_package):
+    """Whoever opens it tells, with the file's name."""
+    code = """
+class Interpreter:
+    def __init__(self, **_): raise ValueError("no flatbuffer")
+"""
+    assert fault(fake_package("strict", code), b"no model") == ""
+
+
+def test_a_package_is_tried_once(fake_package, tmp_path):
+    """The second network's start is not made longer."""
+    code = f"""
+class Interpreter:
+    def __init__(self, **_): open({str(tmp_path / "tries")!r}, "a").write("x"); raise ValueError
+"""
+    package = fake_package("counted", code)
+
+    assert (fault(package, b"1"), fault(package, b"2")) == ("", "")
+    assert (tmp_path / "tries").read_text() == "x"
+
+
+def test_by_default_there_is_a_thread_per_core_and_four_at_most():
+    """What `threads = 0` means here."""
+    assert 1 <= RuntimeConfig().thread_count <= 4
+    assert RuntimeConfig(threads=3).thread_count == 3
 
 
 def test_a_package_named_and_not_installed_is_an_error_even_if_the_other_is():
     """A named runtime that is missing is never replaced by another one."""
     with pytest.raises(RuntimeMissingError, match="'tflite_runtime' is not installed; found: ai_edge_litert"):
-        choose("tflite_runtime", ("ai_edge_litert",))
+        choose("tflite_runtime", ("ai_edge_litert",), works)
 
 
 def test_no_package_is_an_error_that_says_what_to_install():
     """Both packages are told, and the Python that they need."""
-    with pytest.raises(RuntimeMissingError, match=r"pip install tflite-runtime==2\.14\.0.*ai-edge-litert.*64-bit"):
-        choose("", ())
+    with pytest.raises(RuntimeMissingError, match=r"pip install ai-edge-litert.*tflite-runtime==2\.14\.0.*64-bit"):
+        choose("auto", (), works)
 
 
-def test_a_package_that_cannot_be_loaded_is_an_error_and_no_traceback(tmp_path, monkeypatch):
+def test_a_package_that_cannot_be_loaded_is_an_error_and_no_traceback(fake_package):
     """Such as tflite-runtime beside numpy 2: `check` and the state name the package."""
-    (tmp_path / "ai_edge_litert").mkdir()
-    (tmp_path / "ai_edge_litert" / "__init__.py").touch()
-    (tmp_path / "ai_edge_litert" / "interpreter.py").write_text("raise AttributeError('_ARRAY_API not found')")
-    monkeypatch.syspath_prepend(str(tmp_path))
+    fake_package("ai_edge_litert", "raise AttributeError('_ARRAY_API not found')")
 
     with pytest.raises(RuntimeMissingError, match="ai_edge_litert is installed but cannot be loaded: _ARRAY_API"):
         open_interpreter(b"", RuntimeConfig(package="ai_edge_litert"))
 
 
-def test_what_is_installed_here_opens_a_model(brightness_model):
-    """The package found can be imported and reads a model's bytes."""
-    found = installed()
-    assert all(importlib.util.find_spec(name) for name in found)
+@pytest.mark.parametrize("package", installed())
+def test_each_package_installed_here_works(brightness_model: Path, package):
+    """It passes the trial and reads a model's bytes."""
+    data = brightness_model.read_bytes()
 
-    interpreter = open_interpreter(brightness_model.read_bytes(), RuntimeConfig(package=found[0]))
+    interpreter = open_interpreter(data, RuntimeConfig(package=package))
     interpreter.allocate_tensors()
 
+    assert fault(package, data) == ""
     assert interpreter.get_input_details()[0]["shape"].tolist() == [1, 48, 48, 1]

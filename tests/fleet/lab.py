@@ -47,7 +47,7 @@ _NSPAWN = (
 )
 
 
-DETECTOR = Path(__file__).parents[2] / "models/yunet_n_640_640.onnx"
+DETECTOR = Path(__file__).parents[2] / "models/yunet.tflite"
 """In every release, and not in the repository."""
 
 

@@ -4,6 +4,7 @@ Emulation is a hundred times slower than a processor, so a few pictures have to 
 are counted, where there is a qemu that can.
 """
 
+import hashlib
 import json
 import os
 import re
@@ -59,7 +60,8 @@ def pi(tmp_path_factory) -> list[str]:
     need(QEMU, "mmdebstrap")
     if why := no_detector():
         pytest.skip(why)
-    root = CACHE / "arm64-bookworm"
+    recipe = hashlib.sha256(_DEBIAN.encode() + (PROJECT / "requirements/edge-py311.txt").read_bytes()).hexdigest()[:8]
+    root = CACHE / f"arm64-{recipe}"
     if not root.exists():
         shutil.rmtree(CACHE / "arm64.new", ignore_errors=True)
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -111,6 +113,23 @@ def test_a_pi_counts_what_this_machine_counts(pi, pictures, here, tmp_path, proc
         moved = max(abs(mine["expected"][label] - other["expected"][label]) for label in mine["expected"])
         assert flipped <= 2
         assert moved <= 0.05 * mine["faces"]
+
+
+@pytest.mark.parametrize("runtime", ["ai_edge_litert", "tflite_runtime"])
+def test_a_pi_finds_the_faces_that_this_machine_finds(pi, pictures, runtime):
+    """The same boxes to a pixel and scores to 0.001, in either runtime."""
+    script = ("-m", "tests.fleet.boxes", str(pictures), runtime)
+    here, there = (
+        json.loads(call(*python, *script, cwd=PROJECT).stdout.splitlines()[-1])
+        for python in ([PROJECT / ".venv/bin/python"], [pi[0], "-cpu", "cortex-a72", *pi[1:]])
+    )
+
+    assert len(here) == len(there) == PICTURES
+    for mine, other in zip(here, there, strict=True):
+        assert len(mine) == len(other) > 0
+        for (*box, score), (*other_box, other_score) in zip(mine, other, strict=True):
+            assert max(abs(a - b) for a, b in zip(box, other_box, strict=True)) < 1
+            assert abs(score - other_score) < 0.001
 
 
 def test_instructions_per_inference_are_told(pi, tell):

@@ -30,7 +30,7 @@ source = "file:{folder}/none.jpg"
 host = "127.0.0.1"
 port = 9
 [detector]
-model = "{models}/yunet_n_640_640.onnx"
+model = "{models}/yunet.tflite"
 [emotions]
 model = "{models}/emotion_int8.tflite"
 """

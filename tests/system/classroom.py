@@ -1,6 +1,5 @@
 """A classroom for tests: pictures for a camera, daemons and an aggregator as processes, and who listens to them."""
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from contract.message import CountsMessage, FrameCounts, State
 from contract.topics import Device, aggregator_state
 from demo import scene
 from demo.settings import ROOT, toml
+from tests import yunet
 
 DEVICE = Device("school", "room-1", "cam-1")
 MODEL = ROOT / "models" / "emotion_int8.tflite"
@@ -183,8 +183,5 @@ class Classroom:
 
 def detector() -> Table:
     """`[detector]`: YuNet where its file is at hand, else Haar."""
-    for folder in (os.environ.get("CLASSPULSE_MODEL_MIRROR", ""), ROOT / "models"):
-        path = Path(folder, "yunet_n_640_640.onnx")
-        if folder and path.is_file():
-            return {"name": "yunet", "model": str(path)}
-    return {"name": "haar"}
+    path = yunet.find()
+    return {"name": "yunet", "model": str(path)} if path else {"name": "haar"}
