@@ -22,7 +22,7 @@ from aggregator.web.commands import CommandSender
 from aggregator.web.overview import overview
 from aggregator.web.reader import RoomReader
 from aggregator.web.report import ReportError, file_name, read, to_csv, to_html
-from aggregator.web.room import Timelines, room_page
+from aggregator.web.room import room_page
 from aggregator.web.style import user_of
 from aggregator.web.users import Users, UsersError
 from contract.topics import Room, TopicError
@@ -119,7 +119,6 @@ def address(config: PageConfig) -> str:
 
 def build(config: AggregatorConfig, reader: RoomReader, commands: CommandSender) -> FastAPI:
     """The application; a process can have one only."""
-    timelines = Timelines()
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
     @ui.page("/", title="classpulse")
@@ -133,7 +132,7 @@ def build(config: AggregatorConfig, reader: RoomReader, commands: CommandSender)
         except TopicError:
             ui.label("This room does not exist.")
             return
-        room_page(reader, commands, timelines, where, request)
+        room_page(reader, commands, where, request)
 
     for kind in ("report", "table"):
         app.get(f"/{kind}/{{site}}/{{room}}")(partial(report_answer, config))

@@ -1,13 +1,14 @@
-"""The page's charts: the mix as an HTML table, the timeline as options of the charting library. Pure.
+"""Charts of the page and of the report, as HTML and SVG without scripts. Pure.
 
-Colours are set here per label; text and lines take theirs from the style sheet, so that dark and light need no redraw.
+Colours are set here for each label; text and lines take theirs from the style sheet (chart.css), for dark and light.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import tzinfo
 
 from aggregator.analysis.mix import Mix, Moment
-from aggregator.store.windows import WINDOW_S
+from aggregator.web.text import clock
+from contract.message import utc
 
 PALETTE = {
     "happy": "#e69f00",
@@ -22,12 +23,8 @@ PALETTE = {
 apart by people with any kind of colour blindness."""
 NOTABLE = 0.05
 """A trend of at least this share gets an arrow."""
-_INK, _FAINT = "#123456", "#654321"
-"""Stand-ins that the style sheet replaces by the theme's colours."""
-
-_LABEL = {"color": _INK, "fontSize": 14, "hideOverlap": True}
-_PERCENTS = {**_LABEL, "formatter": "{value} %"}
-_LINES = {"splitLine": {"lineStyle": {"color": _FAINT, "opacity": 0.4}}}
+_TICKS_S = (60, 120, 300, 600, 1800, 3600, 7200, 10800)
+_MOST_TICKS = 10
 
 
 def mix_table(mix: Mix | None, trend: Mapping[str, float] | None) -> str:
@@ -55,64 +52,6 @@ def _arrow(change: float) -> str:
     return "▲" if change >= NOTABLE else "▼" if change <= -NOTABLE else ""
 
 
-def timeline_options(moments: Sequence[Moment]) -> dict[str, Any]:
-    """Shares stacked to 100 % over time, and below them the faces."""
-    filled = _with_gaps(moments)
-    stacked = [
-        _series(
-            "line",
-            [[at, _percent(shares[label]) if shares else None] for at, shares, _ in filled],
-            name=label,
-            stack="mix",
-            areaStyle={"color": colour, "opacity": 1},
-            lineStyle={"width": 0},
-            itemStyle={"color": colour},
-            symbol="none",
-        )
-        for label, colour in reversed(PALETTE.items())
-    ]
-    faces = _series(
-        "line",
-        [[at, faces] for at, _, faces in filled],
-        name="faces",
-        xAxisIndex=1,
-        yAxisIndex=1,
-        lineStyle={"color": _INK, "width": 3},
-        itemStyle={"color": _INK},
-        symbol="none",
-    )
-    most = max((moment.mix.faces for moment in moments), default=0.0)
-    hidden = {"axisLabel": {"show": False}, "axisTick": {"show": False}}
-    clock = {"axisLabel": {**_LABEL, "formatter": "{HH}:{mm}"}}
-    highest = max(5, -(-int(most + 1) // 5) * 5)
-    return {
-        "animation": False,
-        "aria": {"enabled": True},
-        "grid": [
-            {"left": 56, "right": 16, "top": 8, "bottom": "36%"},
-            {"left": 56, "right": 16, "top": "72%", "bottom": 28},
-        ],
-        "xAxis": [{"type": "time", "gridIndex": 0, **hidden}, {"type": "time", "gridIndex": 1, **clock}],
-        "yAxis": [
-            {"type": "value", "max": 100, "interval": 50, "axisLabel": _PERCENTS, **_LINES},
-            {
-                "type": "value",
-                "gridIndex": 1,
-                "min": 0,
-                "max": highest,
-                "splitNumber": 2,
-                "axisLabel": _LABEL,
-                **_LINES,
-            },
-        ],
-        "series": [*stacked, faces],
-    }
-
-
-def _series(kind: str, data: list[Any], **more: object) -> dict[str, Any]:
-    return {"type": kind, "data": data, "silent": True, **more}
-
-
 def _raw(mix: Mix | None) -> dict[str, float]:
     counts = (mix and mix.counts) or {}
     total = sum(counts.values())
@@ -123,11 +62,70 @@ def _percent(share: float | None) -> float:
     return round(100 * (share or 0.0), 1)
 
 
-def _with_gaps(moments: Sequence[Moment]) -> list[tuple[int, Mapping[str, float] | None, float | None]]:
-    """(milliseconds, shares, faces) of every moment, and (…, None, None) where windows are missing between two."""
-    filled: list[tuple[int, Mapping[str, float] | None, float | None]] = []
-    for start, mix in moments:
-        if filled and start * 1000 - filled[-1][0] > WINDOW_S * 1000:
-            filled.append((filled[-1][0] + 1, None, None))
-        filled.append((start * 1000, mix.shares, round(mix.faces, 1)))
-    return filled
+def timeline(moments: Sequence[Moment], begin: int, end: int, step_s: int, zone: tzinfo | None) -> str:
+    """Shares stacked to 100 % over time, and below them the faces.
+
+    Args:
+        moments: Of spans of `step_s` seconds, by time.
+        begin: Left edge, seconds since 1970.
+        end: Right edge.
+        step_s: Width of a moment.
+        zone: Of the times below; this machine's if None.
+    """
+    scale = 1000 / max(end - begin, 1)
+    spans = [(scale * (start - begin), scale * (start + step_s - begin), mix) for start, mix in moments]
+    most = max(5, -(-int(max((mix.faces for _, _, mix in spans), default=0.0) + 1) // 5) * 5)
+    faces = "".join(_steps([(left, right, most - mix.faces) for left, right, mix in spans]))
+    line = f'<path class="line" d="{faces}"/>'
+    return (
+        _plot("shares", ("100 %", "50 %", "0 %"), 1000, "".join(_areas(spans)))
+        + _plot("faces", (f"{most} faces", "0"), most, line)
+        + f"<div class=times>{''.join(_times(begin, end, zone))}</div>"
+    )
+
+
+def legend() -> str:
+    """The colours and their labels."""
+    items = (f'<span style="--colour:{colour}">{label}</span>' for label, colour in PALETTE.items())
+    return f"<p class=legend>{''.join(items)}</p>"
+
+
+Span = tuple[float, float, Mix]
+"""Left edge, right edge and mix of a moment."""
+
+
+def _areas(spans: Sequence[Span]) -> Iterator[str]:
+    """Each label from its upper edge down to the axis: the next one is painted over it."""
+    read = [(left, right, mix.shares) for left, right, mix in spans if mix.shares]
+    edges = [0.0] * len(read)
+    for label, colour in PALETTE.items():
+        steps = [(left, right, 1000 * edge) for (left, right, _), edge in zip(read, edges, strict=True)]
+        path = "".join(_steps(steps, 1000))
+        yield f'<path fill="{colour}" d="{path}"/>'
+        edges = [edge + shares[label] for (_, _, shares), edge in zip(read, edges, strict=True)]
+
+
+def _steps(points: Sequence[tuple[float, float, float]], axis: int | None = None) -> Iterator[str]:
+    """A path of (left, right, y) that breaks where there is a gap; an area down to `axis`, if that is given."""
+    last, close = None, "" if axis is None else f"V{axis}"
+    for left, right, y in points:
+        if left != last:
+            yield close if last is not None else ""
+            yield f"M{left:.1f} {y if axis is None else axis:.1f}"
+        yield f"V{y:.1f}H{right:.1f}"
+        last = right
+    yield close if points else ""
+
+
+def _plot(name: str, scale: Sequence[str], height: int, shapes: str) -> str:
+    marks = "".join(f"<span>{mark}</span>" for mark in scale)
+    return (
+        f'<div class="plot {name}"><div class=scale>{marks}</div><svg role="img" aria-label="{name} over time" '
+        f'viewBox="0 0 1000 {height}" preserveAspectRatio="none">{shapes}</svg></div>'
+    )
+
+
+def _times(begin: int, end: int, zone: tzinfo | None) -> Iterator[str]:
+    step = next((step for step in _TICKS_S if (end - begin) / step <= _MOST_TICKS), _TICKS_S[-1])
+    for t in range(-(-begin // step) * step, end + 1, step):
+        yield f'<span style="left:{100 * (t - begin) / max(end - begin, 1):.1f}%">{clock(utc(t), zone)}</span>'

@@ -40,7 +40,7 @@ def _panel(room: Room) -> Callable[[RoomView], None]:
     """One room, as a link to its page; what shows a view in it."""
     with ui.link(target=f"/room/{room.site}/{room.room}").classes("panel"):
         ui.label(f"{room.site} / {room.room}").classes("name")
-        status, mix, detail = ui.label(), ui.label().classes("mix"), ui.label().classes("caption")
+        status, mix, detail = ui.label(), ui.label().classes("largest"), ui.label().classes("caption")
 
     def show(view: RoomView) -> None:
         recent = view.summary.recent

@@ -2,14 +2,15 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import TypeVar
 
 from aggregator.analysis.attention import Event
-from aggregator.analysis.mix import Moment
 from aggregator.analysis.rooms import LONGEST_S, TIMELINE_S, Rooms, RoomState
 from aggregator.config import AttentionConfig
 from aggregator.store.types import DeviceStatus, Store, StoreError
 from aggregator.store.windows import WINDOW_S
+from aggregator.web.charts import mix_table, timeline
 from contract.card import ModelCard
 from contract.topics import Device, Room
 
@@ -38,9 +39,16 @@ class RoomView:
         """Device -> by how many seconds its clock is ahead, behind if negative; only where that is above CLOCK_S."""
         self.summary = state.summary(now)
 
-    def timeline(self) -> tuple[Moment, ...]:
-        """Of windows that have ended, so that it changes once in WINDOW_S: it is most of what a page is sent."""
-        return self._state.timeline(self._now)
+    @cached_property
+    def mix(self) -> str:
+        """The current mix as HTML; drawn once for all pages, like the timeline."""
+        return mix_table(self.summary.recent, self.summary.trend)
+
+    @cached_property
+    def timeline(self) -> str:
+        """The last ten minutes as HTML; of windows that have ended, so that pages are sent it once in WINDOW_S."""
+        end = int(self._now) // WINDOW_S * WINDOW_S
+        return timeline(self._state.timeline(self._now), end - TIMELINE_S, end, WINDOW_S, None)
 
     def events(self) -> list[Event]:
         """Of the lesson, newest first."""

@@ -1,23 +1,18 @@
-"""A lesson as one HTML page that loads nothing, and as CSV. Plots are SVG without scripts; the only user of pygal."""
+"""A lesson as one HTML page that loads nothing, and as CSV."""
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 from html import escape
 from pathlib import Path
 from string import Template
-from xml.etree import ElementTree as ET
-
-import pygal
-from pygal.style import Style
 
 from aggregator.analysis.cards import read_cards
 from aggregator.analysis.lesson import MINUTE_S, Lesson, lesson
 from aggregator.analysis.mix import Mix
 from aggregator.config import AggregatorConfig
 from aggregator.store.factory import open_store
-from aggregator.web.charts import PALETTE
+from aggregator.web.charts import PALETTE, legend, timeline
 from aggregator.web.text import clock, event_text
 from contract.labels import EMOTIONS
 from contract.message import instant, utc
@@ -26,9 +21,8 @@ from service.cli import UsageError
 
 LONGEST_S = 24 * 3600
 """A report is of a day at most."""
+_STYLE = Path(__file__).with_name("chart.css").read_text()
 _PAGE = Template(Path(__file__).with_name("report.html").read_text())
-_MOST_TIMES = 12
-"""Times written below a plot."""
 
 
 class ReportError(UsageError):
@@ -76,19 +70,20 @@ def to_html(lesson: Lesson, zone: tzinfo | None) -> str:
         f"{_body(lesson, lesson.whole, zone) if lesson.whole else '<p><b>No data was stored in this time.</b></p>'}"
         f"<p class=small>{_caveat(lesson)}</p>"
     )
-    return _PAGE.substitute(title=title, body=body)
+    return _PAGE.substitute(title=title, style=_STYLE, body=body)
 
 
 def _body(lesson: Lesson, whole: Mix, zone: tzinfo | None) -> str:
     lines = "".join(f"<li>{escape(event_text(event, zone))}</li>" for event in lesson.events)
     changes = f"<h2>Lasting changes</h2><ul>{lines}</ul>" if lines else ""
-    mixed = f"<h2>Shares, minute by minute</h2>{_shares_plot(lesson, zone)}{_table(whole)}" if whole.shares else ""
     facts = (
         f"<p><b>{whole.faces:.0f}</b> faces on average in {whole.frames} frames; {100 * whole.unsure:.0f} % of the "
         f"faces were unsure; {100 * whole.withheld:.0f} % of the frames were withheld, because too few faces could be "
         "read.</p>"
     )
-    return f"{facts}{mixed}{changes}<h2>Faces</h2>{_faces_plot(lesson, zone)}"
+    first, last = lesson.minutes[0].start, lesson.minutes[-1].start
+    drawn = timeline(lesson.minutes, first, last + MINUTE_S, MINUTE_S, zone)
+    return f"{facts}{changes}<h2>Minute by minute</h2>{drawn}{legend()}{_table(whole) if whole.shares else ''}"
 
 
 def _table(whole: Mix) -> str:
@@ -129,75 +124,3 @@ def _caveat(lesson: Lesson) -> str:
         "counts each person once, no matter how often the camera saw them. Only counts were stored, never pictures. "
         f"Models: {escape(models) or 'none'}."
     )
-
-
-def _shares_plot(lesson: Lesson, zone: tzinfo | None) -> str:
-    """The shares of every minute, stacked to 100 %."""
-    mixes = _every_minute(lesson)
-    shares = {at: mix.shares for at, mix in mixes.items() if mix and mix.shares}
-    lines = {label: [_points(shares, at, label) for at in mixes] for label in reversed(PALETTE)}
-    chart = pygal.StackedLine(style=_style(*reversed(PALETTE.values())), fill=True, range=(0, 100), **_COMMON)
-    return _svg(chart, list(mixes), lines, zone)
-
-
-def _faces_plot(lesson: Lesson, zone: tzinfo | None) -> str:
-    """The faces of every minute."""
-    mixes = _every_minute(lesson)
-    faces = [round(mix.faces, 1) if mix else None for mix in mixes.values()]
-    options = {**_COMMON, "height": 260, "show_legend": False, "include_x_axis": True, "stroke_style": {"width": 3}}
-    return _svg(pygal.Line(style=_style("#111111"), **options), list(mixes), {"faces": faces}, zone)
-
-
-_COMMON = {
-    "js": [],
-    "show_dots": False,
-    "width": 1000,
-    "height": 420,
-    "truncate_label": -1,
-    "y_labels_major_count": 3,
-    "show_minor_y_labels": False,
-    "show_minor_x_labels": False,
-    "explicit_size": False,
-}
-
-
-def _style(*colours: str) -> Style:
-    return Style(
-        background="transparent",
-        plot_background="transparent",
-        colors=colours,
-        opacity="1",
-        opacity_hover="1",
-        font_family="system-ui, sans-serif",
-        label_font_size=15,
-        major_label_font_size=15,
-        legend_font_size=15,
-        foreground="#222222",
-        foreground_strong="#111111",
-        foreground_subtle="#bbbbbb",
-    )
-
-
-def _every_minute(lesson: Lesson) -> dict[int, Mix | None]:
-    """The mix by minute, None for those without a frame between the first and the last."""
-    known = dict(lesson.minutes)
-    return {start: known.get(start) for start in range(min(known), max(known) + 1, MINUTE_S)}
-
-
-def _points(shares: Mapping[int, Mapping[str, float]], at: int, label: str) -> float | None:
-    return round(100 * shares[at][label], 1) if at in shares else None
-
-
-def _svg(
-    chart: pygal.Graph, starts: Sequence[int], lines: Mapping[str, Sequence[float | None]], zone: tzinfo | None
-) -> str:
-    """The plot without the scripts that would make it react to a mouse."""
-    chart.x_labels = [clock(utc(start), zone) for start in starts]
-    chart.x_labels_major = chart.x_labels[:: max(1, -(-len(starts) // _MOST_TIMES))]
-    for name, values in lines.items():
-        chart.add(name, values)
-    tree = chart.render_tree()
-    for parent in list(tree.iter()):
-        for script in [child for child in parent if str(child.tag).rpartition("}")[2] == "script"]:
-            parent.remove(script)
-    return ET.tostring(tree, encoding="unicode")

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from datetime import datetime
 
 from nicegui import ui
-from orjson import Fragment, dumps
 from starlette.requests import Request
 
 from aggregator.store.types import StoreError
-from aggregator.web.charts import PALETTE, mix_table, timeline_options
+from aggregator.web.charts import legend
 from aggregator.web.commands import CommandSender
 from aggregator.web.reader import RoomReader, RoomView
 from aggregator.web.style import keep_fresh, show_status, top_line, user_of
@@ -23,28 +22,7 @@ Show = Callable[[RoomView], None]
 """Shows a view in a panel, if anything changed."""
 
 
-class Timelines:
-    """The timeline of every room, written once for all pages that show it.
-
-    As JSON, not as objects: of those the web framework would watch every number, and look through all of them again for
-    every page at every update.
-    """
-
-    def __init__(self) -> None:
-        self._last: dict[Room, tuple[RoomView, bytes, Fragment]] = {}
-
-    def of(self, view: RoomView) -> Fragment:
-        """Options of the chart; the same object as long as nothing changes."""
-        room = view.summary.where
-        last = self._last.get(room)
-        if last is None or last[0] is not view:
-            text = dumps(timeline_options(view.timeline()))
-            last = view, text, last[2] if last and last[1] == text else Fragment(text)
-            self._last[room] = last
-        return last[2]
-
-
-def room_page(reader: RoomReader, commands: CommandSender, timelines: Timelines, room: Room, request: Request) -> None:
+def room_page(reader: RoomReader, commands: CommandSender, room: Room, request: Request) -> None:
     """Build the page, or refuse."""
     user = user_of(request)
     if user is None or not user.may_see(room):
@@ -61,7 +39,7 @@ def room_page(reader: RoomReader, commands: CommandSender, timelines: Timelines,
         return
     status = ui.label().props("role=status")
     with ui.element("main").classes("room"):
-        panels = (_mix(), _facts(), _cameras(commands, room, request), _timeline(timelines), _events())
+        panels = (_mix(), _facts(), _cameras(commands, room, request), _timeline(), _events())
 
     def update(_user: User) -> None:
         view = reader.view(room, time.time())
@@ -93,7 +71,7 @@ def _mix() -> Show:
         hint = ui.label().classes("hint")
 
     def show(view: RoomView) -> None:
-        table.set_content(mix_table(view.summary.recent, view.summary.trend))
+        table.set_content(view.mix)
         hint.set_text(mix_hint(view.summary.recent))
 
     return show
@@ -169,20 +147,15 @@ def _cameras(commands: CommandSender, room: Room, request: Request) -> Show:
     return show
 
 
-def _timeline(timelines: Timelines) -> Show:
+def _timeline() -> Show:
     """The last ten minutes."""
     with ui.element("section").classes("panel timeline-panel"):
         _heading("The last ten minutes: expressions and faces")
-        chart = ui.echart({}, renderer="svg").classes("timeline-chart")
-        with ui.element("div").classes("legend caption"):
-            for label, colour in PALETTE.items():
-                with ui.element("span").style(f"--swatch: {colour}"):
-                    ui.label(label).style("display: inline")
+        chart = ui.html(sanitize=False)
+        ui.html(legend(), sanitize=False)
 
     def show(view: RoomView) -> None:
-        options = timelines.of(view)
-        if chart.props["options"] is not options:
-            chart.props["options"] = options
+        chart.set_content(view.timeline)
 
     return show
 

@@ -25,7 +25,8 @@ def user_of(request: Request) -> User | None:
 
 def top_line(request: Request, title: str, *, back: bool) -> ui.label:
     """The top line: title, theme, log out; and below it a hidden label for `keep_fresh`."""
-    ui.add_css(Path(__file__).with_name("page.css"))
+    for sheet in ("page.css", "chart.css"):
+        ui.add_css(Path(__file__).with_name(sheet))
     dark = ui.dark_mode(_THEMES.get(request.cookies.get("theme", "")))
 
     def switch() -> None:

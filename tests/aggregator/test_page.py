@@ -1,29 +1,26 @@
 """What the page shows and says, without a browser."""
 
-import json
 import re
 import sqlite3
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
-import orjson
 import pytest
 from msgspec import structs
 
 from aggregator.analysis.attention import Event
-from aggregator.analysis.mix import Mix
+from aggregator.analysis.mix import Mix, Moment
 from aggregator.analysis.summary import DeviceState
 from aggregator.config import AggregatorConfig, AttentionConfig, MqttConfig, PageConfig, StoreConfig
 from aggregator.ingest.batch import read
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import Batch, StoreError, StoreUnavailableError
 from aggregator.web.app import STORE_S, address, check_certificate, open_users, opened, warnings
-from aggregator.web.charts import PALETTE, mix_table, timeline_options
+from aggregator.web.charts import PALETTE, mix_table, timeline
 from aggregator.web.reader import RoomReader
-from aggregator.web.room import Timelines
 from aggregator.web.text import device_status, event_text, facts, largest_shares, mix_hint, room_status, span
 from aggregator.web.users import Users
 from contract.labels import EMOTIONS
@@ -70,8 +67,7 @@ def test_a_view_has_the_mix_of_the_last_minute_and_its_windows(reader):
 
     assert view.summary.recent.faces == pytest.approx(11)
     assert view.summary.recent.shares["happy"] == pytest.approx(0.6)
-    assert [moment.mix.faces for moment in view.timeline()] == pytest.approx([11] * len(view.timeline()))
-    assert len(view.timeline()) in (6, 7)
+    assert paths(view.timeline)[PALETTE["happy"]].startswith("M")
     assert view.summary.devices == {"cam": DeviceState("ready", "")}
     assert view.summary.lesson_start <= instant(utc(NOW - 60))
 
@@ -85,26 +81,13 @@ def test_a_view_is_read_once_for_all_pages_and_then_again(reader, keep, message,
     assert reader.view(ROOM, NOW + 2).summary.recent.faces != first.summary.recent.faces
 
 
-def test_the_timeline_has_windows_that_have_ended(reader, keep, message, counted):
-    """A half-filled window would be a point that jumps, and most of what a page is sent would change every second."""
+def test_what_did_not_change_is_not_drawn_anew(reader, keep, message, counted):
+    """A page is sent the timeline once in ten seconds: a half-filled window would be a step that jumps."""
+    first = reader.view(ROOM, NOW + 0.5)
     keep(message(99, counted(NOW, 30)))
 
-    assert [moment.start for moment in reader.view(ROOM, NOW - 0.5).timeline()][-1] == NOW - 20
-    assert [moment.start for moment in reader.view(ROOM, NOW + 9.5).timeline()][-1] == NOW - 10
-    assert reader.view(ROOM, NOW + 11).timeline()[-1].mix.faces == pytest.approx(30)
-
-
-def test_a_timeline_is_written_once_for_all_pages_and_sent_when_it_changed(reader, keep, message, counted):
-    """The same object tells a page that there is nothing to send."""
-    timelines = Timelines()
-    first, same = reader.view(ROOM, NOW + 0.5), reader.view(ROOM, NOW + 2)
-    drawn = timelines.of(first)
-
-    assert timelines.of(same) is drawn
-    assert json.loads(orjson.dumps(drawn)) == timeline_options(first.timeline())
-    keep(message(99, counted(NOW, 30)))
-    assert timelines.of(reader.view(ROOM, NOW + 4)) is drawn
-    assert timelines.of(reader.view(ROOM, NOW + 15)) is not drawn
+    assert reader.view(ROOM, NOW + 4).timeline == first.timeline
+    assert reader.view(ROOM, NOW + 15).timeline != first.timeline
 
 
 def test_a_clock_set_back_does_not_freeze_the_page(reader):
@@ -162,7 +145,7 @@ def test_a_room_without_frames_has_an_empty_view(store, device):
 
     view = RoomReader(store, {}, OFF).view(ROOM, NOW)
 
-    assert (view.summary.recent, view.summary.lesson, view.timeline(), view.events()) == (None, None, (), [])
+    assert (view.summary.recent, view.summary.lesson, view.events()) == (None, None, [])
     assert status_of(view).kind == "silent"
     assert facts(view.summary, UTC)["start of lesson"] == "\N{EN DASH}"
 
@@ -272,16 +255,51 @@ def test_an_empty_mix_is_shown_without_figures():
     assert {row[:2] for row in cells(mix_table(None, None)).values()} == {("\N{EN DASH}", "")}
 
 
-def test_the_timeline_breaks_where_windows_are_missing(reader, keep, message, counted):
-    """A gap is a gap, not a slope."""
-    keep(message(100, counted(NOW + 200, 0, 0, 0, 5)))
+def paths(drawn):
+    """The paths of a timeline, the areas by colour and the line of faces."""
+    return dict(re.findall(r'<path (?:fill|class)="([^"]*)" d="([^"]*)"/>', drawn))
 
-    options = timeline_options(reader.view(ROOM, NOW + 215).timeline())
 
-    happy = next(series for series in options["series"] if series["name"] == "happy")
-    assert [at for at, value in happy["data"] if value is None]
-    totals = [sum(series["data"][0][1] for series in options["series"][:-1])]
-    assert totals == [pytest.approx(100, abs=0.5)]
+def at(start, mix):
+    """A moment."""
+    return Moment(start, mix)
+
+
+def test_the_timeline_breaks_where_windows_are_missing():
+    """A gap is a gap, not a slope: each area ends at the axis, and the line stops."""
+    drawn = paths(timeline([at(0, MIX), at(10, MIX), at(50, MIX)], 0, 100, 10, UTC))
+
+    assert drawn[PALETTE["happy"]] == "M0.0 1000.0V0.0H100.0V0.0H200.0V1000M500.0 1000.0V0.0H600.0V1000"
+    assert drawn["line"] == "M0.0 5.0V5.0H100.0V5.0H200.0M500.0 5.0V5.0H600.0"
+
+
+def test_shares_are_stacked_and_a_withheld_moment_has_none():
+    """Each label begins where the one above it ends; faces are drawn all the same."""
+    shares = structs.replace(
+        MIX, estimate=dict.fromkeys(EMOTIONS, (0.0, 0.0, 0.0)) | {"happy": (0.6, 0, 1), "sad": (0.4, 0, 1)}
+    )
+    nobody = structs.replace(MIX, estimate=None, counts=None, withheld=1.0, faces=0.0)
+
+    drawn = paths(timeline([at(0, shares), at(10, nobody)], 0, 20, 10, UTC))
+
+    assert drawn[PALETTE["happy"]] == "M0.0 1000.0V0.0H500.0V1000"
+    assert drawn[PALETTE["sad"]] == "M0.0 1000.0V600.0H500.0V1000"
+    assert drawn["line"].endswith("V25.0H1000.0")
+
+
+def test_an_empty_timeline_draws_nothing():
+    """Browsers complain of a path that does not begin with a point."""
+    assert set(paths(timeline([], 0, 100, 10, UTC)).values()) == {""}
+
+
+def test_times_below_are_of_the_zone_of_the_site():
+    """On whole minutes, few enough to be read."""
+    assert re.findall(r">(\d\d:\d\d)<", timeline([], 30, 630, 10, UTC)) == [
+        f"00:{minute:02}" for minute in range(1, 11)
+    ]
+    india = timezone(timedelta(hours=5, minutes=30))
+    assert re.findall(r">(\d\d:\d\d)<", timeline([], 0, 2700, 60, india))[:2] == ["05:30", "05:35"]
+    assert len(re.findall("<span style", timeline([], 0, 86400, 60, UTC))) <= 11
 
 
 MIX = Mix(

@@ -158,7 +158,7 @@ def test_the_lesson_report_is_a_click_away(stage, classroom, page):
         page.get_by_role("link", name="lesson report").click()
 
     report = popup.value
-    report.get_by_text("Shares, minute by minute").wait_for()
+    report.get_by_text("Minute by minute").wait_for()
     keep(report, "report")
     with page.expect_download() as download:
         page.get_by_role("link", name="as CSV").click()
