@@ -29,14 +29,10 @@ from edge.vision.runtime import RuntimeMissingError
 from service.config import ConfigError, load
 from service.notify import notify
 
-POLL_S = 0.5
-"""How often a pause is asked whether it is over."""
 _STOPPED_S = 1.2
 """For the broker's PUBACK of `stopped`; all in all the daemon ends within two seconds."""
 _DRAIN_S = 10.0
 """At a file's end, for everything to be confirmed."""
-OpenCamera = Callable[[CameraConfig, DetectorConfig], Camera]
-OpenPipeline = Callable[[EdgeConfig, Record], Pipeline]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,8 +42,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(
     arguments: argparse.Namespace,
-    open_camera: OpenCamera = open_camera,
-    open_pipeline: OpenPipeline = open_pipeline,
+    open_camera: Callable[[CameraConfig, DetectorConfig], Camera] = open_camera,
+    open_pipeline: Callable[[EdgeConfig, Record], Pipeline] = open_pipeline,
     accepted: Callable[[bytes], None] = lambda _payload: None,
 ) -> int:
     """Count until told to stop, or until a file ends.
@@ -60,7 +56,7 @@ def run(
     """
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: sys.exit(0))
-    config = load_partly(arguments.config)
+    config, boot = load_partly(arguments.config), secrets.token_hex(4)
     try:
         config = load(arguments.config, EdgeConfig)
         with single_instance(config.state):
@@ -68,44 +64,33 @@ def run(
             signal.signal(signal.SIGUSR1, lambda *_: pause.apply("pause", by="signal"))
             signal.signal(signal.SIGUSR2, lambda *_: pause.apply("resume", by="signal"))
             camera = open_camera(config.camera, config.detector)
-            _count(config, pause, camera, open_pipeline, accepted)
+            monitor = HealthMonitor(boot, config.outbox.confirm, lambda: camera.dropped, time.monotonic())
+            pipeline = open_pipeline(config, monitor.record)
+            clock = Clock(config.clock_wait_s, config.clock.synchronized.exists)
+            hooks = Hooks(clock.now, partial(pause.apply, by="MQTT"), accepted)
+            info = _device_info(config, boot, pipeline.model)
+            with UplinkThread(partial(_uplink, config, info, monitor, hooks)) as uplink:
+                Daemon(config, clock, pause, monitor, uplink).run(camera, pipeline.read)
     except (ConfigError, ModelCardError, DetectorError, RuntimeMissingError) as error:
         if config:
-            publish_stopped(config, _device_info(config, secrets.token_hex(4), None).state("stopped", str(error)))
+            publish_stopped(config, _device_info(config, boot, None).state("stopped", str(error)))
         raise
     return 0
-
-
-def _count(
-    config: EdgeConfig, pause: Pause, camera: Camera, open_pipeline: OpenPipeline, accepted: Callable[[bytes], None]
-) -> None:
-    boot = secrets.token_hex(4)
-    monitor = HealthMonitor(boot, config.outbox.confirm, lambda: camera.dropped, time.monotonic())
-    pipeline = open_pipeline(config, monitor.record)
-    info = _device_info(config, boot, pipeline.classifier.card.short if pipeline.classifier else None)
-    clock = Clock(config.clock_wait_s, config.clock.synchronized.exists)
-    hooks = Hooks(clock.now, partial(pause.apply, by="MQTT"), accepted)
-    with UplinkThread(partial(_uplink, config, info, monitor, hooks)) as uplink:
-        Daemon(config, clock, pause, monitor, uplink).run(camera, pipeline.read)
 
 
 class Daemon:
     """Counts every frame outside pauses, hands the counts to the uplink, and feeds systemd's watchdog on progress."""
 
+    poll_s = 0.5
+    """How often a pause is asked whether it is over."""
+
     def __init__(
-        self,
-        config: EdgeConfig,
-        clock: Clock,
-        pause: Pause,
-        monitor: HealthMonitor,
-        uplink: UplinkThread,
-        poll_s: float = POLL_S,
+        self, config: EdgeConfig, clock: Clock, pause: Pause, monitor: HealthMonitor, uplink: UplinkThread
     ) -> None:
         self._clock = clock
         self._pause = pause
         self._monitor = monitor
         self._uplink = uplink
-        self._poll_s = poll_s
         self._schedule = Schedule(config.schedule.time_zone, config.schedule.lessons)
         self._batcher = FrameBatcher(
             clock, config.publish, lambda frames, synced: uplink.publish(frames, synced=synced)
@@ -166,7 +151,7 @@ class Daemon:
             if reason != told:
                 self._set_state("paused", reason)
                 told = reason
-            time.sleep(self._poll_s)
+            time.sleep(self.poll_s)
             self._batcher.flush(wait=True)
             self._uplink.check()
             self._feed_watchdog(self._uplink.ticks, -1)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from contract import pictures
-from edge.camera.source import CameraError, Frame
+from edge.camera.source import CameraError, Frame, Sensor
 from edge.config import CameraConfig
 
 
@@ -40,7 +40,7 @@ def pictures_in(folder: Path) -> list[Path]:
     return found
 
 
-class FileSensor:
+class FileSensor(Sensor):
     """Reads one file after the other, at the file's pace or at its reader's."""
 
     def __init__(self, config: CameraConfig) -> None:
@@ -61,10 +61,6 @@ class FileSensor:
 
     def stop(self) -> None:
         """Nothing: a file captures nothing."""
-
-    def close(self) -> None:
-        """Forget the file."""
-        self._images = None
 
     def read(self, stop: threading.Event) -> Frame | None:
         """The next frame when its time has come; None at the end.

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from edge.camera.source import CameraError, Frame
+from edge.camera.source import CameraError, Frame, Sensor
 from edge.config import CameraConfig, DetectorConfig
 
 log = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def open_picamera2() -> Any:
         raise CameraError(f"pi: libcamera finds no camera to use: {error}") from error
 
 
-class PiSensor:
+class PiSensor(Sensor):
     """One libcamera camera with two streams: full size for the faces' pixels, small for finding the faces."""
 
     def __init__(

@@ -32,7 +32,7 @@ class Frame:
 
 
 class Sensor(Protocol):
-    """What each kind of camera implements; used by one thread at a time."""
+    """What each kind of camera implements, as a subclass; used by one thread at a time."""
 
     def start(self) -> None:
         """Begin to capture, for the first time or after `stop`."""
@@ -49,6 +49,7 @@ class Sensor(Protocol):
 
     def close(self) -> None:
         """Free the device, for good."""
+        self.stop()
 
 
 class SequentialCamera:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 
-from edge.camera.source import CameraError, Frame
+from edge.camera.source import CameraError, Frame, Sensor
 from edge.config import CameraConfig
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ def open_v4l2(number: int) -> cv2.VideoCapture:
     return cv2.VideoCapture(number, cv2.CAP_V4L2)
 
 
-class UsbSensor:
+class UsbSensor(Sensor):
     """A USB camera: grabs at the camera's own rate, decodes at the rate asked for."""
 
     def __init__(self, config: CameraConfig, capture: Callable[[int], cv2.VideoCapture] = open_v4l2) -> None:
@@ -55,10 +55,6 @@ class UsbSensor:
         if self._video is not None:
             self._video.release()
             self._video = None
-
-    def close(self) -> None:
-        """Release the device."""
-        self.stop()
 
     def read(self, stop: threading.Event) -> Frame | None:
         """The next frame that is due; frames before it are grabbed, not decoded, and not counted as dropped.

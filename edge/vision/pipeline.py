@@ -59,6 +59,8 @@ class Pipeline:
         self._detector = detector
         self.classifier = classifier
         self._min_face_px = min_face_px
+        self.model = classifier.card.short if classifier else None
+        """The short hash of the emotion model, if there is one."""
         self._record = record
 
     def read(self, frame: Frame) -> Reading:

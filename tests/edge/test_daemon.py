@@ -125,7 +125,8 @@ class Room:
         )
         clock = Clock(300.0, synchronized=lambda: self.synchronized, monotonic=time.monotonic, wall=lambda: 1.8e9)
         monitor = HealthMonitor("0000000b", "stored", lambda: 0, 0.0)
-        self.daemon = Daemon(config, clock, ScriptedPause(*pauses), monitor, self.uplink, poll_s=0.0)
+        self.daemon = Daemon(config, clock, ScriptedPause(*pauses), monitor, self.uplink)
+        self.daemon.poll_s = 0.0
 
     def run(self) -> list[str]:
         """Let it count; what happened."""

@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Self
 
 import numpy as np
@@ -124,9 +123,7 @@ def read(frame: Frame) -> Reading:
 class ScriptedPipeline:
     """Reads random faces, by a model of this name."""
 
-    def __init__(self) -> None:
-        self.classifier = SimpleNamespace(card=SimpleNamespace(short=MODEL))
-
+    model = MODEL
     read = staticmethod(read)
 
 
