@@ -145,22 +145,16 @@ class ScheduleConfig:
         Schedule(self.time_zone, self.lessons)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VisionConfig:
-    """What pictures are read with; all that commands without a room and a broker need."""
-
-    detector: DetectorConfig = field(default_factory=DetectorConfig)
-    emotions: EmotionsConfig = field(default_factory=EmotionsConfig)
-    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EdgeConfig(VisionConfig):
+@dataclass(frozen=True, slots=True)
+class EdgeConfig:
     """The whole file."""
 
     device: Device
     camera: CameraConfig
     mqtt: MqttConfig
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+    emotions: EmotionsConfig = field(default_factory=EmotionsConfig)
+    runtime: RuntimeConfig = field(default_factory=RuntimeConfig)
     publish: PublishConfig = field(default_factory=PublishConfig)
     outbox: OutboxConfig = field(default_factory=OutboxConfig)
     clock: ClockConfig = field(default_factory=ClockConfig)

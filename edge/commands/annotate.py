@@ -1,8 +1,9 @@
-"""`classpulse-edge annotate`: boxes and labels on copies of pictures that the user names; `preview` draws them, too."""
+"""`classpulse-edge annotate`: boxes and labels on copies of pictures that the user names."""
 
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,29 +15,15 @@ from contract.labels import EMOTIONS
 from contract.pictures import ENDINGS
 from edge.camera.file import read_picture
 from edge.camera.source import CameraError, Frame
-from edge.commands import load_vision
-from edge.vision.detector import Box
+from edge.commands import load_or_default
+from edge.commands.faces import Face, caption, draw, find_faces, top
 from edge.vision.pipeline import Pipeline, open_pipeline
 
 _WRITABLE = ENDINGS - {".pgm"}  # which has no colour for the boxes
-_GREEN = (80, 220, 80)
-_GREY = (170, 170, 170)
-_BLACK = (0, 0, 0)
 
 
 class AnnotateError(RuntimeError):
     """A picture that cannot be written; the text names the file."""
-
-
-@dataclass(frozen=True, slots=True)
-class Face:
-    """One face of a picture."""
-
-    box: Box
-    probabilities: np.ndarray | None
-    """(len(EMOTIONS),) float32; None if the face is too small or emotions are off."""
-    sure: bool
-    """Whether it counts for its top label; false if it was not classified."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +34,8 @@ class Annotated:
     width: int
     height: int
     faces: Sequence[Face]
+    published: str
+    """What a message would say of it."""
     written: Path | None
     """The copy."""
 
@@ -57,13 +46,16 @@ class Annotated:
             "width": self.width,
             "height": self.height,
             "faces": [_fields(face) for face in self.faces],
+            "published": self.published,
             "written": str(self.written) if self.written else None,
         }
 
     def line(self) -> str:
         """For people."""
-        captions = [caption(face) or "not classified" for face in self.faces]
-        return f"{self.image}: faces: {len(self.faces)}{', ' if captions else ''}{', '.join(captions)}"
+        too_small = sum(face.too_small for face in self.faces)
+        told = [f"faces: {len(self.faces)}", *([f"too small: {too_small}"] if too_small else [])]
+        told += [f"{number} {text}" for number, text in enumerate(map(caption, self.faces), 1) if text]
+        return f"{self.image}: {', '.join(told)}\n  {self.published}"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -75,7 +67,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0, or 1 if a picture could not be read or written; the others are done all the same."""
-    pipeline = open_pipeline(load_vision(arguments.config))
+    config = load_or_default(arguments.config)
+    pipeline = open_pipeline(config)
     done: list[Annotated] = []
     errors: list[str] = []
     try:
@@ -84,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         targets, errors = {}, [str(error)]
     for image in targets:
         try:
-            done.append(_annotate(pipeline, image, targets[image]))
+            done.append(_annotate(pipeline, image, targets[image], config.publish.min_faces))
         except (CameraError, AnnotateError) as error:
             errors.append(str(error))
     if arguments.json:
@@ -111,13 +104,27 @@ def _targets(images: Sequence[Path], out: Path | None) -> Mapping[Path, Path | N
     return targets
 
 
-def _annotate(pipeline: Pipeline, image: Path, target: Path | None) -> Annotated:
+def _annotate(pipeline: Pipeline, image: Path, target: Path | None, min_faces: int) -> Annotated:
     picture = read_picture(image)
     faces = find_faces(pipeline, Frame(picture, captured_s=0.0))
     if target:
         _write(target, draw(picture, faces))
     height, width = picture.shape[:2]
-    return Annotated(image, width, height, faces, target)
+    return Annotated(
+        image, width, height, faces, published(faces, min_faces, emotions=bool(pipeline.classifier)), target
+    )
+
+
+def published(faces: Sequence[Face], min_faces: int, *, emotions: bool) -> str:
+    """For people: what a message would say of a frame with these faces."""
+    found = f"{len(faces)} {'face' if len(faces) == 1 else 'faces'}"
+    if not emotions:
+        return f"would be published: {found}"
+    labels = Counter(top(face.probabilities)[0] for face in faces if face.probabilities is not None and face.sure)
+    if labels.total() < min_faces:
+        return f"would be withheld: faces with a sure label: {labels.total()}, min_faces = {min_faces}"
+    counts = ", ".join(f"{labels[label]} {label}" for label in EMOTIONS if labels[label])
+    return f"would be published: {found}, {len(faces) - labels.total()} unsure, {counts}"
 
 
 def _write(path: Path, picture: np.ndarray) -> None:
@@ -142,54 +149,3 @@ def _fields(face: Face) -> dict[str, object]:
             name: round(float(value), 4) for name, value in zip(EMOTIONS, face.probabilities, strict=True)
         },
     }
-
-
-def find_faces(pipeline: Pipeline, frame: Frame) -> list[Face]:
-    """Every face of a frame with its box: for pictures that the user named or sees, never for the daemon."""
-    boxes = pipeline.detect(frame)
-    faces = {box: Face(box, None, sure=False) for box in boxes}
-    classifier = pipeline.classifier
-    if classifier is not None:
-        large = pipeline.large_enough(boxes)
-        for box, probabilities in zip(large, pipeline.classify(classifier, frame, large), strict=True):
-            faces[box] = Face(box, probabilities, sure=float(probabilities.max()) >= classifier.card.unsure_below)
-    return [faces[box] for box in boxes]
-
-
-def top(probabilities: np.ndarray) -> tuple[str, float]:
-    """The most probable label and its probability."""
-    index = int(probabilities.argmax())
-    return EMOTIONS[index], float(probabilities[index])
-
-
-def caption(face: Face) -> str:
-    """What stands at a face's box: "happy 93%", "unsure (happy 31%)", or nothing if it was not classified."""
-    if face.probabilities is None:
-        return ""
-    label, probability = top(face.probabilities)
-    text = f"{label} {probability:.0%}"
-    return text if face.sure else f"unsure ({text})"
-
-
-def draw(image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
-    """A copy of a (height, width, 3) uint8 bgr picture with the faces' boxes: green if sure or not asked, else grey."""
-    copy = image.copy()
-    thickness = max(1, round(min(image.shape[:2]) / 400))
-    for face in faces:
-        text = caption(face)
-        colour = _GREEN if face.sure or face.probabilities is None else _GREY
-        x0, y0, x1, y1 = face.box
-        cv2.rectangle(copy, (x0, y0), (x1, y1), colour, thickness)
-        if text:
-            _write_text(copy, text, (x0, y0), colour, thickness)
-    return copy
-
-
-def _write_text(image: np.ndarray, text: str, corner: tuple[int, int], colour: tuple[int, ...], thickness: int) -> None:
-    """Text above `corner` (x, y), moved so that it lies within the picture."""
-    scale = 0.45 * thickness
-    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, thickness)
-    x = max(0, min(corner[0], image.shape[1] - width))
-    y = max(height + below, corner[1] - below)
-    cv2.rectangle(image, (x, y - height - below), (x + width, y + below), _BLACK, cv2.FILLED)
-    cv2.putText(image, text, (x, y), cv2.FONT_HERSHEY_SIMPLEX, scale, colour, thickness, cv2.LINE_AA)

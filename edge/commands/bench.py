@@ -3,14 +3,15 @@
 import argparse
 import dataclasses
 import json
+import math
 import os
 import platform
 import resource
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import cycle
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle, islice
 from pathlib import Path
 
 import cv2
@@ -19,8 +20,8 @@ import numpy as np
 from contract.message import CountsMessage, utc
 from edge.camera.file import pictures_in, read_picture
 from edge.camera.source import CameraError, Frame
-from edge.commands import load_vision
-from edge.config import VisionConfig
+from edge.commands import load_or_default
+from edge.config import EdgeConfig
 from edge.vision.classifier import EmotionClassifier
 from edge.vision.detector import Box, Detector, open_detector
 from edge.vision.pipeline import STAGES, Pipeline, frame_counts
@@ -32,6 +33,8 @@ _WARM_UP = 3
 _MARGIN = 0.4
 """Of a face's height, around the face, on every side."""
 _GROUND = 96
+_SIDE = 256
+"""Of a face with its margin, at most."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """0; it ends earlier if something cannot be used."""
     cv2.setNumThreads(1)
-    config = load_vision(arguments.config)
+    config = load_or_default(arguments.config)
     config = dataclasses.replace(config, runtime=dataclasses.replace(config.runtime, threads=1))
     detector = open_detector(config.detector, config.runtime)
     classifier = EmotionClassifier(config.emotions.model, config.runtime)
@@ -83,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         results.append(measure(finder, classifier, config.detector.min_face_px, image, arguments.frames))
         print(results[-1].line(), file=table, flush=True)
     print(f"peak RSS {peak_rss_mb():.0f} MB", file=table)
+    print(verdict(results, config.camera.rate_hz), file=table)
     if arguments.json:
         scenes = [dataclasses.asdict(result) for result in results]
         print(json.dumps({**machine(config), "peak_rss_mb": round(peak_rss_mb(), 1), "scenes": scenes}))
@@ -124,7 +128,20 @@ def _frame(pipeline: Pipeline, jpeg: np.ndarray, model: str, durations: dict[str
     return end - start
 
 
-def machine(config: VisionConfig) -> dict[str, object]:
+def verdict(results: Sequence[Measured], rate_hz: float) -> str:
+    """For people: whether the machine keeps up with the rate that is configured, at the last scene's faces."""
+    rates = " and ".join(
+        f"{each.faces} face{'s' * (each.faces != 1)} at {each.rate_hz:.1f} frames/s" for each in results[1:]
+    )
+    last_hz = results[-1].rate_hz
+    if rate_hz <= last_hz:
+        fits = "fits"
+    else:
+        fits = f"is too fast: set rate_hz = {max(0.1, math.floor(last_hz * 10) / 10):g}, or a smaller detector"
+    return f"this machine reads {rates}; your rate_hz = {rate_hz:g} {fits}"
+
+
+def machine(config: EdgeConfig) -> dict[str, object]:
     """What the figures hold for."""
     return {
         "machine": _machine_name(),
@@ -149,16 +166,17 @@ def _positive(text: str) -> int:
 
 
 def _faces(named: Path | None, detector: Detector) -> list[np.ndarray]:
+    """As many faces as the largest scene shows, of pictures read one at a time."""
     if named is None:
         return [drawn_face()]
     paths = pictures_in(named) if named.is_dir() else [named]
-    faces = faces_of([read_picture(path) for path in paths], detector)
+    faces = list(islice(faces_of(map(read_picture, paths), detector), max(number for _, _, number in SCENES)))
     if not faces:
         raise CameraError(f"{named}: no face was found")
     return faces
 
 
-def _heading(config: VisionConfig, *, drawn: bool) -> str:
+def _heading(config: EdgeConfig, *, drawn: bool) -> str:
     about = ", ".join(f"{key} {value}" for key, value in machine(config).items())
     columns = "  ".join(f"{stage:>15}" for stage in STAGES)
     return (
@@ -198,16 +216,18 @@ class FixedBoxes:
         return self._boxes
 
 
-def faces_of(pictures: Sequence[np.ndarray], detector: Detector) -> list[np.ndarray]:
+def faces_of(pictures: Iterable[np.ndarray], detector: Detector) -> Iterator[np.ndarray]:
     """Every face that the detector finds in the pictures, (side, side, 3) uint8 bgr with some margin around it."""
-    faces = []
     for picture in pictures:
+        height, width = picture.shape[:2]
         for x0, y0, x1, y1 in detector.detect(Frame(picture, captured_s=0.0)):
             half = round((0.5 + _MARGIN) * (y1 - y0))
-            x, y = (x0 + x1) // 2, (y0 + y1) // 2
-            padded = cv2.copyMakeBorder(picture, half, half, half, half, cv2.BORDER_REPLICATE)
-            faces.append(padded[y : y + 2 * half, x : x + 2 * half])
-    return faces
+            left, top = (x0 + x1) // 2 - half, (y0 + y1) // 2 - half
+            down, across = max(0, top + 2 * half - height), max(0, left + 2 * half - width)
+            inner = picture[max(0, top) : top + 2 * half, max(0, left) : left + 2 * half]
+            face = cv2.copyMakeBorder(inner, max(0, -top), down, max(0, -left), across, cv2.BORDER_REPLICATE)
+            side = min(2 * half, _SIDE)  # no scene shows it larger, and a whole picture must not stay in memory
+            yield cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def cells(width: int, height: int, number: int) -> Iterator[Box]:

@@ -105,22 +105,30 @@ def state(config: EdgeConfig) -> str:
 def runtime(config: EdgeConfig) -> str:
     """A TFLite package is there and works; of two, the one that is used."""
     model = config.emotions.model if config.emotions.enabled else config.detector.model
-    trial = model.read_bytes() if model.is_file() else b""
-    return choose(config.runtime.package, installed(), partial(fault, model=trial))
+    trial = partial(fault, model=model.read_bytes() if model.is_file() else b"")
+    package = choose(config.runtime.package, installed(), trial)
+    if why := trial(package):
+        raise RuntimeError(f"{package} {why}")
+    return package
 
 
 def model(config: EdgeConfig) -> str:
     """The model and its card belong together and to this code."""
     if not config.emotions.enabled:
         return "emotions are switched off"
+    runtime(config)  # a package that crashes must not be loaded here
     classifier = EmotionClassifier(config.emotions.model, config.runtime)
     return f"{config.emotions.model}: {classifier.card.short}, unsure below {classifier.card.unsure_below:g}"
 
 
 def detector(config: EdgeConfig) -> str:
     """The detector opens."""
+    if config.detector.name == "haar":
+        open_detector(config.detector, config.runtime)
+        return HAAR_LIMIT
+    runtime(config)
     open_detector(config.detector, config.runtime)
-    return HAAR_LIMIT if config.detector.name == "haar" else config.detector.name
+    return config.detector.name
 
 
 def camera(config: EdgeConfig) -> str:

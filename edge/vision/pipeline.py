@@ -13,7 +13,7 @@ from contract.labels import EMOTIONS
 from contract.message import FrameCounts, instant
 from contract.preprocess import crop
 from edge.camera.source import Frame
-from edge.config import VisionConfig
+from edge.config import EdgeConfig
 from edge.vision.classifier import EmotionClassifier
 from edge.vision.detector import Box, Detector, open_detector
 
@@ -95,7 +95,7 @@ class Pipeline:
         return probabilities
 
 
-def open_pipeline(config: VisionConfig, record: Record = ignore) -> Pipeline:
+def open_pipeline(config: EdgeConfig, record: Record = ignore) -> Pipeline:
     """The pipeline that a configuration describes.
 
     Raises:

@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import logging
 import multiprocessing
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -67,12 +68,15 @@ def fault(package: str, model: bytes = b"") -> str:
     It is tried in a child process: a package whose machine code this processor does not know crashes whoever loads it.
     """
     if package not in _faults:
-        child = multiprocessing.get_context("fork").Process(target=_try, args=(package, model), daemon=True)
+        context = multiprocessing.get_context("fork")
+        causes = context.SimpleQueue()
+        child = context.Process(target=_try, args=(package, model, causes), daemon=True)
         child.start()
         child.join(_PROBE_S)
         status = child.exitcode
         child.kill()
-        _faults[package] = {0: "", 1: "cannot be loaded", None: f"did not load a model in {_PROBE_S:g} s"}.get(
+        cause = "" if causes.empty() else f": {causes.get()}"
+        _faults[package] = {0: "", 1: f"cannot be loaded{cause}", None: f"did not load a model in {_PROBE_S:g} s"}.get(
             status, f"crashes here (signal {-(status or 0)})"
         )
     return _faults[package]
@@ -93,10 +97,12 @@ def open_interpreter(model: bytes, config: RuntimeConfig) -> Any:
     return module.Interpreter(model_content=model, num_threads=config.thread_count)
 
 
-def _try(package: str, model: bytes) -> None:
+def _try(package: str, model: bytes, causes: Any) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # numpy prints a traceback where a package does not fit it
     try:
         interpreter = importlib.import_module(f"{package}.interpreter").Interpreter
-    except (ImportError, AttributeError, OSError):
+    except (ImportError, AttributeError, OSError) as error:
+        causes.put(str(error))
         sys.exit(1)
     if model:
         try:

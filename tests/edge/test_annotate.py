@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 
 from contract.labels import EMOTIONS
-from edge.camera.source import Frame
-from edge.commands import annotate
-from edge.commands.annotate import Face, caption, draw, find_faces
-from edge.config import RuntimeConfig
-from edge.vision.classifier import EmotionClassifier
-from edge.vision.pipeline import Pipeline
+from edge.commands import annotate, load_or_default
+from edge.commands.faces import Face
+from edge.config import DEFAULT_PATH, CameraConfig, DetectorConfig, EmotionsConfig
+from service.config import ConfigError
 
 
 @pytest.fixture
@@ -140,54 +138,42 @@ def test_a_folder_that_cannot_be_made_is_an_error_that_names_it(run, astronaut_f
     assert str(tmp_path / "out") in err
 
 
-def face(box: tuple[int, int, int, int], happy: float | None) -> Face:
-    """A face whose probability of being happy is known; None was not classified."""
-    if happy is None:
-        return Face(box, None, sure=False)
-    rest = (1 - happy) / 6
-    probabilities = np.array([happy if label == "happy" else rest for label in EMOTIONS], np.float32)
-    return Face(box, probabilities, sure=happy >= 0.5)
+@pytest.mark.parametrize(
+    ("sure", "unsure", "small", "told"),
+    [
+        (["happy"] * 3 + ["sad"] * 2, 1, 2, "would be published: 8 faces, 3 unsure, 3 happy, 2 sad"),
+        (["happy"] * 4, 2, 0, "would be withheld: faces with a sure label: 4, min_faces = 5"),
+        ([], 0, 0, "would be withheld: faces with a sure label: 0, min_faces = 5"),
+    ],
+)
+def test_a_line_says_what_would_be_published(sure, unsure, small, told):
+    """As the daemon counts: small and unsure faces are unsure, and few sure ones are withheld."""
+    rows = [*sure, *["fear"] * unsure]
+    faces = [
+        Face((0, 0, 30, 30), np.eye(7, dtype=np.float32)[EMOTIONS.index(label)], sure=index < len(sure))
+        for index, label in enumerate(rows)
+    ]
+    faces += [Face((0, 0, 9, 9), None, sure=False, too_small=True)] * small
+
+    assert annotate.published(faces, 5, emotions=True) == told
 
 
-@pytest.mark.parametrize(("happy", "text"), [(0.93, "happy 93%"), (0.31, "unsure (happy 31%)"), (None, "")])
-def test_a_caption_says_label_and_probability_and_whether_it_is_sure(happy, text):
-    """A face below the threshold is unsure, one that was not classified has no caption."""
-    assert caption(face((0, 0, 9, 9), happy)) == text
+def test_with_emotions_off_only_the_faces_would_be_published():
+    """There is nothing to withhold."""
+    assert annotate.published([Face((0, 0, 30, 30), None, sure=False)], 5, emotions=False) == (
+        "would be published: 1 face"
+    )
 
 
-def test_the_picture_itself_is_not_touched():
-    """Boxes are drawn on a copy."""
-    image = np.zeros((100, 100, 3), np.uint8)
+def test_no_configuration_is_needed(tmp_path):
+    """On a machine that is no device; a file that is named must be there."""
+    if DEFAULT_PATH.exists():
+        pytest.skip(f"{DEFAULT_PATH} exists")
 
-    copy = draw(image, [face((20, 20, 60, 60), 0.9)])
+    config = load_or_default(DEFAULT_PATH)
 
-    assert not image.any()
-    assert copy[60, 40].any()
-
-
-@pytest.mark.parametrize("box", [(-40, -40, 30, 30), (80, 80, 200, 200), (0, 0, 100, 100)])
-def test_a_box_over_the_border_is_drawn_as_far_as_it_is_seen(box):
-    """With a caption that stays within the picture."""
-    image = np.zeros((100, 100, 3), np.uint8)
-
-    assert draw(image, [face(box, 0.9)]).any()
-
-
-def test_faces_keep_their_boxes(brightness_model):
-    """Each box has its own probabilities, in the detector's order, and a small face has none."""
-
-    class FixedBoxes:
-        def detect(self, _frame):
-            return [(60, 20, 110, 70), (0, 0, 10, 10), (0, 20, 50, 70)]
-
-    image = np.zeros((100, 120, 3), np.uint8)
-    for index, label in enumerate(("happy", "sad")):
-        image[:, 60 * index : 60 * index + 60] = round((EMOTIONS.index(label) + 0.5) * 255 / len(EMOTIONS))
-    pipeline = Pipeline(FixedBoxes(), EmotionClassifier(brightness_model, RuntimeConfig()), min_face_px=24)
-
-    faces = find_faces(pipeline, Frame(image, 0.0))
-
-    assert [face.box for face in faces] == FixedBoxes().detect(None)
-    assert faces[1].probabilities is None
-    assert [EMOTIONS[face.probabilities.argmax()] for face in (faces[0], faces[2])] == ["sad", "happy"]
-    assert [face.sure for face in faces] == [True, False, True]
+    assert config.detector == DetectorConfig()
+    assert config.emotions == EmotionsConfig()
+    assert load_or_default(DEFAULT_PATH, "usb:3").camera == CameraConfig("usb:3")
+    with pytest.raises(ConfigError, match="No such file"):
+        load_or_default(tmp_path / "named.toml")

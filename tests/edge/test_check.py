@@ -1,7 +1,9 @@
 """`check`: a line for everything that a lesson needs, and an exit status."""
 
 import argparse
+import os
 import socket
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +13,8 @@ import pytest
 from edge.commands import check
 from edge.lock import single_instance
 from edge.vision.runtime import installed
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -130,6 +134,38 @@ def test_haar_is_told_to_see_the_front_row_at_most(run, edge_toml):
     _, lines = run(edge_toml("usb:97", detector='name = "haar"'))
 
     assert lines["detector"].startswith("ok   detector: haar: it sees the front row at most")
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("raise ImportError('numpy.core.multiarray failed')", "cannot be loaded: numpy.core.multiarray failed"),
+        ("import os; os.abort()", "crashes here (signal 6)"),
+    ],
+)
+def test_a_runtime_that_cannot_be_loaded_fails_with_one_line(edge_toml, tmp_path, fault, told):
+    """Such as one beside a numpy that it was not made for, or for another processor: never a traceback or a crash."""
+    package = tmp_path / "packages" / "tflite_runtime"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "interpreter.py").write_text(f"import sys; print('Traceback', file=sys.stderr); {fault}")
+    command = [
+        sys.executable,
+        "-m",
+        "edge",
+        "--config",
+        edge_toml("usb:97", runtime='package = "tflite_runtime"'),
+        "check",
+    ]
+    environment = {**os.environ, "PYTHONPATH": f"{package.parent}:{ROOT}"}
+
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    lines = {line.split(":")[0].split()[1]: line for line in done.stdout.splitlines()}
+    assert done.returncode == 1
+    assert lines["runtime"] == f"FAIL runtime: tflite_runtime {told}"
+    assert lines["model"] == f"FAIL model: tflite_runtime {told}"
+    assert "Traceback" not in done.stderr
 
 
 def test_a_port_where_no_broker_answers_is_no_broker(run, edge_toml):

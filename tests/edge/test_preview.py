@@ -4,23 +4,29 @@ import argparse
 import http.client
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
 import pytest
 
+from edge.camera.source import CameraError
 from edge.commands import preview
+from edge.commands.faces import Face
 from edge.commands.preview import Latest, serve_page
+from edge.config import EdgeConfig
 from edge.lock import LockError, single_instance
+from service.config import load
 
 
 @pytest.fixture
-def page() -> Iterator[tuple[Latest, int]]:
-    """A page that is being served, and its port."""
+def page() -> Iterator[tuple[Latest, int, str]]:
+    """A page that is being served, its port, and the token that it asks for."""
     latest = Latest()
     with serve_page(latest, 0, "09:45") as url:
-        yield latest, int(url.rstrip("/").rsplit(":", 1)[1])
+        yield latest, urlsplit(url).port, urlsplit(url).query
 
 
 def get(port: int, path: str, **headers: str) -> http.client.HTTPResponse:
@@ -51,19 +57,19 @@ def parsed(*arguments: object) -> argparse.Namespace:
 
 def test_the_page_says_until_when_and_shows_the_stream(page):
     """The picture is the page's own, and nothing may keep it."""
-    answer = get(page[1], "/")
+    answer = get(page[1], f"/?{page[2]}")
 
     text = answer.read().decode()
     assert "09:45" in text
-    assert 'src="/stream.mjpg"' in text
+    assert f'src="/stream.mjpg?{page[2]}"' in text
     assert answer.headers["Cache-Control"] == "no-store"
 
 
 def test_the_stream_goes_on_with_every_new_picture(page):
     """A reader sees the newest picture, then the next."""
-    latest, port = page
+    latest, port, token = page
     latest.put(b"one")
-    stream = get(port, "/stream.mjpg")
+    stream = get(port, f"/stream.mjpg?{token}")
 
     first = part(stream)
     latest.put(b"two")
@@ -76,7 +82,7 @@ def test_the_stream_ends_with_the_preview():
     latest = Latest()
     with serve_page(latest, 0, "") as url:
         latest.put(b"one")
-        stream = get(int(url.rstrip("/").rsplit(":", 1)[1]), "/stream.mjpg")
+        stream = get(urlsplit(url).port, f"/stream.mjpg?{urlsplit(url).query}")
         part(stream)
 
     assert stream.read() == b""
@@ -87,7 +93,29 @@ def test_a_page_of_another_name_gets_nothing(page, host):
     """A site that points its own name at 127.0.0.1 must not see the picture through the user's browser."""
     page[0].put(b"face")
 
-    assert get(page[1], "/stream.mjpg", Host=host).status == 403
+    assert get(page[1], f"/stream.mjpg?{page[2]}", Host=host).status == 403
+
+
+@pytest.mark.parametrize("path", ["/", "/stream.mjpg"])
+@pytest.mark.parametrize("query", ["", "?token=", "?token=wrong", "?token=%C3%A4", "?other=1"])
+def test_another_user_of_this_machine_is_asked_for_the_token(page, path, query):
+    """The port is everybody's; what the command printed is only for whoever started it."""
+    page[0].put(b"face")
+
+    answer = get(page[1], f"{path}{query}")
+
+    text = answer.read().decode()
+    assert answer.status == 403
+    assert 'name="token"' in text
+    assert "face" not in text
+    assert page[2].removeprefix("token=") not in text
+
+
+def test_every_preview_has_a_token_of_its_own():
+    """An old one opens nothing."""
+    with serve_page(Latest(), 0, "") as one, serve_page(Latest(), 0, "") as two:
+        assert urlsplit(one).query != urlsplit(two).query
+        assert len(urlsplit(one).query) > 20
 
 
 @pytest.mark.parametrize("path", ["/favicon.ico", "/../../etc/passwd", "/stream"])
@@ -106,22 +134,58 @@ def test_only_this_machine_can_connect(page):
 
 
 @pytest.mark.parametrize("emotions", [False, True])
-def test_the_live_picture_has_a_box_around_the_face(edge_toml, astronaut_file, page, emotions):
+def test_the_live_picture_has_a_box_around_the_face_and_a_line_below(edge_toml, astronaut_file, page, emotions):
     """From a camera to a browser's bytes."""
-    path = edge_toml(f"file:{astronaut_file}", camera="loop = true\nrate_hz = 20.0")
-    config = preview.preview_config(path, emotions=emotions)
+    config = load(edge_toml(f"file:{astronaut_file}", camera="loop = true\nrate_hz = 20.0"), EdgeConfig)
+    config = replace(config, emotions=replace(config.emotions, enabled=emotions))
     seen = threading.Event()
     camera = threading.Thread(target=preview.show, args=[config, page[0], lambda: not seen.is_set()])
 
     camera.start()
-    picture = cv2.imdecode(np.frombuffer(part(get(page[1], "/stream.mjpg")), np.uint8), cv2.IMREAD_COLOR)
+    stream = get(page[1], f"/stream.mjpg?{page[2]}")
+    picture = cv2.imdecode(np.frombuffer(part(stream), np.uint8), cv2.IMREAD_COLOR)
     seen.set()
     camera.join(10)
 
-    changed = np.abs(picture.astype(int) - cv2.imread(str(astronaut_file))).max(axis=2) > 90
+    changed = np.abs(picture[:512].astype(int) - cv2.imread(str(astronaut_file))).max(axis=2) > 90
     assert changed[65:176, 170:185].sum() > 50
     assert not changed[300:].any()
+    assert picture[512:].max() > 150
     assert not camera.is_alive()
+
+
+def faces_of(*heights: int) -> list[Face]:
+    """Faces of these heights, of which those below 24 px are too small."""
+    return [Face((0, 0, height, height), None, sure=False, too_small=height < 24) for height in heights]
+
+
+@pytest.mark.parametrize(
+    ("heights", "told"),
+    [
+        ((), "no face found"),
+        ((30,), "1 face, all large enough (the smallest is 30 px high, 24 are needed)"),
+        ((30, 24), "2 faces, all large enough (the smallest is 24 px high, 24 are needed)"),
+        (
+            (30, 20, 18, 40),
+            "4 faces, 2 too small: come closer or raise the resolution (the smallest is 18 px high, 24 are needed)",
+        ),
+    ],
+)
+def test_the_line_says_what_to_do(heights, told):
+    """How many faces, how many too small, and the smallest."""
+    assert preview.advice(faces_of(*heights), 24) == told
+
+
+@pytest.mark.parametrize("width", [160, 640, 1920])
+def test_the_line_fits_below_any_picture(width):
+    """The picture stays as it is; the text ends before its right edge."""
+    picture = np.full((90, width, 3), 90, np.uint8)
+
+    both = preview.with_line(picture, preview.advice(faces_of(*[18] * 20), 24) + "; 4.1 frames/s")
+
+    assert (both[:90] == 90).all()
+    assert both[90:].max() > 100
+    assert not both[90:, -4:].any()
 
 
 def test_it_ends_by_itself_when_the_time_is_over(edge_toml, astronaut_file, capsys):
@@ -132,11 +196,17 @@ def test_it_ends_by_itself_when_the_time_is_over(edge_toml, astronaut_file, caps
     assert capsys.readouterr().out.startswith("http://127.0.0.1:")
 
 
-def test_no_emotion_model_is_needed_without_emotions(edge_toml, tmp_path):
+def test_no_emotion_model_is_needed_without_emotions(edge_toml, astronaut_file, tmp_path):
     """Aiming the camera is about faces only."""
-    path = edge_toml("pi", emotions=f'model = "{tmp_path / "none.tflite"}"')
+    path = edge_toml(f"file:{astronaut_file}", emotions=f'model = "{tmp_path / "none.tflite"}"')
 
-    assert not preview.preview_config(path, emotions=False).emotions.enabled
+    assert preview.run(parsed("--config", path, "--port", "0", "--minutes", "0.001")) == 0
+
+
+def test_a_camera_that_is_named_takes_the_place_of_the_configured_one(edge_toml):
+    """To try one after the other."""
+    with pytest.raises(CameraError, match="usb:97: /dev/video97 does not exist"):
+        preview.run(parsed("--config", edge_toml("pi"), "--port", "0", "--camera", "usb:97"))
 
 
 def test_it_refuses_while_the_service_runs(edge_toml, tmp_path):
@@ -145,24 +215,28 @@ def test_it_refuses_while_the_service_runs(edge_toml, tmp_path):
         preview.run(parsed("--config", edge_toml("pi")))
 
 
-def test_a_port_that_is_taken_is_an_error(edge_toml, page, capsys):
+def test_a_port_that_is_taken_is_an_error_that_names_it(edge_toml, page, capsys):
     """Not a traceback."""
     assert preview.run(parsed("--config", edge_toml("pi"), "--port", page[1])) == 1
-    assert "in use" in capsys.readouterr().err
+    assert (
+        f"port {page[1]} cannot be used: Address already in use; choose another one by --port"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--minutes", "0"], ["--minutes", "61"], ["--minutes", "nan"], ["--port", "70000"]]
+    "arguments",
+    [["--minutes", "0"], ["--minutes", "61"], ["--minutes", "nan"], ["--port", "70000"], ["--camera", "web"]],
 )
 def test_it_cannot_be_left_running_for_ever(arguments):
-    """At most an hour; and a port is a port."""
+    """At most an hour; a port is a port, and a camera a camera."""
     with pytest.raises(SystemExit):
         parsed(*arguments)
 
 
 def test_frames_stop_when_the_time_is_over(edge_toml, astronaut_file):
     """`show` asks before every frame."""
-    config = preview.preview_config(edge_toml(f"file:{astronaut_file}", camera="realtime = false"), emotions=False)
+    config = load(edge_toml(f"file:{astronaut_file}", camera="realtime = false"), EdgeConfig)
     latest: list[bytes] = []
     put: Callable[[bytes], None] = latest.append
     collector = Latest()

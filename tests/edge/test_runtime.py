@@ -87,7 +87,10 @@ class Interpreter:
 
 def test_a_package_that_cannot_be_imported_has_a_fault(fake_package):
     """Such as tflite-runtime beside numpy 2."""
-    assert fault(fake_package("broken", "raise AttributeError('_ARRAY_API not found')")) == "cannot be loaded"
+    assert (
+        fault(fake_package("broken", "raise AttributeError('_ARRAY_API not found')"))
+        == "cannot be loaded: _ARRAY_API not found"
+    )
 
 
 def test_a_model_that_cannot_be_loaded_is_not_the_packages_fault(fake_package):
