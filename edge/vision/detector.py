@@ -80,11 +80,13 @@ class YuNet:
         if (width, height) != self._size:
             self._size = (width, height)
             rows, columns = (-(-side // CELLS_PX[-1]) * CELLS_PX[-1] for side in (height, width))
-            self._padded = np.zeros((1, rows, columns, 3), np.float32)
-            self._network.resize_tensor_input(index, self._padded.shape)
+            self._network.resize_tensor_input(index, (1, rows, columns, 3))
             self._network.allocate_tensors()
-        self._padded[0, :height, :width] = picture
-        self._network.set_tensor(index, self._padded)
+        # written in place: a copy would be 11 MB at 1280x720; the view must be gone before `invoke`
+        padded = self._network.tensor(index)()[0]
+        padded[:height, :width] = picture
+        padded[height:] = padded[:, width:] = 0
+        del padded
         self._network.invoke()
         outputs = [self._network.get_tensor(details["index"])[0] for details in self._network.get_output_details()]
         return sorted(outputs, key=len, reverse=True)

@@ -1,0 +1,226 @@
+"""What detectors find and cost, each picture given to all in turn: `python -m benchmarks.detector`.
+
+    python -m benchmarks.detector                                       a frame of 30 faces: CPU against OpenCV's YuNet
+    python -m benchmarks.detector --pictures FOLDER --boxes CSV         and labelled pictures: recall and precision, too
+
+The csv has the columns file, x1, y1, x2, y2: a face each, or with --heads a head, whether its face can be seen or not.
+"""
+
+import argparse
+import csv
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from contract.card import YUNET
+from edge.camera.file import read_picture
+from edge.camera.source import Frame
+from edge.commands.bench import compose, faces_of
+from edge.config import DetectorConfig, EmotionsConfig, RuntimeConfig
+from edge.vision.classifier import EmotionClassifier
+from edge.vision.detector import Box, Detector, YuNet, boxes_in_frame, shrunk
+from edge.vision.pipeline import Pipeline
+from edge.vision.runtime import installed
+
+SIZES = ((960, 540), (1280, 720))
+WIDTHS_PX = (0, 16, 24, 32, 64)
+"""Recall is told for labelled boxes of these widths and more, up to the next."""
+_LOWEST = 0.1
+"""Score from which precision and recall are looked at."""
+_PRECISION = 0.95
+_FACES = 30
+_ROUNDS = 15
+
+
+class OpenCvYuNet:
+    """cv2.FaceDetectorYN, as the daemon used it until version 0.1."""
+
+    def __init__(self, onnx: Path, config: DetectorConfig) -> None:
+        data = np.frombuffer(onnx.read_bytes(), np.uint8)
+        self._fit = (config.width, config.height)
+        self._network = cv2.FaceDetectorYN.create("onnx", data, np.empty(0, np.uint8), self._fit, config.min_score)
+
+    def find(self, picture: np.ndarray) -> np.ndarray:
+        """As YuNet.find."""
+        self._network.setInputSize(picture.shape[1::-1])
+        found = self._network.detect(picture)[1]
+        return np.empty((0, 5), np.float32) if found is None else found[:, [0, 1, 2, 3, 14]]
+
+    def detect(self, frame: Frame) -> list[Box]:
+        """As YuNet.detect."""
+        picture = shrunk(frame, *self._fit)
+        return boxes_in_frame(self.find(picture)[:, :4], picture, frame)
+
+
+@dataclass
+class Candidate:
+    """A detector in a runtime and size, and what was seen of it."""
+
+    name: str
+    size: tuple[int, int]
+    package: str
+    """Of the emotion model, and of YuNet if it is not OpenCV's."""
+    open: Callable[[DetectorConfig], OpenCvYuNet | YuNet]
+    hits: list[tuple[float, bool, float]] = field(default_factory=list)
+    """Score, whether a labelled box is met, and height in pixels of the picture, of every face found."""
+    widths_met: list[float] = field(default_factory=list)
+    """Of the labelled boxes that a face scoring `min_score` meets."""
+    cpu_s: list[float] = field(default_factory=list)
+
+    def config(self, min_score: float) -> DetectorConfig:
+        """Its settings."""
+        return DetectorConfig(width=self.size[0], height=self.size[1], min_score=min_score)
+
+
+def candidates(onnx: Path) -> list[Candidate]:
+    """OpenCV's YuNet where its file is, then ours in every runtime that is installed; each in both sizes."""
+    found = []
+    if onnx.exists():
+        package = installed()[-1]
+        found = [Candidate("OpenCV", size, package, lambda config: OpenCvYuNet(onnx, config)) for size in SIZES]
+    for package in installed():
+        runtime = _one_thread(package)
+        found += [Candidate("YuNet", size, package, lambda c, r=runtime: YuNet(c, r)) for size in SIZES]
+    return found
+
+
+def meets(box: Box, labelled: np.ndarray, *, heads: bool) -> int | None:
+    """The index of the labelled box that a found one meets: IoU of 0.5, or its centre lies in the head."""
+    if not len(labelled):
+        return None
+    x0, y0, x1, y1 = box
+    if heads:
+        centre = np.array([(x0 + x1) / 2, (y0 + y1) / 2])
+        off = np.abs(labelled[:, :2] + labelled[:, 2:] - 2 * centre) / (labelled[:, 2:] - labelled[:, :2])
+        best = int(off.max(axis=1).argmin())
+        return best if off[best].max() <= 1 else None
+    both = (np.minimum(labelled[:, 2:], (x1, y1)) - np.maximum(labelled[:, :2], (x0, y0))).clip(0).prod(axis=1)
+    union = (labelled[:, 2:] - labelled[:, :2]).prod(axis=1) + (x1 - x0) * (y1 - y0) - both
+    best = int((both / union).argmax())
+    return best if both[best] >= 0.5 * union[best] else None
+
+
+def look(
+    candidate: Candidate, detector: OpenCvYuNet | YuNet, image: np.ndarray, labelled: np.ndarray, *, heads: bool
+) -> None:
+    """Note which labelled boxes the faces found in a picture meet, each once, the best face first."""
+    frame = Frame(image, 0.0)
+    picture = shrunk(frame, *candidate.size)
+    left = np.ones(len(labelled), bool)
+    for row in detector.find(picture):
+        boxes = boxes_in_frame(row[None, :4], picture, frame)
+        if not boxes:
+            continue
+        index = meets(boxes[0], labelled, heads=heads)
+        hit = index is not None and bool(left[index])
+        candidate.hits.append((float(row[4]), hit, boxes[0][3] - boxes[0][1]))
+        if hit and index is not None:
+            left[index] = False
+            if row[4] >= DetectorConfig().min_score:
+                candidate.widths_met.append(float(labelled[index, 2] - labelled[index, 0]))
+
+
+def labelled(table: Path) -> dict[str, np.ndarray]:
+    """Boxes, (n, 4) xyxy, by file."""
+    rows = defaultdict(list)
+    with table.open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            rows[row["file"]].append([float(row[side]) for side in ("x1", "y1", "x2", "y2")])
+    return {name: np.array(boxes) for name, boxes in rows.items()}
+
+
+def accuracy(runs: list[Candidate], pictures: Path, table: Path, *, heads: bool) -> None:
+    """Print what each finds in labelled pictures."""
+    boxes = labelled(table)
+    detectors = [run.open(run.config(_LOWEST)) for run in runs]
+    for name, wanted in boxes.items():
+        image = read_picture(pictures / name)
+        for run, detector in zip(runs, detectors, strict=True):
+            look(run, detector, image, wanted, heads=heads)
+    widths = np.concatenate([wanted[:, 2] - wanted[:, 0] for wanted in boxes.values()])
+    score, min_face_px = DetectorConfig().min_score, DetectorConfig().min_face_px
+    what = "heads with a face found" if heads else "faces found"
+    print(f"{len(boxes)} pictures, {len(widths)} labelled boxes; {what} at min_score {score}, by width of the label")
+    ends = [*WIDTHS_PX[1:], np.inf]
+    spans = [
+        f"{low}-{high:g} px" if high < np.inf else f">= {low} px" for low, high in zip(WIDTHS_PX, ends, strict=True)
+    ]
+    columns = f"{'found':>7}{'precision':>10}{'at .95':>8}{f'>={min_face_px} px':>8}  "
+    print(f"{'':34}{columns}{''.join(f'{span:>11}' for span in spans)}")
+    for run in runs:
+        hits = np.array(sorted(run.hits, reverse=True))
+        kept = hits[hits[:, 0] >= score]
+        good = hits[:, 1].cumsum()
+        precise = np.flatnonzero(good / np.arange(1, len(hits) + 1) >= _PRECISION)
+        met = np.array(run.widths_met)
+        by_width = (
+            f"{((met >= low) & (met < high)).sum() / max(1, ((widths >= low) & (widths < high)).sum()):11.3f}"
+            for low, high in zip(WIDTHS_PX, ends, strict=True)
+        )
+        print(
+            f"{_title(run):34}{kept[:, 1].sum() / len(widths):7.3f}{kept[:, 1].mean():10.3f}"
+            f"{good[precise[-1]] / len(widths) if len(precise) else 0:8.3f}"
+            f"{(kept[kept[:, 1] > 0, 2] >= min_face_px).mean():8.1%}  {''.join(by_width)}"
+        )
+
+
+def cost(runs: list[Candidate], model: Path) -> None:
+    """Print the CPU of a whole frame, 1280x720 with 30 faces, detected, cropped and classified on one thread."""
+    from skimage.data import astronaut  # noqa: PLC0415  only here is a face of the demonstration's needed
+
+    picture = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR)
+    pipelines = [_pipeline(run, model) for run in runs]
+    frame = Frame(compose(faces_of([picture], pipelines[-1]), (1280, 720), _FACES), 0.0)
+    found = {len(pipeline.detect(frame)) for pipeline in pipelines}
+    for turn in range(_ROUNDS + 1):  # the first is not counted
+        for run, pipeline in zip(runs, pipelines, strict=True):
+            start = time.process_time()
+            pipeline.read(frame)
+            if turn:
+                run.cpu_s.append(time.process_time() - start)
+    first = float(np.median(runs[0].cpu_s))
+    print(f"\n1280x720 with {_FACES} faces, {sorted(found)} found; detected, cropped, classified; CPU of one thread")
+    for run in runs:
+        median = float(np.median(run.cpu_s))
+        print(f"{_title(run):34}{1000 * median:8.1f} ms{median / first:8.2f} times the first")
+
+
+def _pipeline(run: Candidate, model: Path) -> Pipeline:
+    config = run.config(DetectorConfig().min_score)
+    detector: Detector = run.open(config)
+    return Pipeline(detector, EmotionClassifier(model, _one_thread(run.package)), config.min_face_px)
+
+
+def _one_thread(package: Any) -> RuntimeConfig:
+    return RuntimeConfig(package=package, threads=1)
+
+
+def _title(run: Candidate) -> str:
+    return f"{run.name:7}{run.size[0]}x{run.size[1]}  {run.package}"
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=Path, metavar="FOLDER", help="with --boxes: labelled pictures")
+    parser.add_argument("--boxes", type=Path, metavar="CSV", help="file, x1, y1, x2, y2")
+    parser.add_argument("--heads", action="store_true", help="the boxes are of heads")
+    parser.add_argument(
+        "--onnx", type=Path, default=Path("models", YUNET), help="YuNet for OpenCV (default: %(default)s)"
+    )
+    arguments = parser.parse_args()
+    cv2.setNumThreads(1)
+    runs = candidates(arguments.onnx)
+    if arguments.pictures and arguments.boxes:
+        accuracy(runs, arguments.pictures, arguments.boxes, heads=arguments.heads)
+    cost(runs, EmotionsConfig().model)
+
+
+if __name__ == "__main__":
+    main()
