@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +83,10 @@ def candidates(onnx: Path) -> list[Candidate]:
     """OpenCV's YuNet where its file is, then ours in every runtime that is installed; each in both sizes."""
     found = []
     if onnx.exists():
-        package = installed()[-1]
-        found = [Candidate("OpenCV", size, package, lambda config: OpenCvYuNet(onnx, config)) for size in SIZES]
+        found = [Candidate("OpenCV", size, installed()[-1], partial(OpenCvYuNet, onnx)) for size in SIZES]
     for package in installed():
-        runtime = _one_thread(package)
-        found += [Candidate("YuNet", size, package, lambda c, r=runtime: YuNet(c, r)) for size in SIZES]
+        ours = partial(YuNet, runtime=_one_thread(package))
+        found += [Candidate("YuNet", size, package, ours) for size in SIZES]
     return found
 
 
@@ -176,7 +176,7 @@ def cost(runs: list[Candidate], model: Path) -> None:
 
     picture = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR)
     pipelines = [_pipeline(run, model) for run in runs]
-    frame = Frame(compose(faces_of([picture], pipelines[-1]), (1280, 720), _FACES), 0.0)
+    frame = Frame(compose(list(faces_of([picture], pipelines[-1])), (1280, 720), _FACES), 0.0)
     found = {len(pipeline.detect(frame)) for pipeline in pipelines}
     for turn in range(_ROUNDS + 1):  # the first is not counted
         for run, pipeline in zip(runs, pipelines, strict=True):

@@ -23,8 +23,9 @@ class CameraConfig:
 
     source: str
     """`pi`, `usb:<number>`, or `file:<path>` of a video, a picture, or a folder of pictures."""
-    width: Annotated[int, Meta(ge=64, le=8192)] = 1280
-    height: Annotated[int, Meta(ge=64, le=8192)] = 720
+    width: Annotated[int, Meta(ge=64, le=8192)] | None = None
+    height: Annotated[int, Meta(ge=64, le=8192)] | None = None
+    """Of the picture that faces are cropped from; by default 2304x1296 of `pi`, 1920x1080 of `usb`."""
     rate_hz: Annotated[float, Meta(ge=0.01, le=120)] = 5.0
     """Frames asked of the camera per second; of a folder, pictures per second."""
     loop: bool = False
@@ -37,6 +38,15 @@ class CameraConfig:
         good = self.source == "pi" or (kind == "usb" and rest.isdecimal()) or (kind == "file" and rest)
         if not good:
             raise ValueError(f"source = {self.source!r} is none of pi, usb:<number>, file:<path>")
+        if (self.width is None) != (self.height is None):
+            raise ValueError("width and height belong together: set both or neither")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height to ask the camera for. A Camera Module 3 sees its full field in 2304x1296."""
+        if self.width and self.height:
+            return self.width, self.height
+        return (2304, 1296) if self.source == "pi" else (1920, 1080)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +57,10 @@ class DetectorConfig:
     """`yunet`, or `haar` where YuNet's file cannot be had."""
     model: Path = Path("models/yunet.tflite")
     """What `make models` writes; its card lies beside it, with the ending .json."""
-    width: Annotated[int, Meta(ge=64, le=4096)] = 960
-    height: Annotated[int, Meta(ge=64, le=4096)] = 540
-    """The picture is scaled to fit into width x height before faces are looked for."""
-    min_score: Annotated[float, Meta(ge=0.05, le=0.99)] = 0.6
+    width: Annotated[int, Meta(ge=64, le=4096)] = 1280
+    height: Annotated[int, Meta(ge=64, le=4096)] = 720
+    """Faces are looked for in the picture scaled to fit into width x height; 960x540 is the economical choice."""
+    min_score: Annotated[float, Meta(ge=0.05, le=0.99)] = 0.54
     """YuNet only."""
     min_face_px: Annotated[int, Meta(ge=8, le=400)] = 24
     """Smaller faces are counted, but their emotion is unsure."""

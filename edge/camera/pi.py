@@ -42,7 +42,7 @@ class PiSensor(Sensor):
     def __init__(
         self, camera: CameraConfig, detector: DetectorConfig, picamera2: Callable[[], Any] = open_picamera2
     ) -> None:
-        self._size = (camera.width, camera.height)
+        self._size = camera.size
         self._lores_size = lores_size(self._size, (detector.width, detector.height))
         self._duration_us = round(1e6 / camera.rate_hz)
         self._wait_s = max(_WAIT_S, 2.5 / camera.rate_hz)
@@ -92,6 +92,17 @@ class PiSensor(Sensor):
         return Frame(image, captured_s, None if lores is None else self._to_bgr(lores))
 
     def _configure(self) -> None:
+        try:
+            self._ask()
+        except RuntimeError as error:
+            if self._lores_size is None:
+                raise
+            log.warning("pi: no second stream of %s (%s): pictures are scaled here", self._lores_size, error)
+            self._lores_size = None
+            self._ask()
+        log.info("pi: pictures of %s, faces are looked for in %s", self._size, self._lores_size or self._size)
+
+    def _ask(self) -> None:
         lores = {"size": self._lores_size, "format": "YUV420"} if self._lores_size else None
         video = self._camera.create_video_configuration(
             # libcamera's "RGB888" is B, G, R in memory: what OpenCV expects
@@ -105,7 +116,6 @@ class PiSensor(Sensor):
         self._camera.configure(video)
         if self._lores_size:
             self._lores_size = self._camera.stream_configuration("lores")["size"]
-        log.info("pi: pictures of %s, faces are looked for in %s", self._size, self._lores_size or self._size)
 
     def _to_bgr(self, planes: np.ndarray) -> np.ndarray:
         width, height = self._lores_size or (0, 0)

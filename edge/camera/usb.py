@@ -42,8 +42,8 @@ class UsbSensor(Sensor):
             raise CameraError(f"{self._config.source}: {_why_closed(Path(f'/dev/video{self._number}'))}")
         # uncompressed, most cameras give 1280x720 at 10 frames/s or less
         video.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG"))
-        video.set(cv2.CAP_PROP_FRAME_WIDTH, self._config.width)
-        video.set(cv2.CAP_PROP_FRAME_HEIGHT, self._config.height)
+        video.set(cv2.CAP_PROP_FRAME_WIDTH, self._config.size[0])
+        video.set(cv2.CAP_PROP_FRAME_HEIGHT, self._config.size[1])
         video.set(cv2.CAP_PROP_FPS, self._config.rate_hz)
         video.set(cv2.CAP_PROP_BUFFERSIZE, 1)
         size = (video.get(cv2.CAP_PROP_FRAME_WIDTH), video.get(cv2.CAP_PROP_FRAME_HEIGHT))

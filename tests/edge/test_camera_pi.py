@@ -40,6 +40,7 @@ class Picamera2:
         self.stalled = False
         self.fault: Exception | None = None
         self.waited_s = 0.0
+        self.refuses_lores = False
 
     def create_video_configuration(self, **asked: Any) -> dict[str, Any]:
         """Remember what was asked."""
@@ -47,7 +48,9 @@ class Picamera2:
         return asked
 
     def configure(self, config: dict[str, Any]) -> None:
-        """Told."""
+        """Told; libcamera's error for a second stream, if there is to be one."""
+        if self.refuses_lores and config["lores"]:
+            raise RuntimeError("lores stream dimensions may not exceed main stream")
         self.calls.append("configure")
 
     def stream_configuration(self, name: str) -> dict[str, Any]:
@@ -107,6 +110,27 @@ def test_no_second_stream_where_the_first_is_small_enough():
 
     assert camera.asked["lores"] is None
     assert sensor.read(threading.Event()).lores is None
+
+
+def test_by_default_the_picture_is_large_and_the_second_stream_the_detectors():
+    """Faces of the back row are read from the sensor's full field; they are looked for in what the ISP scales down."""
+    camera = Picamera2()
+    PiSensor(CameraConfig(source="pi"), DetectorConfig(), lambda: camera).start()
+
+    assert (camera.asked["main"]["size"], camera.asked["lores"]["size"]) == ((2304, 1296), (1280, 720))
+
+
+def test_a_second_stream_that_is_refused_is_done_without(caplog):
+    """The picture is scaled in the detector instead: slower, and the counts are the same."""
+    camera = Picamera2()
+    camera.refuses_lores = True
+    sensor = PiSensor(CAMERA, DetectorConfig(width=160, height=160), lambda: camera)
+
+    sensor.start()
+
+    assert camera.asked["lores"] is None
+    assert sensor.read(threading.Event()).lores is None
+    assert "may not exceed main stream" in caplog.text
 
 
 def test_a_pause_stops_the_sensor_and_never_opens_the_camera_again():

@@ -28,7 +28,7 @@ _PACKAGES = (
 _CAMERA = """
 "Virtual0":
   supported_formats:
-  - {width: 1280, height: 720, frame_rates: [5, 30]}
+  - {width: 2304, height: 1296, frame_rates: [5, 30]}
   frames: {path: /frames}
   location: CameraLocationFront
   model: Virtual
@@ -65,7 +65,7 @@ def trixie() -> Path:
     camera.parent.mkdir(parents=True, exist_ok=True)
     camera.write_text(_CAMERA)
     _feed(root / "frames")
-    for package in ("contract", "edge", "tests"):
+    for package in ("contract", "edge", "service", "tests"):
         shutil.rmtree(root / "project" / package, ignore_errors=True)
         shutil.copytree(PROJECT / package, root / "project" / package, ignore=shutil.ignore_patterns("__pycache__"))
     return root
@@ -82,8 +82,9 @@ def test_the_adapter_reads_both_streams_and_survives_a_pause(trixie):
     script = "/project/tests/fleet/virtual_camera.py"
     told = json.loads(call("chroot", trixie, *environment, "python3", script, "/frames").stdout.splitlines()[-1])
 
-    assert told["main"] == [[1080, 1280]] * 4  # NV12: 720 rows of brightness, 360 of colour
-    assert told["lores"] == [[720, 1280, 3]] * 4  # this camera gives no smaller stream; the adapter takes what it gets
+    assert told["main"] == [[1944, 2304]] * 4  # NV12: 1296 rows of brightness, 648 of colour
+    assert told["asked"] == [[2304, 1296], [1280, 720]]
+    assert told["lores"] == [[1296, 2304, 3]] * 4  # this camera gives no smaller stream; the adapter takes what it gets
     assert told["times"] == sorted(told["times"])
     assert max(told["off"]) < 2, "brightness levels, on average, from the nearest picture that was fed"
 

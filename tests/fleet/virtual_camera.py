@@ -32,7 +32,11 @@ from picamera2.allocators import LibcameraAllocator  # noqa: E402
 from edge.camera.pi import PiSensor  # noqa: E402
 from edge.config import CameraConfig, DetectorConfig  # noqa: E402
 
-SIZE = (1280, 720)
+SIZE = CameraConfig("pi").size
+
+
+asked: list[tuple[int, int]] = []
+"""The sizes of both streams."""
 
 
 class Virtual(Picamera2):
@@ -48,6 +52,7 @@ class Virtual(Picamera2):
     def create_video_configuration(self, main: dict | None = None, lores: dict | None = None, **more: object) -> dict:
         """The adapter's configuration in the only format that there is."""
         only = {"format": "NV12"}
+        asked.extend(stream["size"] for stream in (main, lores) if stream)
         return super().create_video_configuration(
             main={**(main or {}), **only}, lores=lores and {**lores, **only}, **more
         )
@@ -56,16 +61,18 @@ class Virtual(Picamera2):
 def main() -> None:
     """Three frames, a pause, another one."""
     stop = threading.Event()
-    sensor = PiSensor(CameraConfig("pi", *SIZE, rate_hz=5), DetectorConfig(), Virtual)
+    sensor = PiSensor(CameraConfig("pi", rate_hz=5), DetectorConfig(), Virtual)
     sensor.start()
     frames = [sensor.read(stop) for _ in range(3)]
     sensor.stop()
     sensor.start()
     frames.append(sensor.read(stop))
     sensor.close()
-    fed = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE).astype(int) for path in Path(sys.argv[1]).iterdir()]
+    pictures = [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in Path(sys.argv[1]).iterdir()]
+    fed = [cv2.resize(picture, SIZE).astype(int) for picture in pictures]  # as libcamera scales what it plays
     brightness = [frame.image[: SIZE[1]].astype(int) for frame in frames]
     told = {
+        "asked": asked,
         "main": [list(frame.image.shape) for frame in frames],
         "lores": [list(frame.lores.shape) for frame in frames],
         "times": [frame.captured_s for frame in frames],
