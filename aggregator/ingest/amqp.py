@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
@@ -20,7 +19,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker, IncompatibleProtoc
 from pika.spec import Basic, BasicProperties
 
 from aggregator.config import AmqpConfig
-from aggregator.ingest.batch import Acknowledge, RawMessage, gather, serve_for
+from aggregator.ingest.batch import Acknowledge, RawMessage, Source
 from aggregator.ingest.mqtt import secrets
 from aggregator.ingest.topology import DEAD, STATUS, TOPICS, counts_queues, declare, routing_key, topic_of
 from service.backoff import ReconnectBackoff
@@ -38,11 +37,8 @@ _LOST = (OSError, AMQPError, AMQPConnectorException)
 """What a lost connection raises; the last is of a frozen node, which accepts and sends nothing."""
 
 
-class AmqpSource:
+class AmqpSource(Source):
     """Every queue of the cluster, shared with the other workers; open it with `with`."""
-
-    problem = ""
-    """A node that refuses to let us consume is a connection that fails."""
 
     def __init__(self, config: AmqpConfig, credentials: Path) -> None:
         """Nothing is connected yet.
@@ -50,16 +46,11 @@ class AmqpSource:
         Raises:
             OSError: If a file of `credentials` is needed and cannot be read.
         """
+        super().__init__(config.batch)
         self._config = config
         secrets(config, credentials)
         self._consumer = _Reconnecting(config, credentials, self._consume)
         self._publisher = _Reconnecting(config, credentials, lambda _: None)
-        self._messages: list[RawMessage] = []
-        self._tags: list[int] = []
-        self.on_connected: Callable[[], None] = lambda: None
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exc: object) -> None:
         """What is not acknowledged goes to the other workers."""
@@ -71,15 +62,6 @@ class AmqpSource:
         """Whether what is published can arrive."""
         return self._publisher.channel is not None and not self._publisher.blocked
 
-    def batches(self) -> Iterator[tuple[list[RawMessage], Acknowledge]]:
-        """For ever: the messages of one batch, and what acknowledges them; see Source."""
-        size = self._config.batch
-        while True:
-            gather(lambda: len(self._messages), size, self._serve)
-            messages, tags = self._messages[:size], self._tags[:size]
-            del self._messages[:size], self._tags[:size]
-            yield messages, self._acknowledge(tags)
-
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:  # noqa: ARG002 - no such thing in AMQP
         """Publish once; MQTT clients at any node get it, nobody gets it later."""
         if self._publisher.channel is None or self._publisher.blocked:
@@ -89,22 +71,11 @@ class AmqpSource:
         except _LOST as error:
             self._publisher.lost(error)
 
-    def serve(self, span_s: float) -> None:
-        """Keep the connections alive for so long without ending a batch; what comes is in the next one."""
-        serve_for(span_s, self._serve)
-
     def _serve(self, span_s: float) -> None:
-        """Wait for the network for `span_s` at most and do what there is to do.
-
-        It reads on while the store is slow: heartbeats come the same way, and `prefetch` bounds what can come.
-        """
+        """It reads on while the store is slow: heartbeats come the same way, and `prefetch` bounds what can come."""
         self._publisher.serve(0.0)
         if not self._consumer.serve(span_s):
             self._discard()
-
-    def _discard(self) -> None:
-        """What was read and is in no batch yet is delivered again, to any worker."""
-        self._messages, self._tags = [], []
 
     def _consume(self, channel: BlockingChannel) -> None:
         self._discard()
@@ -118,19 +89,19 @@ class AmqpSource:
         self, _channel: BlockingChannel, delivery: Basic.Deliver, _properties: BasicProperties, body: bytes
     ) -> None:
         self._messages.append(RawMessage(topic_of(delivery.routing_key), body, time.time()))
-        self._tags.append(delivery.delivery_tag)
+        self._ids.append(delivery.delivery_tag)
 
-    def _acknowledge(self, tags: list[int]) -> Acknowledge:
+    def _acknowledge(self, ids: list[int]) -> Acknowledge:
         channel = self._consumer.channel
 
         def acknowledge(rejected: Collection[int]) -> None:
             if channel is not self._consumer.channel or channel is None:
                 return  # the tags mean nothing on another connection; the messages come again, to any worker
             refused = set(rejected)
-            accepted = [tag for index, tag in enumerate(tags) if index not in refused]
+            accepted = [tag for index, tag in enumerate(ids) if index not in refused]
             try:
                 for index in rejected:
-                    channel.basic_reject(tags[index], requeue=False)
+                    channel.basic_reject(ids[index], requeue=False)
                 if accepted:
                     channel.basic_ack(accepted[-1], multiple=True)
             except _LOST as error:

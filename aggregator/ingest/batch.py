@@ -1,9 +1,10 @@
 """Where messages come from, when a batch of them ends, and what of it can be stored."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
 from functools import lru_cache
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Self
 
 from msgspec import Struct
 
@@ -34,57 +35,72 @@ Acknowledge = Callable[[Collection[int]], None]
 """Acknowledges one batch. Its argument: where in the batch the rejected messages are."""
 
 
-class Source(Protocol):
-    """A broker; open it with `with`."""
+class Source(ABC):
+    """A broker; open it with `with`. One thread: the caller's, in which `_serve` waits and collects what came."""
 
-    on_connected: Callable[[], None]
-    """Called after every successful connection, to publish again what the broker may have forgotten."""
+    problem = ""
+    """Why no messages of devices come although there is a connection, or ""."""
 
-    def __enter__(self) -> Self: ...
+    def __init__(self, batch: int) -> None:
+        """`batch`: messages of one batch at most."""
+        self._batch = batch
+        self._messages: list[RawMessage] = []
+        self._ids: list[int] = []
+        """What acknowledges each of them."""
+        self.on_connected: Callable[[], None] = lambda: None
+        """Called after every successful connection, to publish again what the broker may have forgotten."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    @abstractmethod
     def __exit__(self, *exc: object) -> None: ...
 
-    def batches(self) -> Iterator[tuple[list[RawMessage], Acknowledge]]:
-        """For ever: some messages, or none when nothing comes, and what acknowledges them."""
-
-    def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
-        """Publish once; may be lost while the broker is away."""
-
-    def serve(self, span_s: float) -> None:
-        """Wait for so long, keeping the connection alive; what comes is in the next batch."""
-
     @property
+    @abstractmethod
     def connected(self) -> bool:
         """Whether what is published can arrive."""
 
-    @property
-    def problem(self) -> str:
-        """Why messages of devices do not come although there is a connection, or ""."""
+    @abstractmethod
+    def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        """Publish once; may be lost while the broker is away."""
 
+    @abstractmethod
+    def _serve(self, span_s: float) -> None:
+        """Wait for the network for `span_s` seconds at most, and do what there is to do."""
 
-def gather(waiting: Callable[[], int], size: int, serve: Callable[[float], None]) -> None:
-    """Serve until there is a batch, or nothing came for a while.
+    @abstractmethod
+    def _acknowledge(self, ids: list[int]) -> Acknowledge: ...
 
-    Args:
-        waiting: How many messages were taken so far.
-        size: Messages of a batch.
-        serve: Waits for the network for so many seconds at most, and takes what came.
-    """
-    started = time.monotonic()
-    while not waiting() and (left := started + _IDLE_S - time.monotonic()) > 0:
-        serve(left)
-    first = time.monotonic()
-    while 0 < waiting() < size and time.monotonic() - first < _LONGEST_S:
-        before = waiting()
-        serve(_QUIET_S)
-        if waiting() == before:
-            return
+    def batches(self) -> Iterator[tuple[list[RawMessage], Acknowledge]]:
+        """For ever: some messages, or none when nothing comes, and what acknowledges them."""
+        while True:
+            self._gather()
+            messages, ids = self._messages[: self._batch], self._ids[: self._batch]
+            del self._messages[: self._batch], self._ids[: self._batch]
+            yield messages, self._acknowledge(ids)
 
+    def serve(self, span_s: float) -> None:
+        """Keep the connection alive for so long, however often something comes: that is in the next batch."""
+        deadline = time.monotonic() + span_s
+        while (left := deadline - time.monotonic()) > 0:
+            self._serve(left)
 
-def serve_for(span_s: float, serve: Callable[[float], None]) -> None:
-    """Serve for `span_s` seconds, however often something comes."""
-    deadline = time.monotonic() + span_s
-    while (left := deadline - time.monotonic()) > 0:
-        serve(left)
+    def _gather(self) -> None:
+        """Serve until there is a batch, or nothing came for a while."""
+        started = time.monotonic()
+        while not self._messages and (left := started + _IDLE_S - time.monotonic()) > 0:
+            self._serve(left)
+        first = time.monotonic()
+        while 0 < len(self._messages) < self._batch and time.monotonic() - first < _LONGEST_S:
+            before = len(self._messages)
+            self._serve(_QUIET_S)
+            if len(self._messages) == before:
+                return
+
+    def _discard(self) -> None:
+        """After a lost connection: what is in no batch yet comes again."""
+        self._messages, self._ids = [], []
 
 
 def read(messages: list[RawMessage]) -> Batch:

@@ -10,17 +10,17 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from secrets import token_hex
-from typing import TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from aggregator.analysis.cards import read_cards
-from aggregator.analysis.rooms import Rooms
+from aggregator.analysis.rooms import LONGEST_S, Rooms
 from aggregator.config import AggregatorConfig
 from aggregator.ingest.batch import Acknowledge, RawMessage, Source, read
 from aggregator.ingest.duplicates import DuplicateDevices
 from aggregator.ingest.home_assistant import discovery
 from aggregator.ingest.metrics import IngestStats, serve
 from aggregator.ingest.mqtt import MqttSource
-from aggregator.ingest.sharding import ShardedStore, ShardUpdater, SingleUpdater
+from aggregator.ingest.sharding import Sharding, states_of
 from aggregator.store.factory import open_store
 from aggregator.store.types import Arrival, Batch, Committed, Store, StoreUnavailableError
 from aggregator.store.windows import AHEAD_S
@@ -28,6 +28,9 @@ from contract.message import State, StateName, stored_to_json
 from contract.topics import Device, Room, aggregator_state
 from service.config import ConfigError, load
 from service.notify import notify
+
+if TYPE_CHECKING:
+    from aggregator.store.postgresql import PostgresqlStore
 
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -44,22 +47,6 @@ _EXPIRE_S = 3600.0
 _WATCHDOG_S = 2.0
 
 
-class Interval:
-    """Says when it is time again."""
-
-    def __init__(self, span_s: float) -> None:
-        self._span_s = span_s
-        self._last = float("-inf")
-
-    def due(self) -> bool:
-        """Whether `span_s` seconds have passed since it last was."""
-        now = time.monotonic()
-        if now - self._last < self._span_s:
-            return False
-        self._last = now
-        return True
-
-
 class Aggregator:
     """Everything between source and store; `run` it."""
 
@@ -69,16 +56,16 @@ class Aggregator:
         store: Store,
         source: Source,
         rooms: Rooms,
-        updater: SingleUpdater | ShardUpdater,
+        sharding: Sharding | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`updater` keeps `rooms` up to date; `clock`: seconds since 1970."""
+        """`sharding`: of one aggregator of several, keeps `rooms` up to date; `clock`: seconds since 1970."""
         self._config = config
         self._store = store
         self._source = source
         self._rooms = rooms
         self._clock = clock
-        self._updater = updater
+        self._sharding = sharding
         self._duplicates = DuplicateDevices()
         self._clock_agrees = False
         self._store_problem = ""
@@ -86,8 +73,7 @@ class Aggregator:
         self._changed: dict[Device, None] = {}
         self._published_at: dict[Device, float] = {}
         self._unlogged: dict[str, tuple[int, str, str]] = {}
-        self._watchdog, self._expire = Interval(_WATCHDOG_S), Interval(_EXPIRE_S)
-        self._log, self._publish = Interval(_LOG_S), Interval(_PUBLISH_S)
+        self._done_at: dict[str, float] = {}
         self._discovered: set[Room] = set()
         self._warned: set[Device] = set()
         self.stats = IngestStats()
@@ -95,7 +81,8 @@ class Aggregator:
 
     def run(self) -> None:
         """Until SystemExit."""
-        self._until_available(lambda: self._updater.begin(self._clock()))
+        if self._sharding is None:
+            self._until_available(self._restore)
         # a kill between commit and `stored` leaves devices that would wait for it until they send again
         self._changed.update(dict.fromkeys(self._until_available(self._store.devices)))
         notify("READY=1")
@@ -106,6 +93,11 @@ class Aggregator:
                 self._other_duties()
         finally:
             self._set_state("stopped", "")
+
+    def _restore(self) -> None:
+        now = self._clock()
+        windows, devices = self._store.recent(int(now) - LONGEST_S), self._store.states()
+        self._rooms.replace(dict(windows), states_of(devices), now)
 
     def _ingest(self, messages: list[RawMessage], acknowledge: Acknowledge) -> None:
         batch = read(messages)
@@ -132,7 +124,10 @@ class Aggregator:
         self.stats.messages += committed.fresh
         self.stats.duplicates += committed.duplicates
         self._changed.update(dict.fromkeys(committed.devices))
-        self._updater.add(batch, committed.windows, self._clock())
+        if self._sharding is None:
+            newest = ((arrival.device, arrival.newest) for arrival in batch.counts if arrival.message.synced)
+            states = {device: state for device, (state, _) in batch.states.items()}
+            self._rooms.add(committed.windows, newest, states, self._clock())
         for rejected in batch.rejected:
             self._count(rejected.reason, rejected.topic, rejected.text)
         for arrival in batch.counts:
@@ -165,20 +160,29 @@ class Aggregator:
     def _other_duties(self) -> None:
         self._feed_watchdog()
         self._update_state(self._store_problem)
-        if self._publish.due() and self._source.connected:
+        if self._due("publish", _PUBLISH_S) and self._source.connected:
             self._publish_stored()
-            self._updater.refresh(self._clock())
+            if self._sharding:
+                self._sharding.refresh(self._clock())
             self._publish_rooms()
-        if self._unlogged and self._log.due():
+        if self._unlogged and self._due("log", _LOG_S):
             for reason, (number, topic, text) in self._unlogged.items():
                 log.warning("%d x %s, the last on %.200r: %.400r", number, reason, topic, text)
             self._unlogged.clear()
-        if self._clock_agrees and self._expire.due():
+        if self._clock_agrees and self._due("expire", _EXPIRE_S):
             self._delete_expired()
 
     def _feed_watchdog(self) -> None:
-        if self._watchdog.due():
+        if self._due("watchdog", _WATCHDOG_S):
             notify("WATCHDOG=1")
+
+    def _due(self, duty: str, every_s: float) -> bool:
+        """Whether it is time again for a duty that is done every so many seconds."""
+        now = time.monotonic()
+        if now - self._done_at.get(duty, float("-inf")) < every_s:
+            return False
+        self._done_at[duty] = now
+        return True
 
     def _publish_stored(self) -> None:
         """To the devices for which it may have changed; what cannot be read now is published later."""
@@ -280,7 +284,7 @@ def run_daemon(config: AggregatorConfig) -> None:
     cards = read_cards(config.models_dir)
     rooms = Rooms(cards, config.attention)
     with open_store(config) as store, open_source(config) as source:
-        updater = ShardUpdater(cast("ShardedStore", store), rooms) if config.postgresql else SingleUpdater(store, rooms)
-        aggregator = Aggregator(config, store, source, rooms, updater)
+        sharding = Sharding(cast("PostgresqlStore", store), rooms) if config.postgresql else None
+        aggregator = Aggregator(config, store, source, rooms, sharding)
         serve(config, aggregator.stats)
         aggregator.run()

@@ -36,5 +36,4 @@ class DuplicateDevices:
 
 def _overlap(spans: dict[str, Span], boot: str) -> bool:
     first, last = spans[boot]
-    others = (span for name, span in spans.items() if name != boot)
-    return any(min(last, end) - max(first, begin) > _OVERLAP_S for begin, end in others)
+    return any(min(last, end) - max(first, begin) > _OVERLAP_S for name, (begin, end) in spans.items() if name != boot)

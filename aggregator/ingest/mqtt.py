@@ -6,16 +6,15 @@ One thread: the caller's. The network is served while the next batch is waited f
 import logging
 import ssl
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
-from typing import Self
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from aggregator.config import AmqpConfig, MqttConfig
-from aggregator.ingest.batch import Acknowledge, RawMessage, gather, serve_for
+from aggregator.ingest.batch import Acknowledge, RawMessage, Source
 from contract.topics import every_device
 from service.backoff import ReconnectBackoff
 from service.tls import client_context, read_password
@@ -29,7 +28,7 @@ _MAX_UNSENT = 10_000
 _SUBSCRIBED = ("counts", "state", "health")
 
 
-class MqttSource:
+class MqttSource(Source):
     """A persistent session at the broker; open it with `with`."""
 
     def __init__(self, config: MqttConfig, credentials: Path, will: tuple[str, bytes]) -> None:
@@ -38,58 +37,44 @@ class MqttSource:
         Raises:
             OSError: If a file of `credentials` is needed and cannot be read.
         """
+        super().__init__(config.batch)
         self._config = config
         self._password, self._tls = secrets(config, credentials)
         self._will = will
         self._client = self._new_client()
-        self._messages: list[RawMessage] = []
-        self._mids: list[int] = []
         self._refusal = ""
-        self.connected = False
-        self.problem = ""
+        self._connected = False
         self._backoff = ReconnectBackoff(_MAX_WAIT_S, "trying again until it answers")
-        self.on_connected: Callable[[], None] = lambda: None
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exc: object) -> None:
         """Send what waits, and say goodbye: the session stays, the last will does not come."""
         deadline = time.monotonic() + 2.0
-        while self.connected and self._client.want_write() and time.monotonic() < deadline:
+        while self._connected and self._client.want_write() and time.monotonic() < deadline:
             self._serve(0.05)
         self._client.on_disconnect = None
         self._client.disconnect()
 
-    def batches(self) -> Iterator[tuple[list[RawMessage], Acknowledge]]:
-        """For ever: the messages of one batch, in order, and what acknowledges them; empty ones when nothing comes."""
-        while True:
-            gather(lambda: len(self._messages), self._config.batch, self._serve)
-            messages, mids = self._messages, self._mids
-            self._messages, self._mids = [], []
-            yield messages, self._acknowledge(mids)
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us."""
+        return self._connected
 
     def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
         """Publish once; while the broker is away nothing is kept, because everything is published again."""
-        if self.connected:
+        if self._connected:
             self._client.publish(topic, payload, qos=1, retain=retain)
 
-    def serve(self, span_s: float) -> None:
-        """Keep the connection alive for so long without ending a batch; what comes is in the next one."""
-        serve_for(span_s, self._serve)
-
     def _serve(self, span_s: float) -> None:
-        """Wait for the network for `span_s` at most and do what there is to do."""
         if self._client.socket() is None:
             self._reconnect(span_s)
             return
-        if len(self._messages) >= self._config.batch:  # the store is slow: what is not read stays in the broker
+        if len(self._messages) >= self._batch:  # the store is slow: what is not read stays in the broker
             time.sleep(min(span_s, 0.05))
             self._client.loop_misc()
             return
         code = self._client.loop(span_s)
         before = -1
-        while code == MQTTErrorCode.MQTT_ERR_SUCCESS and before < len(self._messages) < self._config.batch:
+        while code == MQTTErrorCode.MQTT_ERR_SUCCESS and before < len(self._messages) < self._batch:
             before = len(self._messages)
             code = self._client.loop_read()
 
@@ -105,14 +90,14 @@ class MqttSource:
             problem = f"cannot reach the broker {self._config.host}:{self._config.port}: {error}"
             self._backoff.failed(problem, time.monotonic())
 
-    def _acknowledge(self, mids: list[int]) -> Acknowledge:
+    def _acknowledge(self, ids: list[int]) -> Acknowledge:
         client = self._client
 
         def acknowledge(_rejected: Collection[int]) -> None:
             if client is not self._client:
                 return  # the ids mean nothing on another connection, on which the messages come again
-            for mid in mids:
-                client.ack(mid, 1)
+            for packet_id in filter(None, ids):  # one with QoS 0 has none
+                client.ack(packet_id, 1)
 
         return acknowledge
 
@@ -138,7 +123,7 @@ class MqttSource:
         if code.is_failure:
             self._refusal = f"the broker refused the connection: {code}"
             return
-        self.connected, self._refusal, self.problem = True, "", ""
+        self._connected, self._refusal, self.problem = True, "", ""
         self._backoff.connected(time.monotonic())
         log.info("connected to the broker %s:%s", self._config.host, self._config.port)
         client.subscribe([(every_device(kind), 1) for kind in _SUBSCRIBED])
@@ -147,8 +132,8 @@ class MqttSource:
     def _on_disconnect(
         self, _client: paho.Client, _data: object, _flags: object, code: ReasonCode, _more: object
     ) -> None:
-        self._messages, self._mids = [], []
-        self.connected = False
+        self._discard()
+        self._connected = False
         self._backoff.failed(self._refusal or f"lost the broker: {code}", time.monotonic())
 
     def _on_subscribe(
@@ -165,8 +150,7 @@ class MqttSource:
         except UnicodeDecodeError:
             topic = "not UTF-8"
         self._messages.append(RawMessage(topic, bytes(message.payload), time.time()))
-        if message.qos:
-            self._mids.append(message.mid)
+        self._ids.append(message.mid)
 
 
 def secrets(config: MqttConfig | AmqpConfig, credentials: Path) -> tuple[str | None, ssl.SSLContext | None]:

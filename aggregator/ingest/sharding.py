@@ -1,18 +1,20 @@
-"""How Rooms is kept up to date: a single aggregator sees every message, one of several reads its shards back.
+"""The rooms of one aggregator of several: those of the shards that it locked, read back from the store.
 
 The caller brings the time, in seconds since 1970.
 """
 
 import logging
-from collections.abc import Collection, Mapping
-from typing import Protocol
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from aggregator.analysis.rooms import LONGEST_S, Rooms
 from aggregator.store.postgresql_schema import shard_of
-from aggregator.store.types import Batch, DeviceStatus, Store, StoreUnavailableError
-from aggregator.store.windows import Key, Sums
+from aggregator.store.types import DeviceStatus, StoreUnavailableError
 from contract.message import State
 from contract.topics import Device
+
+if TYPE_CHECKING:
+    from aggregator.store.postgresql import PostgresqlStore
 
 log = logging.getLogger(__name__)
 
@@ -26,54 +28,15 @@ _READ_ALL_S = 60.0
 """Late frames, lessons and states are read again this often."""
 
 
-class SingleUpdater:
-    """Keeps Rooms up to date where every message passes here."""
+class Sharding:
+    """Keeps `rooms` up to date where others commit, too."""
 
-    def __init__(self, store: Store, rooms: Rooms) -> None:
-        self._store = store
-        self._rooms = rooms
-
-    def begin(self, now: float) -> None:
-        """Go on with what is in the store."""
-        self._rooms.replace(dict(self._store.recent(int(now) - LONGEST_S)), _states(self._store.states()), now)
-
-    def add(self, batch: Batch, windows: Mapping[Key, Sums], now: float) -> None:
-        """A batch was committed; `windows` is what it added."""
-        newest = ((arrival.device, arrival.newest) for arrival in batch.counts if arrival.message.synced)
-        self._rooms.add(windows, newest, {device: state for device, (state, _) in batch.states.items()}, now)
-
-    def refresh(self, now: float) -> None:
-        """Nothing: all is known."""
-
-
-class ShardedStore(Protocol):
-    """A store whose rooms are divided among several aggregators."""
-
-    def lock_shards(self) -> frozenset[int]:
-        """Those that are ours for now."""
-
-    def changed(self, shards: Collection[int], since: int, within_s: float) -> list[tuple[Key, Sums]]:
-        """Of rooms of `shards` the windows with `since` <= Key.start to which something was added `within_s` ago."""
-
-    def states(self, shards: Collection[int] | None = None) -> Mapping[Device, DeviceStatus]:
-        """The last status of the devices of these rooms."""
-
-
-class ShardUpdater:
-    """Keeps Rooms up to date where others commit, too: the rooms of our shards are read from the store."""
-
-    def __init__(self, store: ShardedStore, rooms: Rooms) -> None:
+    def __init__(self, store: "PostgresqlStore", rooms: Rooms) -> None:
         self._store = store
         self._rooms = rooms
         self._ours: frozenset[int] = frozenset()
         self._read_at = float("-inf")
         self._read_all_at = float("-inf")
-
-    def begin(self, now: float) -> None:
-        """Nothing: no shard is ours yet."""
-
-    def add(self, batch: Batch, windows: Mapping[Key, Sums], now: float) -> None:
-        """Nothing: it is read with what the others commit."""
 
     def refresh(self, now: float) -> None:
         """Lock the shards that are free and read what changed in ours; none are ours while the store is away."""
@@ -87,7 +50,7 @@ class ShardUpdater:
             self._rooms.keep(lambda room: shard_of(room) in ours)
             if new or not 0 <= now - self._read_all_at < _READ_ALL_S:
                 rows = self._store.changed(ours, int(now) - LONGEST_S, LONGEST_S + _OVERLAP_S)
-                self._rooms.replace(dict(rows), _states(self._store.states(ours)), now)
+                self._rooms.replace(dict(rows), states_of(self._store.states(ours)), now)
                 self._read_all_at = now
             else:
                 rows = self._store.changed(ours, int(now) - _GROWING_S, passed_s + _OVERLAP_S)
@@ -98,5 +61,6 @@ class ShardUpdater:
             self._rooms.keep(lambda _: False)
 
 
-def _states(devices: Mapping[Device, DeviceStatus]) -> dict[Device, State]:
+def states_of(devices: Mapping[Device, DeviceStatus]) -> dict[Device, State]:
+    """The states of those that have sent one."""
     return {device: status.state for device, status in devices.items() if status.state}

@@ -20,6 +20,7 @@ from aggregator.store.types import Arrival, Batch, Committed, DeviceStatus, Stor
 from aggregator.store.windows import DAY_S, Key, Sums, key_row, sum_row, windows_of
 from contract.message import Health, State
 from contract.topics import Device, Room
+from service.tls import read_password
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +209,7 @@ def _parameters(config: PostgresqlConfig, credentials: Path) -> dict[str, object
         OSError: If a file of `credentials` is there and cannot be read.
     """
     password = credentials / "postgresql-password"
-    found: dict[str, object] = {
+    return {
         "host": config.host,
         "port": config.port,
         "dbname": config.database,
@@ -222,12 +223,9 @@ def _parameters(config: PostgresqlConfig, credentials: Path) -> dict[str, object
         "target_session_attrs": "read-write" if "," in config.host else "any",
         "options": _OPTIONS,
         "sslmode": "verify-full" if config.tls else "disable",
+        "sslrootcert": str(credentials / "ca.crt") if config.tls else None,
+        "password": read_password(password) if password.exists() else None,
     }
-    if config.tls:
-        found["sslrootcert"] = str(credentials / "ca.crt")
-    if password.exists():
-        found["password"] = password.read_text().strip()
-    return found
 
 
 def _new(db: "psycopg.Connection[tuple]", arrivals: Iterable[Arrival]) -> list[Arrival]:

@@ -11,7 +11,6 @@ from aggregator.analysis.summary import Summary
 from aggregator.config import AggregatorConfig, AmqpConfig, MqttConfig, PostgresqlConfig, StoreConfig, SummaryConfig
 from aggregator.ingest.batch import RawMessage
 from aggregator.ingest.daemon import Aggregator
-from aggregator.ingest.sharding import SingleUpdater
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import StoreUnavailableError
 from contract.message import Health, State, instant, stored_from_json, utc
@@ -90,8 +89,7 @@ def run(config: AggregatorConfig, source: Script, failures: int = 0, now: float 
     """Run until the script ends."""
     with SickStore(config.store.path) as store:
         store.failures = failures
-        live = Rooms({}, config.attention)
-        aggregator = Aggregator(config, store, source, live, SingleUpdater(store, live), clock=lambda: now)
+        aggregator = Aggregator(config, store, source, Rooms({}, config.attention), clock=lambda: now)
         with pytest.raises(SystemExit):
             aggregator.run()
     return aggregator

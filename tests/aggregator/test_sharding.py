@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from aggregator.analysis.rooms import Rooms
 from aggregator.config import AttentionConfig
-from aggregator.ingest.sharding import ShardUpdater
+from aggregator.ingest.sharding import Sharding
 from aggregator.store.postgresql_schema import SHARDS, shard_of
 from aggregator.store.types import StoreUnavailableError
 from aggregator.store.windows import NOTHING, Key
@@ -67,7 +67,7 @@ def test_only_rooms_of_our_shards_are_told_of(rooms, database, now):
     """The other rooms are another worker's."""
     database.ours = frozenset(range(SHARDS // 2))
 
-    ShardUpdater(database, rooms).refresh(now)
+    Sharding(database, rooms).refresh(now)
 
     assert set(told(rooms, now)) == {room for room in ROOMS if shard_of(room) < SHARDS // 2}
     assert 0 < len([room for room in ROOMS if shard_of(room) < SHARDS // 2]) < len(ROOMS)
@@ -75,37 +75,37 @@ def test_only_rooms_of_our_shards_are_told_of(rooms, database, now):
 
 def test_what_others_commit_replaces_what_was_known(rooms, database, now):
     """A window that is read again is not added to itself."""
-    updater = ShardUpdater(database, rooms)
-    updater.refresh(now)
-    updater.refresh(now + 2)
+    sharding = Sharding(database, rooms)
+    sharding.refresh(now)
+    sharding.refresh(now + 2)
     database.rows = {key: replace(sums, frames=3) for key, sums in database.rows.items()}
 
-    updater.refresh(now + 4)
+    sharding.refresh(now + 4)
 
     assert set(told(rooms, now + 4).values()) == {3}
 
 
 def test_a_shard_that_is_given_up_is_told_of_no_more(rooms, database, now):
     """Another worker tells of its rooms from then on."""
-    updater = ShardUpdater(database, rooms)
-    updater.refresh(now)
+    sharding = Sharding(database, rooms)
+    sharding.refresh(now)
     database.ours = frozenset()
 
-    updater.refresh(now + 10)
+    sharding.refresh(now + 10)
 
     assert told(rooms, now + 10) == {}
 
 
 def test_nothing_is_told_while_the_database_is_away_and_all_afterwards(rooms, database, now):
     """Session locks may be another worker's by then; afterwards whole lessons are read again."""
-    updater = ShardUpdater(database, rooms)
-    updater.refresh(now)
+    sharding = Sharding(database, rooms)
+    sharding.refresh(now)
     database.away = True
-    updater.refresh(now + 10)
+    sharding.refresh(now + 10)
     assert told(rooms, now + 10) == {}
     database.away = False
 
-    updater.refresh(now + 20)
+    sharding.refresh(now + 20)
 
     assert set(told(rooms, now + 20)) == set(ROOMS)
     assert database.asked[-1] < now - 1000
