@@ -44,6 +44,8 @@ _RETRY_S = 1.0
 _LOG_S = 10.0
 """What is rejected is logged this often at most, with its number."""
 _EXPIRE_S = 3600.0
+_AGREED_S = 600.0
+"""A device's synchronised clock must have agreed with ours so shortly before anything is deleted: ours may jump."""
 _WATCHDOG_S = 2.0
 
 
@@ -67,7 +69,7 @@ class Aggregator:
         self._clock = clock
         self._sharding = sharding
         self._duplicates = DuplicateDevices()
-        self._clock_agrees = False
+        self._clock_agreed_at = float("-inf")
         self._store_problem = ""
         self._state = own_state("ready")
         self._changed: dict[Device, None] = {}
@@ -138,13 +140,13 @@ class Aggregator:
             log.error("%s is two devices: two daemons take frames under this id at the same time", device.identity)
 
     def _check_clock(self, arrival: Arrival) -> None:
-        """With our clock far ahead, retention would delete everything: a device has to agree with it first."""
+        """With our clock far ahead, retention would delete good windows: a device has to agree with it first."""
         ahead_s = arrival.newest - arrival.received
         if arrival.message.synced and ahead_s > AHEAD_S:
             text = f"its newest frame is {ahead_s / 3600:.1f} hours in the future"
             self._count("ahead", arrival.device.topic("counts"), text)
         elif arrival.message.synced and ahead_s > -AHEAD_S:
-            self._clock_agrees = True
+            self._clock_agreed_at = arrival.received
 
     def _check_confirm(self, batch: Batch) -> None:
         """Name devices that keep everything until a `stored` that never comes."""
@@ -169,7 +171,7 @@ class Aggregator:
             for reason, (number, topic, text) in self._unlogged.items():
                 log.warning("%d x %s, the last on %.200r: %.400r", number, reason, topic, text)
             self._unlogged.clear()
-        if self._clock_agrees and self._due("expire", _EXPIRE_S):
+        if 0 <= self._clock() - self._clock_agreed_at < _AGREED_S and self._due("expire", _EXPIRE_S):
             self._delete_expired()
 
     def _feed_watchdog(self) -> None:

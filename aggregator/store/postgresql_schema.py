@@ -101,7 +101,10 @@ WHERE devices.{0}_at <= excluded.{0}_at
 
 
 def expire(db: "psycopg.Connection[tuple]", now: float, retention_days: int) -> int:
-    """Delete messages after the horizon, windows and devices after `retention_days`; about the windows deleted."""
+    """Delete messages after the horizon, windows and devices after `retention_days`; about the windows deleted.
+
+    Of each at most one day, the oldest: a clock that is wrong for an hour costs no more.
+    """
     # Everybody queues behind who waits for a whole table: rather an hour later than behind somebody's long export.
     db.execute("SET LOCAL lock_timeout = '3s'")
     today, limit = int(now // DAY_S), int((now - retention_days * DAY_S) // DAY_S)
@@ -110,18 +113,25 @@ def expire(db: "psycopg.Connection[tuple]", now: float, retention_days: int) -> 
     # Today's windows have a place already: to move them would take long. Those of clocks ahead are few.
     missing = [("messages", day) for day in range(first, today + _AHEAD_DAYS + 1) if day not in messages]
     missing += [("windows", day) for day in range(today + 1, today + _AHEAD_DAYS + 1) if day not in windows]
-    gone = [day for day in windows if day < limit]
+    gone = sorted(day for day in windows if day < limit)[:1]
     if missing or gone:
         # all of it: an insertion that had chosen the default partition would fail once the day has its own
         db.execute("LOCK TABLE messages, windows IN ACCESS EXCLUSIVE MODE")
     for table, day in missing:
         db.execute(_make_partition(table, day))
-    for day in (day for day in messages if day < first):
+    for day in sorted(day for day in messages if day < first)[:1]:
         db.execute(f"DROP TABLE messages_{day}")
     deleted = sum(_drop_windows(db, day, limit) for day in gone)
-    db.execute("DELETE FROM messages_other WHERE seen < %s", (int(now - HORIZON_S - DAY_S),))
-    db.execute("DELETE FROM devices WHERE greatest(state_at, health_at) < %s", (now - retention_days * DAY_S,))
-    return deleted + db.execute("DELETE FROM windows_other WHERE day < %s", (limit,)).rowcount
+    _delete_oldest(db, "messages_other", "seen", int(now - HORIZON_S - DAY_S), DAY_S)
+    _delete_oldest(db, "devices", "greatest(state_at, health_at)", now - retention_days * DAY_S, DAY_S)
+    return deleted + _delete_oldest(db, "windows_other", "day", limit, 1)
+
+
+def _delete_oldest(db: "psycopg.Connection[tuple]", table: str, age: str, limit: float, span: float) -> int:
+    """Delete rows with `age` below `limit` and less than `span` above the oldest; their number."""
+    oldest = f"SELECT min({age}) FROM {table}"  # noqa: S608 - constants
+    delete = f"DELETE FROM {table} WHERE {age} < %s AND {age} < ({oldest}) + %s"  # noqa: S608 - constants
+    return db.execute(delete, (limit, span)).rowcount
 
 
 def shard_of(room: Room) -> int:

@@ -150,16 +150,24 @@ class SqliteStore:
     def expire(self, now: float, retention_days: int) -> int:
         """Delete windows and devices after `retention_days`, message ids after the horizon; the windows deleted.
 
+        Of each at most one day, the oldest: a clock that is wrong for an hour costs no more.
+
         Raises:
             StoreUnavailableError: If it cannot be written now.
         """
         limit = now - retention_days * DAY_S
         with self._transaction():
-            deleted = self._db.execute("DELETE FROM windows WHERE day < ?", (int(limit // DAY_S),)).rowcount
-            self._db.execute("DELETE FROM devices WHERE max(state_at, health_at) < ?", (limit,))
-            self._db.execute("DELETE FROM boots WHERE seen < ?", (now - HORIZON_S - DAY_S,))
+            deleted = self._delete_oldest("windows", "day", int(limit // DAY_S), 1)
+            self._delete_oldest("devices", "max(state_at, health_at)", limit, DAY_S)
+            self._delete_oldest("boots", "seen", now - HORIZON_S - DAY_S, DAY_S)
             self._db.execute("DELETE FROM ranges WHERE boot_id NOT IN (SELECT id FROM boots)")
         return deleted
+
+    def _delete_oldest(self, table: str, age: str, limit: float, span: float) -> int:
+        """Delete rows with `age` below `limit` and less than `span` above the oldest; their number."""
+        oldest = f"SELECT min(age) FROM (SELECT {age} AS age FROM {table})"  # noqa: S608 - constants
+        delete = f"DELETE FROM {table} WHERE {age} < ? AND {age} < ({oldest}) + ?"  # noqa: S608 - constants
+        return self._db.execute(delete, (limit, span)).rowcount
 
     def _new(self, arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
         """Those that the store does not have; from here on it has."""

@@ -143,7 +143,10 @@ class Store(Protocol):
         """Those that have a `stored` payload."""
 
     def expire(self, now: float, retention_days: int) -> int:
-        """Delete windows and devices after `retention_days`, message ids after the horizon; the windows deleted."""
+        """Delete windows and devices after `retention_days`, message ids after the horizon; the windows deleted.
+
+        Of each at most one day, the oldest: a clock that is wrong for an hour costs no more.
+        """
 
 
 @lru_cache(maxsize=_PARSED)

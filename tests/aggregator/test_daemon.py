@@ -85,11 +85,11 @@ def config(tmp_path: Path) -> AggregatorConfig:
     return AggregatorConfig(site="school", mqtt=MqttConfig(host="-"), store=store, summary=SummaryConfig(every_s=0.2))
 
 
-def run(config: AggregatorConfig, source: Script, failures: int = 0, now: float = NOW) -> Aggregator:
+def run(config: AggregatorConfig, source: Script, failures: int = 0, now: float = NOW, clock=None) -> Aggregator:
     """Run until the script ends."""
     with SickStore(config.store.path) as store:
         store.failures = failures
-        aggregator = Aggregator(config, store, source, Rooms({}, config.attention), clock=lambda: now)
+        aggregator = Aggregator(config, store, source, Rooms({}, config.attention), clock=clock or (lambda: now))
         with pytest.raises(SystemExit):
             aggregator.run()
     return aggregator
@@ -183,6 +183,21 @@ def test_a_lasting_change_is_published_once_and_not_retained(config, device, ite
 
     told = [retain for topic, _, retain in source.published if topic == device.where.topic("events")]
     assert told == [False]
+
+
+def test_a_clock_that_jumps_deletes_nothing_although_it_was_right_before(
+    config, device, item, message, now, monkeypatch
+):
+    """A device agreed a moment ago, with another time: that is no agreement with this one."""
+    monkeypatch.setattr("aggregator.ingest.daemon._EXPIRE_S", 0.0)
+    later = now + 400 * 86400
+    source = Script([item(device, message(0))], [], [item(device, message(1), later)], [])
+
+    aggregator = run(config, source, clock=lambda: later if source.events else now)
+
+    assert aggregator.stats.messages == 1  # the second is too old, by the clock that jumped
+    with SqliteStore(config.store.path) as store:
+        assert store.windows("school", "r1", 0, int(later))
 
 
 def test_nothing_is_forgotten_before_a_device_agrees_with_the_clock(config, device, item, counted, message, now):

@@ -220,6 +220,23 @@ def test_retention_forgets_by_the_day_of_storing(store, keep, message, counted, 
     assert happy(store, now + 30 * 86400) == 1
 
 
+def test_one_expiry_deletes_one_day_at_most(store, keep, message, counted, device, now):
+    """A clock that jumped by more than a year, here and on every device, costs the oldest day, not all windows."""
+    days = range(5)
+    for day in days:
+        at = now + day * 86400
+        keep(message(0, counted(at, 0, 0, 0, 1), boot=f"0000000{day}"), received=at)
+
+    left, ids = [], []
+    for _ in days:
+        store.expire(now + 400 * 86400, retention_days=90)
+        left.append(sum(happy(store, now + day * 86400) for day in days))
+        ids.append(len(store.stored(device)))
+
+    assert left == [4, 3, 2, 1, 0]
+    assert ids == [4, 3, 2, 1, 0]
+
+
 def test_names_are_kept_for_a_horizon(store, keep, message, device, now):
     """Within it a message that comes again is known; long after it the row is gone."""
     keep(message(0))

@@ -107,8 +107,25 @@ def test_days_get_partitions_and_their_messages_go_with_the_horizon(store, place
     assert again.fresh == 0
     store.expire(now + 2 * DAY_S + 1, 90)  # the old message is just past the horizon, within the day to spare
     assert store._rows("SELECT count(*) FROM messages") == [(3,)]
-    store.expire(now + HORIZON_S + 3 * DAY_S, 90)
+    for _ in range(20):  # a day each time
+        store.expire(now + HORIZON_S + 3 * DAY_S, 90)
     assert store._rows("SELECT count(*) FROM messages") == [(0,)]
+
+
+def test_one_expiry_deletes_one_day_at_most(store, place):
+    """A clock that jumped by more than a year, here and on every device, costs the oldest day of windows, not all."""
+    device, now = Device(place.name, "r1", "cam"), time.time()
+    for day in range(5):
+        at = now + day * DAY_S
+        store.expire(at, 90)
+        store.commit(batch(device, message(day, at), received=at))
+
+    store.expire(now + 400 * DAY_S, 90)
+    after_one = total(store, device)
+    for _ in range(20):
+        store.expire(now + 400 * DAY_S, 90)
+
+    assert (after_one, total(store, device)) == (4, 0)
 
 
 def test_windows_past_retention_are_forgotten(store, place):
