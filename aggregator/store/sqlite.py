@@ -113,6 +113,15 @@ class SqliteStore:
         Raises:
             StoreUnavailableError: If it cannot be written now.
         """
+        try:
+            return self._commit(batch)
+        except StoreUnavailableError as error:
+            if getattr(error.__cause__, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
+                raise
+            self._rows("PRAGMA wal_checkpoint(TRUNCATE)")  # the log of writes may be what fills the disk
+            return self._commit(batch)
+
+    def _commit(self, batch: Batch) -> Committed:
         with self._transaction():
             fresh = list(self._new(batch.counts))
             windows, days = fold_all(fresh)

@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from aggregator.store.sqlite import SqliteStore
+from aggregator.store.types import Arrival, Batch
 from contract.message import CountsMessage, FrameCounts, instant, utc
+from contract.topics import Device
 
 pytestmark = [pytest.mark.system, pytest.mark.broker, pytest.mark.timeout(240)]
 
@@ -96,6 +99,24 @@ def test_a_full_disk_stops_the_acknowledgements_until_there_is_room(  # noqa: PL
         assert aggregator.windows() == sender.truth
     finally:
         aggregator.end(signal.SIGKILL)
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_the_log_of_writes_gives_a_full_disk_its_room_back(tmp_path, make_frame):
+    """The windows are few and the file is small; its log, which grows with every batch, must not fill the disk."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", disk], check=False).returncode:
+        pytest.skip("a small tmpfs needs root")
+    (disk / "ballast").write_bytes(b"x" * 200_000)
+    frames, device = (make_frame(),), Device("school", "r1", "cam")
+    try:
+        with SqliteStore(disk / "store.sqlite") as store:
+            for seq in range(500):
+                message = CountsMessage(boot="9f3a2c41", seq=seq, model=None, clock="synced", frames=frames)
+                store.commit(Batch(counts=[Arrival.of(device, message, time.time())]))
+            assert store.stored(device) == {"9f3a2c41": 499}
+    finally:
         subprocess.run(["umount", disk], check=True)
 
 
