@@ -20,6 +20,7 @@ PROGRAM = cli.Program(
         "user": ("aggregator.commands.users", "who may open the page"),
         "report": ("aggregator.commands.report", "one lesson as a page and as CSV"),
         "export": ("aggregator.commands.export", "windows as Parquet"),
+        "backup": ("aggregator.commands.backup", "copy the SQLite store while the daemon runs"),
         "topology": ("aggregator.commands.topology", "declare a RabbitMQ cluster's exchanges and queues"),
     },
     exit_status={

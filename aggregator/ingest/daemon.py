@@ -130,6 +130,9 @@ class Aggregator:
             newest = ((arrival.device, arrival.newest) for arrival in batch.counts if arrival.message.synced)
             states = {device: state for device, (state, _) in batch.states.items()}
             self._rooms.add(committed.windows, newest, states, self._clock())
+        for device, number in committed.lost.items():
+            self.stats.lost[device] += number
+            log.error("%s: %d messages are lost: not stored, and the device has them no more", device.identity, number)
         for rejected in batch.rejected:
             self._count(rejected.reason, rejected.topic, rejected.text)
         for arrival in batch.counts:

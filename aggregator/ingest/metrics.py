@@ -48,6 +48,8 @@ class IngestStats:
     store_failures: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     """Messages by the reason of their rejection; and `ahead`, which are counted all the same."""
+    lost: Counter[Device] = field(default_factory=Counter)
+    """Messages that will never come."""
 
 
 class Metrics(Collector):
@@ -70,6 +72,10 @@ class Metrics(Collector):
         yield messages
         yield CounterMetricFamily("classpulse_batches", "Transactions committed", value=stats.batches)
         yield CounterMetricFamily("classpulse_store_failures", "Transactions tried again", value=stats.store_failures)
+        lost = CounterMetricFamily("classpulse_lost_messages", "Neither stored nor kept by the device", labels=_DEVICE)
+        for device, count in dict(stats.lost).items():
+            lost.add_metric(_labels(device), count)
+        yield lost
         devices = self._read()
         yield from _state_metrics(devices, self._now())
         yield from _health_metrics({_labels(device): each.health for device, each in devices.items() if each.health})

@@ -1,8 +1,9 @@
 """The store in one SQLite file. One transaction per batch; one thread writes, other connections may read meanwhile."""
 
 import sqlite3
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -71,6 +72,12 @@ _SELECT_STORED = """
 SELECT boot, coalesce((SELECT high FROM ranges WHERE boot_id = id AND low <= floor AND high >= floor), floor - 1)
 FROM boots WHERE site = ? AND room = ? AND device = ? ORDER BY seen DESC, id DESC LIMIT ?
 """
+_COUNT_BELOW = """
+WITH known AS (SELECT id, max(floor, (SELECT min(low) FROM ranges WHERE boot_id = id)) AS first, ?1 AS floor FROM boots
+    WHERE site = ?2 AND room = ?3 AND device = ?4 AND boot = ?5)
+SELECT min(first), coalesce(sum(min(high + 1, floor) - max(low, first)), 0)
+FROM known LEFT JOIN ranges ON boot_id = id AND high >= first AND low < floor
+"""
 _UPSERT_STATUS = """
 INSERT INTO devices (site, room, device, {0}, {0}_at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET
@@ -129,9 +136,11 @@ class SqliteStore:
                 self._record(settled.device, settled.boot, [settled.seq], settled.received)
             rows = ((*key_row(key), days[key], *sum_row(sums)) for key, sums in windows.items())
             self._db.executemany(_UPSERT_WINDOW, rows)
-            self._commit_status(batch)
+            lost = self._commit_status(batch)
         devices = {arrival.device for arrival in batch.counts} | {settled.device for settled in batch.settled}
-        return Committed(len(fresh), len(batch.counts) - len(fresh), frozenset(devices | batch.healths.keys()), windows)
+        return Committed(
+            len(fresh), len(batch.counts) - len(fresh), frozenset(devices | batch.healths.keys()), windows, lost
+        )
 
     def windows(self, site: str, room: str, start: int, end: int, *, unsynced: bool = False) -> list[tuple[Key, Sums]]:
         """A room's windows with `start` <= Key.start < `end`, by time; with `unsynced` of unset clocks too."""
@@ -178,6 +187,18 @@ class SqliteStore:
         delete = f"DELETE FROM {table} WHERE {age} < ? AND {age} < ({oldest}) + ?"  # noqa: S608 - constants
         return self._db.execute(delete, (limit, span)).rowcount
 
+    def copy_to(self, path: Path) -> None:
+        """Copy the whole store, as it is at one moment, into a new file, and check that.
+
+        Raises:
+            StoreError: If it cannot be read, or the copy is damaged.
+        """
+        with self._translated(), closing(sqlite3.connect(path)) as copy:
+            self._db.backup(copy)
+            verdict = copy.execute("PRAGMA quick_check(1)").fetchall()
+        if verdict != [("ok",)]:
+            raise StoreError(f"{path}: the copy is damaged: {verdict}")
+
     def _new(self, arrivals: Iterable[Arrival]) -> Iterator[Arrival]:
         """Those that the store does not have; from here on it has."""
         boots: dict[tuple[Device, str], dict[int, Arrival]] = {}
@@ -204,16 +225,29 @@ class SqliteStore:
         row = (device.site, device.room, device.device, boot, floor, int(received))
         return int(self._db.execute(_UPSERT_BOOT, row).fetchone()[0])
 
-    def _commit_status(self, batch: Batch) -> None:
+    def _commit_status(self, batch: Batch) -> dict[Device, int]:
+        """Write states and healths; for each device the messages that its health gave up and that never came."""
         for kind, payloads in (("state", batch.states), ("health", batch.healths)):
             rows = (
                 (device.site, device.room, device.device, payload.to_json().decode(), at)
                 for device, (payload, at) in payloads.items()
             )
             self._db.executemany(_UPSERT_STATUS.format(kind), rows)
+        lost: Counter[Device] = Counter()
         for device, (health, at) in batch.healths.items():
             for boot, floor in list(health.outbox_first.items())[:_MAX_BOOTS]:
+                lost[device] += self._missing(device, boot, floor)
                 self._boot_id(device, boot, floor, at)
+        return dict(+lost)
+
+    def _missing(self, device: Device, boot: str, floor: int) -> int:
+        """How many seqs below `floor` will never come, but for those that were given up before.
+
+        What lies below the first one known is not missing: another store may have it.
+        """
+        row = (floor, device.site, device.room, device.device, boot)
+        ((first, present),) = self._db.execute(_COUNT_BELOW, row).fetchall()
+        return 0 if first is None else max(0, floor - first - present)
 
     def _rows(self, statement: str, *values: object) -> list[tuple]:
         with self._translated():

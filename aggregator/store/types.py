@@ -88,6 +88,8 @@ class Committed:
     """Those whose `stored` may have changed."""
     windows: Mapping[Key, Sums]
     """What was added to the windows."""
+    lost: Mapping[Device, int] = field(default_factory=dict)
+    """Messages of which is known from now on that they will never come."""
 
 
 @dataclass(frozen=True, slots=True)

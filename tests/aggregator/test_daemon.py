@@ -252,7 +252,20 @@ def test_a_store_that_cannot_be_read_at_the_start_is_waited_for(config, device, 
     assert [topic for topic, _, _ in source.published if topic == device.topic("stored")]
 
 
-def health(confirm: str) -> bytes:
+def test_lost_messages_are_counted_and_logged(config, device, item, message, caplog):
+    """A hole is no secret: somebody restored a backup, or an outbox was deleted."""
+    source = Script(
+        [item(device, message(0)), item(device, message(5))],
+        [RawMessage(device.topic("health"), health("stored", 5), NOW)],
+    )
+
+    aggregator = run(config, source)
+
+    assert aggregator.stats.lost == {device: 4}
+    assert "school/r1/cam: 4 messages are lost: not stored, and the device has them no more" in caplog.messages
+
+
+def health(confirm: str, first: int | None = None) -> bytes:
     """Of a device that is well."""
     values = dict.fromkeys(Health.__struct_fields__[1:], 0) | {
         "t": instant(utc(NOW)),
@@ -260,7 +273,7 @@ def health(confirm: str) -> bytes:
         "frame_age_s": None,
         "latency_ms": {},
         "outbox_dropped": {},
-        "outbox_first": {},
+        "outbox_first": {} if first is None else {"9f3a2c41": first},
         "confirm": confirm,
         "temperature_c": None,
         "throttled": None,

@@ -15,9 +15,11 @@ from aggregator.ingest import metrics
 from aggregator.ingest.metrics import IngestStats, Metrics
 from aggregator.store.types import Batch
 from contract.message import Health, State, instant, utc
+from contract.topics import Device
 from tests.system.broker import free_port
 
 NOW = 1_795_000_000.0
+DEVICE = Device("school", "r1", "cam")
 
 
 @pytest.fixture
@@ -60,12 +62,13 @@ def samples(text):
 
 def test_the_fleet_and_the_daemon_are_told(fleet):
     """Every field of health under its unit, the state as a one, silence by the aggregator's clock."""
-    stats = IngestStats(messages=10, duplicates=2, batches=4, reasons=Counter(json=1))
+    stats = IngestStats(messages=10, duplicates=2, batches=4, reasons=Counter(json=1), lost=Counter({DEVICE: 3}))
 
     told = samples(generate_latest(Metrics(stats, fleet.states, lambda: NOW)).decode())
 
     assert told["classpulse_messages_total", ("counted",)] == 10
     assert told["classpulse_messages_total", ("json",)] == 1
+    assert told["classpulse_lost_messages_total", ()] == 3
     assert told["classpulse_device_frames_per_second", ()] == 4.5
     assert told["classpulse_device_latency_seconds", ("0.99", "detect")] == 0.08
     assert told["classpulse_device_outbox_dropped_total", ("age",)] == 7

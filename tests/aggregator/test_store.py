@@ -114,6 +114,30 @@ def test_a_gap_that_the_device_gave_up_is_closed_by_its_health(store, keep, mess
     assert store.stored(device) == {BOOT: 6}
 
 
+@pytest.mark.parametrize(
+    ("stored", "floors", "lost"),
+    [
+        ([0, 5, 6], [5], [4]),
+        ([0, 5, 6], [5, 5, 7], [4, 0, 0]),
+        ([0, 2, 4, 6], [7], [3]),
+        ([0, 2, 4, 6], [3, 5, 7], [1, 1, 1]),
+        ([0, 1, 2], [3, 10, 12], [0, 7, 2]),
+        ([100, 101, 105], [100, 106], [0, 3]),
+        ([], [100, 200], [0, 0]),
+    ],
+    ids=["hole", "once", "three holes", "one after the other", "at the end", "of another store", "nothing known"],
+)
+def test_a_message_that_will_never_come_is_told_as_lost_once(  # noqa: PLR0917 - fixtures
+    store, keep, message, device, now, stored, floors, lost
+):
+    """Whatever lies between what is known and what the device still has; not what another store may have."""
+    keep(*map(message, stored))
+
+    told = [store.commit(Batch(healths={device: (health(now, {BOOT: floor}), now)})).lost for floor in floors]
+
+    assert [each.get(device, 0) for each in told] == lost
+
+
 def test_a_new_store_begins_where_the_outbox_begins(store, keep, message, device, now):
     """Behind another aggregator's store, seq 0 to 99 will never come."""
     keep(message(100), message(102))
