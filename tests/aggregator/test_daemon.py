@@ -9,6 +9,7 @@ from aggregator.analysis.cards import read_cards
 from aggregator.analysis.rooms import Rooms
 from aggregator.analysis.summary import Summary
 from aggregator.config import AggregatorConfig, AmqpConfig, MqttConfig, PostgresqlConfig, StoreConfig, SummaryConfig
+from aggregator.ingest import daemon
 from aggregator.ingest.batch import RawMessage
 from aggregator.ingest.daemon import Aggregator
 from aggregator.store.sqlite import SqliteStore
@@ -122,13 +123,26 @@ def test_nothing_is_acknowledged_while_the_disk_is_full(config, device, item, me
     assert aggregator.stats.messages == 1
 
 
-def test_a_device_is_told_at_most_every_five_seconds(config, device, item, message):
-    """A fast camera does not make the broker write a retained word per batch."""
-    source = Script(*([item(device, message(seq))] for seq in range(50)), [])
+class Seconds:
+    """A monotonic clock that is a second further at every batch of a script."""
+
+    def __init__(self, source: Script) -> None:
+        self._source = source
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return float(len(self._source.events))
+
+
+def test_a_device_is_told_at_most_every_five_seconds(config, device, item, message, monkeypatch):
+    """A fast camera does not make the broker write a retained message per batch."""
+    source = Script(*([item(device, message(seq))] for seq in range(12)))
+    monkeypatch.setattr(daemon, "time", Seconds(source))
 
     run(config, source)
 
-    assert sum(topic == device.topic("stored") for topic, _, _ in source.published) == 1
+    stored = [stored_from_json(payload) for topic, payload, _ in source.published if topic == device.topic("stored")]
+    assert stored == [{"9f3a2c41": 0}, {"9f3a2c41": 5}, {"9f3a2c41": 10}]
 
 
 def test_a_restart_says_what_is_stored(config, device, item, message):

@@ -36,6 +36,24 @@ def test_a_known_confusion_is_undone(true):
     assert found.mix == pytest.approx(true, abs=0.05)
 
 
+@pytest.mark.parametrize("faces", [10, 25, 100])
+def test_nine_of_ten_intervals_have_the_true_share(faces):
+    """Of classes of any mix, whose faces' probabilities err as the confusion says: neither boastful nor useless."""
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(100):
+        labels = rng.choice(7, faces, p=rng.dirichlet(np.ones(7)))
+        probabilities = np.array([rng.dirichlet(3 * np.array(CONFUSION[label])) for label in labels])
+        true = np.bincount(labels, minlength=7) / faces
+        found = estimate(probabilities.sum(axis=0).tolist(), faces, CONFUSION)
+        inside += [
+            low <= share + 1e-9 and share <= high + 1e-9
+            for low, share, high in zip(found.low, true, found.high, strict=True)
+        ]
+
+    assert 0.88 < np.mean(inside) < 0.98
+
+
 def test_the_interval_narrows_with_people():
     """400 faces say more than 25, and 25 more than 5."""
     widths = [

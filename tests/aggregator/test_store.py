@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
 
-from aggregator.ingest.batch import read
+from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import Arrival, Batch, StoreError
 from aggregator.store.windows import Key
@@ -54,6 +54,23 @@ def test_a_message_is_counted_once_however_often_it_comes(store, keep, message, 
 
     assert happy(store, now) == 3
     assert (again.fresh, again.duplicates) == (1, 2)
+
+
+def test_a_batch_that_fails_half_way_leaves_nothing_behind(store, device, item, message, now, tmp_path):
+    """Windows, ids of messages and states are one transaction: it fails at the state, and then succeeds."""
+    state = State(state="ready", reason="", version="1", model=None, min_faces=5, boot=BOOT)
+    batch = read([item(device, message(0)), RawMessage(device.topic("state"), state.to_json(), now)])
+    with sqlite3.connect(tmp_path / "store.sqlite") as db:
+        db.execute("CREATE TRIGGER failing BEFORE INSERT ON devices BEGIN SELECT RAISE(ABORT, 'no'); END")
+    with pytest.raises(StoreError):
+        store.commit(batch)
+    assert happy(store, now) == 0
+    assert store.stored(device) == {}
+    with sqlite3.connect(tmp_path / "store.sqlite") as db:
+        db.execute("DROP TRIGGER failing")
+
+    assert store.commit(batch).fresh == 1
+    assert happy(store, now) == 1
 
 
 def test_boots_have_a_seq_each(store, keep, message, now):
@@ -161,6 +178,14 @@ def test_an_older_health_does_not_open_a_gap_again(store, keep, message, device,
     store.commit(Batch(healths={device: (health(now, {BOOT: 2}), now)}))
 
     assert store.stored(device) == {BOOT: 8}
+
+
+def test_stored_has_the_boots_that_were_seen_last(store, keep, message, device, now):
+    """A device that restarts for ever makes no payload that brokers refuse."""
+    for number in range(300):
+        keep(message(0, boot=f"{number:08x}"), received=now + number)
+
+    assert store.stored(device) == {f"{number:08x}": 0 for number in range(300 - 256, 300)}
 
 
 def test_a_settled_message_is_confirmed_and_not_counted(store, device, item, message, now):
