@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 TABLE = Path(__file__).with_suffix(".toml")
 LEAST = 0.95
 """Share of the protections that tests must hold."""
-COMMANDS = ("mosquitto", "mosquitto_sub", "openssl", "strace")
+COMMANDS = ("chromium", "mosquitto", "mosquitto_sub", "openssl", "strace")
 """Of the system tests among them."""
 _TIMEOUT_S = 900.0
 """Of one mutation's tests."""

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.ingest.batch import RawMessage, read
@@ -136,7 +136,6 @@ def nearly_good(draw):
     return json.dumps(fields).encode()
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(KINDS, st.binary(max_size=200) | nearly_good() | ANYTHING.map(lambda x: json.dumps(x).encode())))
 )

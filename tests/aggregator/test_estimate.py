@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.analysis.estimate import estimate, on_simplex
@@ -13,7 +13,6 @@ MIXES = st.lists(st.floats(0, 50), min_size=7, max_size=7).filter(lambda values:
 
 
 @given(MIXES, st.floats(0.5, 5000), st.sampled_from([CONFUSION, PERFECT]))
-@settings(deadline=None)
 def test_an_estimate_is_a_mix_inside_its_interval(expected, faces, confusion):
     """Shares are not negative and sum to 1; each lies in its interval, which lies in 0 to 1."""
     found = estimate(expected, faces, confusion)
@@ -26,7 +25,6 @@ def test_an_estimate_is_a_mix_inside_its_interval(expected, faces, confusion):
 
 
 @given(MIXES)
-@settings(deadline=None)
 def test_a_known_confusion_is_undone(true):
     """With very many faces the true mix comes back from what the confusion made of it, to what a card is worth."""
     true = np.array(true) / sum(true)

@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.store.ranges import contains, insert
@@ -10,7 +10,6 @@ from aggregator.store.ranges import contains, insert
 NUMBERS = st.lists(st.lists(st.integers(0, 60), max_size=20), max_size=8)
 
 
-@settings(deadline=None)
 @given(NUMBERS)
 def test_ranges_hold_exactly_what_was_inserted(groups):
     """Ranges are a set of numbers: each is new exactly once, and none is invented."""
@@ -25,7 +24,6 @@ def test_ranges_hold_exactly_what_was_inserted(groups):
     assert all(contains(ranges, number) == (number in known) for number in range(-1, 63))
 
 
-@settings(deadline=None)
 @given(NUMBERS)
 def test_ranges_never_touch(groups):
     """Neighbours are one range, or a boot's row would not stay one."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -208,7 +208,6 @@ BATCHES = st.lists(
 """Per batch: (boot, seq) of its messages, and what health says that the outbox begins with."""
 
 
-@settings(deadline=None)
 @given(BATCHES)
 def test_any_order_and_repetition_gives_the_truth(batches):
     """Totals are those of the distinct names, and nothing that may still come lies at or below the mark."""

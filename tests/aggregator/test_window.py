@@ -1,6 +1,6 @@
 """Rules of windows."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
@@ -78,7 +78,6 @@ def test_windows_start_at_multiples_of_ten_seconds_also_before_1970():
     assert [window_start(utc(at)) for at in (0, 9.999, 10, -0.001)] == [0, 0, 10, -10]
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 20), st.integers(0, 5)), max_size=30), st.randoms())
 def test_order_and_partition_do_not_matter(values, shuffler):
     """The same frames in any order, in any messages, give the same windows."""

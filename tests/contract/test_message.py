@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.labels import EMOTIONS
@@ -49,8 +49,6 @@ HEALTH = Health(
     throttled="0x0",
     rss_bytes=123_456_789,
 )
-patient = settings(deadline=None)
-"""A busy machine is no finding."""
 READERS: dict[str, Callable[[bytes], object]] = {
     "counts": CountsMessage.from_json,
     "state": State.from_json,
@@ -259,14 +257,12 @@ values = st.recursive(
 )
 
 
-@patient
 @given(st.sampled_from(sorted(READERS)), st.binary(max_size=300))
 def test_any_bytes_are_read_or_refused(kind, payload):
     """No byte string makes a reader raise anything but MessageError."""
     refuses_or_reads(kind, payload)
 
 
-@patient
 @given(st.sampled_from(sorted(READERS)), values)
 def test_any_json_is_read_or_refused(kind, document):
     """No JSON document does either, in Python's dialect with NaN and lone surrogates."""
@@ -282,7 +278,6 @@ def places(document: object, path: tuple = ()) -> list[tuple]:
     return [path, *(place for key, child in children for place in places(child, (*path, key)))]
 
 
-@patient
 @given(st.data())
 def test_a_message_with_any_one_value_replaced_is_read_or_refused(data):
     """The closest a broken device comes to a valid message."""
@@ -297,7 +292,6 @@ def test_a_message_with_any_one_value_replaced_is_read_or_refused(data):
     refuses_or_reads(kind, json.dumps(document).encode())
 
 
-@patient
 @given(st.lists(st.floats(0, 1), min_size=7, max_size=7), st.integers(1, 60))
 def test_every_reading_that_a_device_can_make_is_a_legal_message(weights, faces):
     """Sums of probabilities that were rounded one by one are taken."""

@@ -1,7 +1,7 @@
 """Topics: built and taken apart in one place, so that no room can speak for another."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from contract.topics import DEVICE_KINDS, Device, Room, TopicError, aggregator_state, every_device, parse
@@ -66,14 +66,12 @@ def test_any_other_topic_is_none_of_a_device(topic):
         parse(topic)
 
 
-@settings(deadline=None)
 @given(ids, ids, ids, st.sampled_from(DEVICE_KINDS))
 def test_a_topic_is_taken_apart_as_it_was_built(site, room, device, kind):
     """For every legal id."""
     assert parse(Device(site, room, device).topic(kind)) == (Device(site, room, device), kind)
 
 
-@settings(deadline=None)
 @given(st.tuples(ids, ids, ids), st.tuples(ids, ids, ids))
 def test_two_devices_never_share_a_client_id(one, other):
     """Or the broker would throw them out by turns."""
