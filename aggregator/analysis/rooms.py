@@ -150,7 +150,8 @@ class Rooms:
     """All rooms, and which of their summaries and events are to be published."""
 
     def __init__(self, cards: Mapping[str, ModelCard], attention: AttentionConfig) -> None:
-        self._cards = cards
+        self.cards = cards
+        """By the hash that messages carry."""
         self._attention = attention
         self._states: dict[Room, RoomState] = {}
         self._changed: set[Room] = set()
@@ -162,7 +163,7 @@ class Rooms:
         """The room's state, a new one if nothing is known of it."""
         state = self._states.get(room)
         if state is None:
-            state = self._states[room] = RoomState(room, self._cards, self._attention)
+            state = self._states[room] = RoomState(room, self.cards, self._attention)
         return state
 
     def add(

@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 
 from msgspec import Struct
 
+from aggregator.ingest.limits import Limits
 from aggregator.store.types import Arrival, Batch, MessageId, Rejected
 from contract.message import HORIZON_S, Count, CountsMessage, Health, Hex8, MessageError, State, decode
 from contract.topics import TopicError, parse
@@ -103,12 +104,12 @@ class Source(ABC):
         self._messages, self._ids = [], []
 
 
-def read(messages: list[RawMessage]) -> Batch:
-    """Everything readable in `messages`, and why the rest is not."""
+def read(messages: list[RawMessage], limits: Limits | None = None) -> Batch:
+    """Everything readable in `messages`, and why the rest is not; without `limits` a device may send anything."""
     batch = Batch()
     for index, message in enumerate(messages):
         try:
-            _read_one(batch, message)
+            _read_one(batch, message, limits)
         except TopicError as error:
             batch.rejected.append(Rejected(index, "topic", message.topic, str(error)))
         except MessageError as error:
@@ -121,14 +122,16 @@ _parse = lru_cache(maxsize=65536)(parse)
 """The same few topics come again and again."""
 
 
-def _read_one(batch: Batch, raw: RawMessage) -> None:
+def _read_one(batch: Batch, raw: RawMessage, limits: Limits | None) -> None:
     device, kind = _parse(raw.topic)
+    if limits:
+        limits.admit(device, len(raw.payload), raw.received)
     if kind == "counts":
         arrival = Arrival.of(device, CountsMessage.from_json(raw.payload), raw.received)
         age_s = arrival.received - arrival.newest
         if arrival.message.synced and age_s > HORIZON_S:
             raise MessageError("too_old", f"its newest frame is {age_s / 86400:.1f} days old")
-        batch.counts.append(arrival)
+        batch.counts.append(limits.bounded(arrival) if limits else arrival)
     elif kind == "state":
         batch.states[device] = (State.from_json(raw.payload), raw.received)
     elif kind == "health":

@@ -18,6 +18,7 @@ from aggregator.config import AggregatorConfig
 from aggregator.ingest.batch import Acknowledge, RawMessage, Source, read
 from aggregator.ingest.duplicates import DuplicateDevices
 from aggregator.ingest.home_assistant import discovery
+from aggregator.ingest.limits import Limits
 from aggregator.ingest.metrics import IngestStats, serve
 from aggregator.ingest.mqtt import MqttSource
 from aggregator.ingest.sharding import Sharding, states_of
@@ -69,6 +70,7 @@ class Aggregator:
         self._clock = clock
         self._sharding = sharding
         self._duplicates = DuplicateDevices()
+        self._limits = Limits(rooms.cards)
         self._clock_agreed_at = float("-inf")
         self._store_problem = ""
         self._state = own_state("ready")
@@ -102,7 +104,7 @@ class Aggregator:
         self._rooms.replace(dict(windows), states_of(devices), now)
 
     def _ingest(self, messages: list[RawMessage], acknowledge: Acknowledge) -> None:
-        batch = read(messages)
+        batch = read(messages, self._limits)
         committed = self._until_available(lambda: self._store.commit(batch))
         acknowledge([each.position for each in batch.rejected])
         self._account(batch, committed)

@@ -21,6 +21,9 @@ from contract.topics import Device
 
 log = logging.getLogger(__name__)
 
+_STAGES = {"capture", "detect", "crop", "emotions", "publish"}
+_REASONS = {"size", "age", "disk", "corrupt"}
+"""Labels from devices: no others, for each would be a series that Prometheus keeps."""
 _DEVICE = ("site", "room", "device")
 _HEALTH = {
     "rate_hz": (GaugeMetricFamily, "frames_per_second", "Frames published per second"),
@@ -99,11 +102,12 @@ def _health_metrics(healths: Mapping[tuple[str, str, str], Health]) -> Iterator[
     throttled = _gauge("throttled", "The Pi's get_throttled flags")
     lost = CounterMetricFamily("classpulse_device_outbox_dropped", "Messages given up", labels=(*_DEVICE, "reason"))
     for labels, health in healths.items():
-        for stage, (median, high) in health.latency_ms.items():
+        for stage in _STAGES & health.latency_ms.keys():
+            median, high = health.latency_ms[stage]
             latency.add_metric((*labels, stage, "0.5"), median / 1000)
             latency.add_metric((*labels, stage, "0.99"), high / 1000)
-        for reason, count in health.outbox_dropped.items():
-            lost.add_metric((*labels, reason), count)
+        for reason in _REASONS & health.outbox_dropped.keys():
+            lost.add_metric((*labels, reason), health.outbox_dropped[reason])
         if health.throttled is not None:
             throttled.add_metric(labels, _flags(health.throttled))
     yield from (latency, lost, throttled)

@@ -57,7 +57,7 @@ class Rejected(NamedTuple):
     position: int
     """Its place among the messages that were read together."""
     reason: str
-    """One of MessageError's reasons, or topic, or too_old."""
+    """One of MessageError's reasons, or topic, too_old or rate."""
     topic: str
     text: str
 

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -77,6 +78,20 @@ def test_the_fleet_and_the_daemon_are_told(fleet):
     assert told["classpulse_device_silent_seconds", ()] == 20
     assert told["classpulse_device_throttled", ()] == 0x50000
     assert ("classpulse_device_frame_age_seconds", ()) not in told
+
+
+def test_a_device_cannot_make_up_series(store, device, fleet):
+    """Each new label would be a series that Prometheus keeps for months: 68,000 of them in a fuzz."""
+    before = len(samples(generate_latest(Metrics(IngestStats(), fleet.states, lambda: NOW)).decode()))
+    health = fleet.states()[device].health
+    invented = replace(
+        health,
+        latency_ms={f"stage {number}": (1.0, 2.0) for number in range(500)} | dict(health.latency_ms),
+        outbox_dropped={f"reason {number}": 1 for number in range(500)} | dict(health.outbox_dropped),
+    )
+    store.commit(Batch(healths={device: (invented, NOW)}))
+
+    assert len(samples(generate_latest(Metrics(IngestStats(), fleet.states, lambda: NOW)).decode())) == before
 
 
 def test_metrics_are_served_only_where_the_configuration_has_a_port(tmp_path, fleet):
