@@ -67,8 +67,9 @@ models: .venv/.ready ## download YuNet and convert it; CLASSPULSE_MODEL_MIRROR n
 
 # Single-threaded linear algebra: the figures are per core.
 bench: export OPENBLAS_NUM_THREADS = 1
-bench: .venv/.ready ## measure daemon, outbox, aggregator and attention on this machine (mosquitto must be installed)
+bench: .venv/.ready ## measure daemon, detector, outbox, aggregator and attention on this machine (mosquitto must be installed)
 	.venv/bin/python -m benchmarks.daemon
+	.venv/bin/python -m benchmarks.detector
 	.venv/bin/python -m benchmarks.outbox
 	.venv/bin/python -m benchmarks.aggregator
 	.venv/bin/python -m benchmarks.attention

@@ -23,7 +23,7 @@ PICTURES = "/var/lib/class"
 STORE = "/var/lib/classpulse-aggregator/store.sqlite"
 VERSION = "0.5.0"
 """Of the lab's first release, whatever the project's own is: tests know what is older and newer."""
-_PARTS = ("aggregator", "contract", "convert", "edge", "release", "requirements", "train")
+_PARTS = ("aggregator", "contract", "convert", "edge", "release", "service", "requirements", "train")
 _FILES = ("pyproject.toml", "README.md", "LICENSE")
 _RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
