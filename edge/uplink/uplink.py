@@ -173,8 +173,7 @@ class Uplink:
     def disconnected(self, reason: str, now: float) -> None:
         """The connection ended, or never came to be."""
         self._connection.drop()
-        if not self._stopping:
-            self._outbox.disconnected(now)
+        self._outbox.disconnected(now)
         self._up, self._opened_s = False, None
         self._flying.clear()
         wait_s = self._backoff.failed(now)

@@ -193,16 +193,19 @@ def test_an_attempt_without_an_answer_is_given_up(desk):
     assert desk.connection.log[:3] == ["open", "drop", "open"]
 
 
-def test_the_next_attempt_waits_and_not_long_once_a_message_was_acknowledged(tmp_path):
-    """A broker that is away is left in peace for up to five minutes; one that was there is tried again at once."""
+def test_the_next_attempt_waits_and_not_long_once_a_message_was_acknowledged(tmp_path, caplog):
+    """A broker that only accepts connections is left in peace for minutes; one that answers is tried at once."""
     desk = Desk(tmp_path, reconnect_max_s=300)
+    waits_s = []
     for _ in range(12):
         desk.connect()
         desk.lose()
+        waits_s.append(float(caplog.text.rpartition("next attempt in ")[2].split()[0]))
         opened = desk.connection.log.count("open")
         desk.uplink.tick(desk.now)
         assert desk.connection.log.count("open") == opened
         desk.pass_s(300, step_s=10)
+    assert max(waits_s) > 5
     desk.uplink.connected(desk.now)
     desk.ack()
     desk.lose()
