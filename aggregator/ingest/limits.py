@@ -51,7 +51,7 @@ class Limits:
         Raises:
             MessageError: With reason "rate" if the device sends too many, or too much.
         """
-        use = self._uses.setdefault(device, _Use(received))
+        use = self._use(device, received)
         passed_s = max(0.0, received - use.refilled_at)
         use.messages = min(BURST, use.messages + passed_s * RATE)
         use.bytes = min(BYTES_BURST, use.bytes + passed_s * BYTES)
@@ -67,7 +67,7 @@ class Limits:
         Raises:
             MessageError: With reason "rate" if the device opens too many windows.
         """
-        use = self._uses.setdefault(arrival.device, _Use(arrival.received))
+        use = self._use(arrival.device, arrival.received)
         if not 0 <= arrival.received - use.stray_since < _HOUR_S:
             use.stray, use.stray_since = set(), arrival.received
         stray = _stray(arrival)
@@ -82,11 +82,19 @@ class Limits:
             return arrival
         return arrival._replace(message=structs.replace(arrival.message, model=OTHER_MODEL))
 
+    def _use(self, device: Device, now: float) -> _Use:
+        use = self._uses.get(device)
+        if use is None:
+            use = self._uses[device] = _Use(now)
+        return use
+
 
 def _stray(arrival: Arrival) -> set[int]:
     """The starts of windows whose time is not believed."""
     frames, received = arrival.message.frames, arrival.received
-    oldest = datetime.fromisoformat(min(frame.t for frame in frames)).timestamp()
+    oldest = arrival.newest
+    if len(frames) > 1:
+        oldest = datetime.fromisoformat(min(frame.t for frame in frames)).timestamp()
     if arrival.message.synced and received - HORIZON_S <= oldest and arrival.newest <= received + AHEAD_S:
         return set()
     return {window_start(frame.time) for frame in frames}
