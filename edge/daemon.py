@@ -146,11 +146,11 @@ class Daemon:
         self._feed_watchdog(self._uplink.accepted, self._batcher.waiting)
 
     def _wait_while_paused(self) -> None:
-        told = ""
+        published = ""
         while reason := self._pause_reason():
-            if reason != told:
+            if reason != published:
                 self._set_state("paused", reason)
-                told = reason
+                published = reason
             time.sleep(self.poll_s)
             self._batcher.flush(wait=True)
             self._uplink.check()

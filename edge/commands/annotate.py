@@ -53,9 +53,9 @@ class Annotated:
     def line(self) -> str:
         """For people."""
         too_small = sum(face.too_small for face in self.faces)
-        told = [f"faces: {len(self.faces)}", *([f"too small: {too_small}"] if too_small else [])]
-        told += [f"{number} {text}" for number, text in enumerate(map(caption, self.faces), 1) if text]
-        return f"{self.image}: {', '.join(told)}\n  {self.published}"
+        parts = [f"faces: {len(self.faces)}", *([f"too small: {too_small}"] if too_small else [])]
+        parts += [f"{number} {text}" for number, text in enumerate(map(caption, self.faces), 1) if text]
+        return f"{self.image}: {', '.join(parts)}\n  {self.published}"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
