@@ -1,6 +1,7 @@
 # The whole interface; CI calls the same targets. `make help` lists them.
 SHELL := /bin/bash
-PYTHON ?= python3.11
+# which Python makes the environments; without it the first that has pins (requirements/venv.sh)
+PYTHON ?=
 DATA ?= data/fer2013.zip
 RUN ?= runs/compact
 
@@ -9,57 +10,49 @@ SECONDS ?= 0
 CAMERA ?=
 BROKER ?=
 MIN_FACES ?=
+FRESH ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run watch test check size models train evaluate convert verify bench bench-model bench-page bench-estimate \
         bench-cluster test-cluster mutations \
         release deploy clean \
-        test-system test-train test-runtimes test-deployment test-fleet fuzz soak
+        test-system test-install test-train test-runtimes test-deployment test-fleet fuzz soak
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
-# Each environment is rebuilt when its pins change. The stamp is written last, so a broken install is tried again.
-.venv/.ready: requirements/dev-py311.txt pyproject.toml
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) with venv is needed: apt-get install python3.11 python3.11-venv" >&2; exit 1; }
-	@echo "setting up .venv (once, a minute or two)"
-	@$(PYTHON) -m venv --clear .venv
-	@.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev-py311.txt
-	@.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+# Each environment is made anew when its pins change.
+environment = @PYTHON="$(PYTHON)" requirements/venv.sh
+.venv/.ready: $(wildcard requirements/dev-py*.txt) pyproject.toml requirements/venv.sh
+	$(environment) dev .venv
 
-.venv-train/.ready: requirements/train-py311.txt
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) with venv is needed: apt-get install python3.11 python3.11-venv" >&2; exit 1; }
-	@echo "setting up .venv-train with TensorFlow (once, some minutes)"
-	@$(PYTHON) -m venv --clear .venv-train
-	@.venv-train/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/train-py311.txt
-	@touch $@
+.venv-demo/.ready: $(wildcard requirements/demo-py*.txt) pyproject.toml requirements/venv.sh
+	$(environment) demo .venv-demo
 
-.venv-fleet/.ready: requirements/fleet-py311.txt
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "make: $(PYTHON) with venv is needed: apt-get install python3.11 python3.11-venv" >&2; exit 1; }
-	@echo "setting up .venv-fleet with ansible (once, a minute)"
-	@$(PYTHON) -m venv --clear .venv-fleet
-	@.venv-fleet/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fleet-py311.txt
-	@touch $@
+.venv-train/.ready: $(wildcard requirements/train-py*.txt)
+	$(environment) train .venv-train
 
-.venv-litert/.ready: requirements/edge-litert-py311.txt
-	@echo "setting up .venv-litert (once), the device's other runtime"
-	@$(PYTHON) -m venv --clear .venv-litert
-	@.venv-litert/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/edge-litert-py311.txt
-	@touch $@
+.venv-fleet/.ready: $(wildcard requirements/fleet-py*.txt)
+	$(environment) fleet .venv-fleet
+
+.venv-litert/.ready: $(wildcard requirements/edge-litert-py*.txt)
+	$(environment) edge-litert .venv-litert
+
+.venv-fuzz/.ready: $(wildcard requirements/fuzz-py*.txt)
+	$(environment) fuzz .venv-fuzz
 
 setup: .venv/.ready ## make .venv
 
-run: .venv/.ready ## the demonstration; CAMERA=file:…|usb:0|pi BROKER=host:port MIN_FACES=1 SECONDS=20
-	@.venv/bin/python -m demo
-export CAMERA BROKER MIN_FACES SECONDS
+run: .venv-demo/.ready ## the demonstration; CAMERA=file:…|usb:0|pi BROKER=host:port MIN_FACES=1 SECONDS=20 FRESH=1
+	@.venv-demo/bin/python -m demo
+export CAMERA BROKER MIN_FACES SECONDS FRESH
 
-watch: .venv/.ready ## every message of the running demonstration, or of BROKER=host:port
+watch: .venv-demo/.ready ## every message of the running demonstration, or of BROKER=host:port
 	@broker='$(BROKER)'; [ -n "$$broker" ] || broker=$$(cat var/demo/broker 2>/dev/null) || \
 		{ echo "make: nothing to watch: start \`make run\`, or name BROKER=host:port" >&2; exit 1; }; \
 	if command -v mosquitto_sub >/dev/null; \
 		then exec mosquitto_sub -h "$${broker%:*}" -p "$${broker##*:}" -v -t 'classpulse/#'; \
-		else exec .venv/bin/python -m aggregator watch --broker "$$broker"; fi
+		else exec .venv-demo/bin/python -m aggregator watch --broker "$$broker"; fi
 
 models: .venv/.ready ## download YuNet and convert it; CLASSPULSE_MODEL_MIRROR names a folder or URL to take it from
 	@.venv/bin/python models/download.py
@@ -85,11 +78,6 @@ bench-estimate: .venv/.ready ## how far the estimated mix is from the true one, 
 
 bench-cluster: .venv/.ready ## CPU per message of RabbitMQ, worker and PostgreSQL (Debian's servers must be installed)
 	.venv/bin/python -m benchmarks.cluster
-
-.venv-fuzz/.ready: requirements/fuzz-py311.txt
-	@$(PYTHON) -m venv --clear .venv-fuzz
-	@.venv-fuzz/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/fuzz-py311.txt
-	@touch $@
 
 fuzz: .venv-fuzz/.ready ## a minute's search, guided by coverage, for bytes that break the reading of messages
 	.venv-fuzz/bin/python tests/fuzz_from_json.py 60
@@ -118,6 +106,9 @@ test-cluster: .venv/.ready ## three RabbitMQ nodes, PostgreSQL and two workers, 
 mutations: .venv/.ready ## take protections out one at a time: do the tests notice? (minutes; ONLY=pattern)
 	@.venv/bin/python -m tests.mutations --only '$(ONLY)'
 ONLY ?=
+
+test-install: .venv/.ready ## every extra of pyproject.toml, in an empty environment of each Python that is here
+	.venv/bin/pytest -m system tests/install
 
 test-train: .venv-train/.ready .venv/.ready ## train, evaluate and convert on tiny data, with TensorFlow
 	.venv-train/bin/python -m pytest -m train tests/train tests/convert
@@ -164,4 +155,4 @@ test-fleet: .venv-fleet/.ready .venv/.ready ## real systemd hosts, as root; else
 	.venv-fleet/bin/python -m pytest tests/fleet
 
 clean: ## remove environments and build outputs; never data, runs or models
-	rm -rf .venv .venv-train .venv-litert .venv-fleet .venv-fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-demo .venv-train .venv-litert .venv-fleet .venv-fuzz build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+import models
 from contract.topics import check_id
 from service.config import NonEmpty, Port
 
@@ -167,7 +168,7 @@ class AggregatorConfig:
     page: PageConfig = field(default_factory=PageConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     home_assistant: HomeAssistantConfig = field(default_factory=HomeAssistantConfig)
-    models_dir: Path = Path("models")
+    models_dir: Path = models.FOLDER
     """Model cards are looked for here, by the hash that messages carry."""
     credentials: Path = field(default_factory=lambda: Path(os.environ.get("CREDENTIALS_DIRECTORY", "/etc/classpulse")))
     """Folder of ca.crt, aggregator.crt, aggregator.key and the files *-password; systemd's credentials by default."""

@@ -9,7 +9,7 @@ from typing import NoReturn
 from demo.demonstration import NothingStoredError, NotReadyError, demonstrate
 from demo.options import OptionError, read
 from demo.processes import ProcessEndedError, Processes
-from demo.settings import FOLDER
+from demo.settings import BROKER, FOLDER, ROOT
 
 
 def main() -> int:
@@ -20,13 +20,21 @@ def main() -> int:
         FOLDER.mkdir(parents=True, exist_ok=True)
         with (FOLDER / "running.lock").open("w") as lock, Processes(FOLDER) as processes:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            demonstrate(options, processes)
+            try:
+                demonstrate(options, processes)
+            finally:
+                BROKER.unlink(missing_ok=True)  # `make watch` reads it
     except OptionError as error:
         return _fail(2, error)
     except BlockingIOError:
         return _fail(1, "another `make run` of this clone is running")
     except (ProcessEndedError, NotReadyError, NothingStoredError) as error:
         return _fail(1, error)
+    except PermissionError as error:
+        return _fail(
+            1,
+            f"{error.filename} cannot be written: this clone is another user's; take one of your own: git clone {ROOT}",
+        )
     except KeyboardInterrupt:
         print("\nstopped")
     return 0

@@ -11,14 +11,16 @@ from pathlib import Path
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
+from aggregator.store.windows import Sums
 from contract.topics import aggregator_state
 from demo import result, settings
 from demo.options import Options
 from demo.processes import Processes
-from demo.settings import DEVICE, FOLDER, HOST, ROOT, STORE, free_port
+from demo.settings import BROKER, DEVICE, FOLDER, HOST, ROOT, STORE, free_port
 
 _READY_S = 60.0
 """A process may take this long to start, and a first frame to be stored: a small computer under load is slow."""
+_BROKER_S = 5.0
 _LINE_S = 5.0
 """Without a terminal there is no live table, but a line this often."""
 _PAGE_PORT = 8080
@@ -42,10 +44,11 @@ def demonstrate(options: Options, processes: Processes) -> None:
         NothingStoredError: If no counts were stored in time.
     """
     began = time.monotonic()
-    _remove_last_run()
+    _remove_last_run(store=options.fresh)
+    before = result.stored(STORE, DEVICE)
     if not options.broker:
         options = replace(options, broker=_start_broker(processes))
-    (FOLDER / "broker").write_text(options.broker)
+    BROKER.write_text(options.broker)
     detector, words = settings.detector()
     print(f"broker    {options.broker}\n{words}", flush=True)
     print(f"camera    {options.camera or 'a drawn class of real faces'}", flush=True)
@@ -56,26 +59,26 @@ def demonstrate(options: Options, processes: Processes) -> None:
     )
     for topic in (aggregator_state(DEVICE.site), DEVICE.topic("state")):
         _wait_until_ready(options, topic, processes)
-    _wait_for_a_frame(processes)
+    _wait_for_a_frame(before, processes)
     processes.start("page", _PYTHON, "-m", "aggregator", "--config", FOLDER / "aggregator.toml", "page")
     print(f"page      http://{HOST}:{page_port}/   (in some seconds)")
     print(f"watch     mosquitto_sub -h {options.host} -p {options.port} -v -t 'classpulse/#'   (or `make watch`)")
     end = f"for {options.seconds:.0f} s" if options.seconds else "until Ctrl-C"
     print(f"counts    since {time.monotonic() - began:.1f} s after the start, {end}\n", flush=True)
-    _show(options, processes)
-    _check_result(options, processes)
+    _show(options, before, processes)
+    _check_result(options, before, processes)
 
 
-def _check_result(options: Options, processes: Processes) -> None:
-    sums = result.stored(STORE, DEVICE)
+def _check_result(options: Options, before: Sums, processes: Processes) -> None:
+    sums = result.since(before, result.stored(STORE, DEVICE))
     if reason := result.failure(sums, settings.min_faces(options)):
         raise NothingStoredError(reason + processes.logs())
     print(f"\narrived   {result.describe(sums)}")
 
 
-def _remove_last_run() -> None:
+def _remove_last_run(*, store: bool) -> None:
     shutil.rmtree(FOLDER / "edge", ignore_errors=True)
-    for file in FOLDER.glob(f"{STORE.name}*"):
+    for file in FOLDER.glob(f"{STORE.name}*") if store else ():
         file.unlink()
 
 
@@ -113,12 +116,9 @@ def _wait_until_ready(options: Options, topic: str, processes: Processes) -> Non
     states: list[bytes] = []
     client = paho.Client(CallbackAPIVersion.VERSION2)
     client.on_message = lambda _client, _data, message: states.append(bytes(message.payload))
-    try:
-        client.connect(options.host, options.port)
-        client.subscribe(topic, qos=1)
-    except OSError as error:
-        raise NotReadyError(f"the broker {options.broker} cannot be reached: {error}") from error
     deadline = time.monotonic() + _READY_S
+    _connect(client, options, processes)
+    client.subscribe(topic, qos=1)
     try:
         while not (states and b"ready" in states[-1]):
             processes.check()
@@ -130,16 +130,31 @@ def _wait_until_ready(options: Options, topic: str, processes: Processes) -> Non
         client.disconnect()
 
 
-def _wait_for_a_frame(processes: Processes) -> None:
+def _connect(client: paho.Client, options: Options, processes: Processes) -> None:
+    """Wait some seconds for a broker that has just been started."""
+    deadline = time.monotonic() + _BROKER_S
+    while True:
+        try:
+            client.connect(options.host, options.port)
+        except OSError as error:
+            processes.check()
+            if time.monotonic() > deadline:
+                raise NotReadyError(f"the broker {options.broker} cannot be reached: {error}") from error
+            time.sleep(0.1)
+        else:
+            return
+
+
+def _wait_for_a_frame(before: Sums, processes: Processes) -> None:
     deadline = time.monotonic() + _READY_S
-    while not result.stored(STORE, DEVICE).frames:
+    while result.stored(STORE, DEVICE).frames <= before.frames:
         processes.check()
         if time.monotonic() > deadline:
             raise NothingStoredError(f"the aggregator stored no frame within {_READY_S:.0f} s{processes.logs()}")
         time.sleep(0.1)
 
 
-def _show(options: Options, processes: Processes) -> None:
+def _show(options: Options, before: Sums, processes: Processes) -> None:
     """The live table on a terminal, else a line now and then, until the time is over."""
     end = time.monotonic() + options.seconds if options.seconds else float("inf")
     if sys.stdout.isatty():
@@ -148,7 +163,7 @@ def _show(options: Options, processes: Processes) -> None:
         processes.end(table)
         return
     while time.monotonic() < end:
-        print(f"          {result.describe(result.stored(STORE, DEVICE))}", flush=True)
+        print(f"          {result.describe(result.since(before, result.stored(STORE, DEVICE)))}", flush=True)
         _wait(min(end, time.monotonic() + _LINE_S), processes)
 
 

@@ -1,5 +1,6 @@
 """What the aggregator's store holds of the demonstration, and whether that is a success."""
 
+import operator
 from pathlib import Path
 
 from aggregator.store.sqlite import SqliteStore
@@ -19,6 +20,18 @@ def stored(path: Path, device: Device) -> Sums:
     except StoreError:
         return NOTHING
     return sum((sums for _, sums in windows), NOTHING)
+
+
+def since(before: Sums, now: Sums) -> Sums:
+    """What came to the store between the two."""
+    return Sums(
+        now.frames - before.frames,
+        now.withheld - before.withheld,
+        now.faces - before.faces,
+        now.unsure - before.unsure,
+        tuple(map(operator.sub, now.counts, before.counts)),
+        tuple(map(operator.sub, now.expected, before.expected)),
+    )
 
 
 def describe(sums: Sums) -> str:

@@ -4,6 +4,7 @@ The faces are real ones that scikit-image carries (a subset of Labeled Faces in 
 astronaut Eileen Collins); the room around them is drawn. Nothing is downloaded.
 """
 
+import importlib.util
 import math
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -67,17 +68,30 @@ class Placed:
 
 def portraits() -> list[Portrait]:
     """The faces of scikit-image's lfw_subset that both detectors find, in its order."""
-    from skimage.data import lfw_subset  # noqa: PLC0415 - skimage takes a second to import; a rendered scene needs none
-
-    faces = (lfw_subset()[:100] * 255).astype(np.uint8)
+    faces = (np.load(_scikit_image("lfw_subset.npy"))[:100] * 255).astype(np.uint8)
     return [Portrait(face, 0.9) for number, face in enumerate(faces) if number not in _UNSEEN]
 
 
 def astronaut() -> Portrait:
-    """Eileen Collins, in colour."""
-    from skimage.data import astronaut as picture  # noqa: PLC0415 - as above
+    """Eileen Collins' face, in colour."""
+    return Portrait(astronaut_photo()[34:204, 138:308], 0.65)
 
-    return Portrait(cv2.cvtColor(picture()[34:204, 138:308], cv2.COLOR_RGB2BGR), 0.65)
+
+def astronaut_photo() -> np.ndarray:
+    """NASA's whole portrait of her, (512, 512, 3) uint8 bgr."""
+    png = _scikit_image("astronaut.png").read_bytes()
+    # libpng tells on the terminal that the colour profile is damaged, so it is cut out: length, name, data, checksum
+    start = png.index(b"iCCP") - 4
+    end = start + 12 + int.from_bytes(png[start : start + 4])
+    return cv2.imdecode(np.frombuffer(png[:start] + png[end:], np.uint8), cv2.IMREAD_COLOR)
+
+
+def _scikit_image(name: str) -> Path:
+    """A file of the installed package, whose code is not loaded: it would need 200 MB of other packages."""
+    package = importlib.util.find_spec("skimage")
+    if package is None or not package.submodule_search_locations:
+        raise ModuleNotFoundError("the faces come with the package scikit-image, which is not installed")
+    return Path(package.submodule_search_locations[0], "data", name)
 
 
 def dataset(folder: Path | zipfile.Path, label: str, count: int, face: float = 0.95) -> list[Portrait]:

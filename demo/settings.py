@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "var" / "demo"
 """Everything that a demonstration writes."""
 STORE = FOLDER / "store.sqlite"
+BROKER = FOLDER / "broker"
+"""Its address, while the demonstration runs."""
 DEVICE = Device("demo", "room-1", "cam-1")
 YUNET = ROOT / "models" / "yunet.tflite"
 HOST = "127.0.0.1"

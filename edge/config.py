@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
+import models
 from contract.message import HORIZON_S, Confirm
 from contract.topics import Device
 from edge.schedule import Schedule
@@ -72,8 +73,8 @@ class EmotionsConfig:
 
     enabled: bool = True
     """false: only faces are counted (the EU's AI Act prohibits more in most classrooms)."""
-    model: Path = Path("models/emotion_int8.tflite")
-    """Its card lies beside it, with the ending .json."""
+    model: Path = models.EMOTION
+    """Without it, the model that came with the program. Its card lies beside it, with the ending .json."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,5 @@
 """Get YuNet's file, which this repository does not hold: `python models/download.py`. Standard library only."""
 
-# ruff: noqa: INP001  a script: models/ holds no package
-
 import argparse
 import hashlib
 import http.client

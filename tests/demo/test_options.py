@@ -12,9 +12,9 @@ def test_nothing_given_is_the_drawn_class_on_a_broker_of_our_own():
 
 def test_options_come_from_the_environment():
     """Every variable reaches its field."""
-    options = read({"CAMERA": "usb:0", "BROKER": "broker.lan:1883", "MIN_FACES": "1", "SECONDS": "20"})
+    options = read({"CAMERA": "usb:0", "BROKER": "broker.lan:1883", "MIN_FACES": "1", "SECONDS": "20", "FRESH": "1"})
 
-    assert options == Options(camera="usb:0", broker="broker.lan:1883", min_faces=1, seconds=20.0)
+    assert options == Options(camera="usb:0", broker="broker.lan:1883", min_faces=1, seconds=20.0, fresh=True)
     assert (options.host, options.port) == ("broker.lan", 1883)
 
 
@@ -28,6 +28,7 @@ def test_options_come_from_the_environment():
         ("SECONDS", "soon"),
         ("SECONDS", "-1"),
         ("MIN_FACES", "1.5"),
+        ("FRESH", "yes"),
     ],
 )
 def test_a_wrong_option_is_named_with_its_value(name: str, value: str):

@@ -4,7 +4,7 @@ import pytest
 
 from aggregator.store.windows import NOTHING, Sums
 from contract.topics import Device
-from demo.result import describe, failure, stored
+from demo.result import describe, failure, since, stored
 
 SEEN = Sums(frames=4, withheld=1, faces=27, unsure=3, counts=(0, 0, 0, 18, 0, 0, 6), expected=(0,) * 7)
 
@@ -28,6 +28,12 @@ def test_without_counts_the_reason_is_named(sums: Sums, min_faces: int, reason: 
     """The person learns what to change."""
     with pytest.raises(AssertionError, match=reason):
         raise AssertionError(failure(sums, min_faces))
+
+
+def test_what_an_earlier_demonstration_stored_is_not_counted_again():
+    """The store is kept from run to run."""
+    assert since(SEEN, SEEN + SEEN) == SEEN
+    assert failure(since(SEEN, SEEN), 5) == "the aggregator stored no frame"
 
 
 def test_a_store_that_is_not_there_yet_holds_nothing(tmp_path):

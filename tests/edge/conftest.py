@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from demo.scene import astronaut_photo
 from edge.camera.source import Frame
 from edge.config import DetectorConfig
 from tests import yunet
@@ -43,8 +44,7 @@ def detector_config(request: pytest.FixtureRequest) -> DetectorConfig:
 @pytest.fixture(scope="session")
 def astronaut() -> Frame:
     """A picture of one real face, whose box is near (180, 65, 270, 175)."""
-    data = pytest.importorskip("skimage.data")
-    return Frame(cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR), captured_s=0.0)
+    return Frame(astronaut_photo(), captured_s=0.0)
 
 
 @pytest.fixture
