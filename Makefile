@@ -13,7 +13,7 @@ MIN_FACES ?=
 FRESH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run watch test check size models train evaluate convert verify bench bench-model bench-page bench-estimate \
+.PHONY: help setup run watch test check size docs models train evaluate convert verify bench bench-model bench-page bench-estimate \
         bench-cluster test-cluster mutations \
         release deploy clean \
         test-system test-install test-train test-runtimes test-deployment test-fleet fuzz soak
@@ -53,6 +53,9 @@ watch: .venv-demo/.ready ## every message of the running demonstration, or of BR
 	if command -v mosquitto_sub >/dev/null; \
 		then exec mosquitto_sub -h "$${broker%:*}" -p "$${broker##*:}" -v -t 'classpulse/#'; \
 		else exec .venv-demo/bin/python -m aggregator watch --broker "$$broker"; fi
+
+docs: .venv/.ready ## write docs/configuration.md from the classes that read configurations
+	.venv/bin/python -m docs.configuration
 
 models: .venv/.ready ## download YuNet and convert it; CLASSPULSE_MODEL_MIRROR names a folder or URL to take it from
 	@.venv/bin/python models/download.py
@@ -142,6 +145,7 @@ release: .venv-fleet/.ready models ## wheels, models, SBOM and manifest, signed 
 INVENTORY ?=
 deploy: .venv-fleet/.ready ## install INVENTORY's release on its hosts, over ssh (copy ansible/inventory/example.yml)
 	@test -n "$(INVENTORY)" || { echo "make: INVENTORY=FILE is needed; ansible/inventory/example.yml is one" >&2; exit 1; }
+	@test -e "$(INVENTORY)" || { echo "make: INVENTORY=$(INVENTORY) does not exist" >&2; exit 1; }
 	ANSIBLE_CONFIG=ansible/ansible.cfg .venv-fleet/bin/ansible-playbook -i $(INVENTORY) ansible/site.yml
 
 test-deployment: .venv-fleet/.ready .venv/.ready ## units, playbooks, certificates and releases, without hosts

@@ -15,6 +15,7 @@ PROGRAM = cli.Program(
     description="Turn the counts of all rooms into windows, summaries, a live page and reports.",
     commands={
         "run": ("aggregator.ingest.daemon", "the daemon: store what devices send, publish summaries"),
+        "check": ("aggregator.commands.check", "read the configuration, or print an example of one"),
         "watch": ("aggregator.commands.watch", "a live table of all rooms, in this terminal"),
         "page": ("aggregator.web.app", "the live page, in a process of its own"),
         "user": ("aggregator.commands.users", "who may open the page"),

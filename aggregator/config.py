@@ -17,8 +17,10 @@ from service.config import NonEmpty, Port
 class MqttConfig:
     """`[mqtt]`."""
 
-    host: NonEmpty
+    host: Annotated[NonEmpty, Meta(examples=["localhost"])]
+    """The broker's name or address."""
     port: Port = 8883
+    """8883 is usual with TLS, 1883 without."""
     tls: bool = True
     """With ca.crt, and aggregator.crt and aggregator.key if present, from `credentials`."""
     username: str = ""
@@ -26,6 +28,7 @@ class MqttConfig:
     client_id: NonEmpty = "classpulse-aggregator"
     """Fixed, so that the broker queues for us while we are away; each aggregator of a broker needs its own."""
     keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
+    """Seconds; a connection that is silent for half as long again is given up."""
     batch: Annotated[int, Meta(ge=1, le=10_000)] = 1000
     """Messages of one transaction at most; more than the broker's max_inflight_messages never come."""
 
@@ -34,13 +37,14 @@ class MqttConfig:
 class AmqpConfig:
     """`[amqp]`: devices' messages come from a RabbitMQ cluster, not from `[mqtt]`; together with `[postgresql]`."""
 
-    hosts: Annotated[tuple[str, ...], Meta(min_length=1)]
+    hosts: Annotated[tuple[str, ...], Meta(min_length=1, examples=[("rabbit-1:5671",)])]
     """Nodes, each `host:port`; any of them will do."""
     tls: bool = True
     """With ca.crt, and aggregator.crt and aggregator.key if present, from `credentials`."""
     username: NonEmpty = "classpulse-aggregator"
     """Its password is `credentials`/amqp-password."""
     virtual_host: str = "/"
+    """RabbitMQ's."""
     heartbeat_s: Annotated[int, Meta(ge=2, le=600)] = 15
     """A node that is silent for twice as long is left for another."""
     queues: Annotated[int, Meta(ge=1, le=64)] = 8
@@ -60,10 +64,12 @@ class AmqpConfig:
 class PostgresqlConfig:
     """`[postgresql]`: the store is this database, not `[store]`'s file; together with `[amqp]`."""
 
-    host: NonEmpty
+    host: Annotated[NonEmpty, Meta(examples=["db"])]
     """A name, several with commas between (the one that can be written is used), or the folder of a socket."""
     port: Port = 5432
+    """The server's."""
     database: str = "classpulse"
+    """Its name; it must exist."""
     user: str = "classpulse"
     """Its password is `credentials`/postgresql-password, if that is there."""
     tls: bool = True
@@ -95,6 +101,7 @@ class AttentionConfig:
     """`[attention]`: which changes of a class become an event."""
 
     enabled: bool = True
+    """false: no events."""
     smooth_s: Annotated[float, Meta(ge=10, le=3600)] = 60.0
     """The mix is averaged over so long before it is looked at."""
     settle_s: Annotated[float, Meta(ge=30, le=3600)] = 180.0
@@ -115,6 +122,7 @@ class PageConfig:
     host: str = "127.0.0.1"
     """Anything else needs a users file."""
     port: Port = 8080
+    """Where browsers find the page."""
     users: Path = field(
         default_factory=lambda: Path(os.environ.get("STATE_DIRECTORY", "var/aggregator")) / "users.json"
     )
@@ -141,6 +149,7 @@ class MetricsConfig:
     """`[metrics]`: figures for Prometheus; there is no password, so let nobody but Prometheus reach them."""
 
     host: str = "127.0.0.1"
+    """The address that listens."""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
     """0: none; 9464 is usual."""
 
@@ -150,14 +159,16 @@ class HomeAssistantConfig:
     """`[home_assistant]`: rooms as devices of Home Assistant; the broker must let us write below `prefix`."""
 
     enabled: bool = False
+    """Announce each room."""
     prefix: str = "homeassistant"
+    """First level of the topics, as Home Assistant is set up."""
 
 
 @dataclass(frozen=True, slots=True)
 class AggregatorConfig:
     """The whole file."""
 
-    site: str
+    site: Annotated[str, Meta(examples=["school"])]
     """The site whose `aggregator/state` topic tells of this process."""
     mqtt: MqttConfig
     amqp: AmqpConfig | None = None

@@ -2,6 +2,9 @@
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
 
 ROOT = "classpulse/1"
 """First levels of every topic; the number changes only with the topics, the payload has a schema of its own."""
@@ -43,9 +46,12 @@ class Room:
 class Device:
     """One device in one room."""
 
-    site: str
-    room: str
-    device: str
+    site: Annotated[str, Meta(examples=["school"])]
+    """1 to 32 of a-z, 0-9 and -; the same for every room of the school."""
+    room: Annotated[str, Meta(examples=["room-1"])]
+    """1 to 32 of a-z, 0-9 and -."""
+    device: Annotated[str, Meta(examples=["cam-1"])]
+    """1 to 32 of a-z, 0-9 and -; a room may have several."""
 
     def __post_init__(self) -> None:
         for name in ("site", "room", "device"):

@@ -25,7 +25,7 @@ USUAL_PORT = 1883
 _PLUGINS: dict[str, dict[str, object]] = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
 
 
-class _ReaderInTurn(ReaderAdapter):
+class _ReaderInTurn(ReaderAdapter):  # type: ignore[misc]  # amqtt has no annotations
     """Reads a client's next packet when the packets before it are delivered."""
 
     def __init__(self, reader: ReaderAdapter, session: Session) -> None:
@@ -35,13 +35,13 @@ class _ReaderInTurn(ReaderAdapter):
         await asyncio.sleep(0)  # amqtt handles each packet in a task of its own, which begins here
         while self._session.delivered_message_queue.qsize():  # noqa: ASYNC110 - amqtt has no event for it
             await asyncio.sleep(0)
-        return await self._reader.read(n)
+        return bytes(await self._reader.read(n))
 
     def feed_eof(self) -> None:
         self._reader.feed_eof()
 
 
-class MendedBroker(Broker):
+class MendedBroker(Broker):  # type: ignore[misc]  # as above
     """amqtt's forgets, when a client ends, what it has read and not yet delivered: a publish of QoS 0 and a goodbye."""
 
     async def _handle_client_session(

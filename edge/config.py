@@ -22,9 +22,10 @@ DEFAULT_PATH = Path("/etc/classpulse/edge.toml")
 class CameraConfig:
     """`[camera]`."""
 
-    source: str
+    source: Annotated[str, Meta(examples=["pi"])]
     """`pi`, `usb:<number>`, or `file:<path>` of a video, a picture, or a folder of pictures."""
     width: Annotated[int, Meta(ge=64, le=8192)] | None = None
+    """Pixels; see `height`."""
     height: Annotated[int, Meta(ge=64, le=8192)] | None = None
     """Of the picture that faces are cropped from; by default 2304x1296 of `pi`, 1920x1080 of `usb`."""
     rate_hz: Annotated[float, Meta(ge=0.01, le=120)] = 5.0
@@ -59,10 +60,11 @@ class DetectorConfig:
     model: Path = Path("models/yunet.tflite")
     """What `make models` writes; its card lies beside it, with the ending .json."""
     width: Annotated[int, Meta(ge=64, le=4096)] = 1280
+    """Pixels; see `height`."""
     height: Annotated[int, Meta(ge=64, le=4096)] = 720
     """Faces are looked for in the picture scaled to fit into width x height; 960x540 is the economical choice."""
     min_score: Annotated[float, Meta(ge=0.05, le=0.99)] = 0.54
-    """YuNet only."""
+    """YuNet only: what scores less is no face."""
     min_face_px: Annotated[int, Meta(ge=8, le=400)] = 24
     """Smaller faces are counted, but their emotion is unsure."""
 
@@ -96,13 +98,16 @@ class RuntimeConfig:
 class MqttConfig:
     """`[mqtt]`."""
 
-    host: NonEmpty
+    host: Annotated[NonEmpty, Meta(examples=["localhost"])]
+    """The broker's name or address."""
     port: Port = 8883
+    """8883 is usual with TLS, 1883 without."""
     tls: bool = True
     """With ca.crt, and device.crt and device.key if present, from `credentials`."""
     username: str = ""
     """Empty: none. Its password is `credentials`/mqtt-password."""
     keepalive_s: Annotated[int, Meta(ge=5, le=3600)] = 30
+    """Seconds; a device that is silent for half as long again is lost to the broker."""
     inflight: Annotated[int, Meta(ge=1, le=1000)] = 20
     """Messages sent and not yet acknowledged by the broker."""
     replay_hz: Annotated[float, Meta(ge=1, le=10_000)] = 200.0
@@ -120,6 +125,7 @@ class PublishConfig:
     batch_s: Annotated[float, Meta(ge=0, le=10)] = 0.0
     """0: one message per frame; else all frames of this time in one message."""
     health_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
+    """Seconds from one `health` message to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +133,9 @@ class OutboxConfig:
     """`[outbox]`; the file is outbox.sqlite in `state`."""
 
     max_bytes: Annotated[int, Meta(ge=64 * 2**10, le=2**40)] = 64 * 2**20
+    """The file holds so much at most; then the oldest messages are dropped."""
     max_age_s: Annotated[float, Meta(ge=60, le=HORIZON_S)] = HORIZON_S
+    """Seconds; older messages are dropped."""
     confirm: Confirm = "stored"
     """What deletes a message: `stored` (the aggregator's word) or `puback` (a broker whose PUBACK is durable)."""
     resend_s: Annotated[float, Meta(ge=1, le=3600)] = 60.0
@@ -149,6 +157,7 @@ class ScheduleConfig:
     """`[schedule]`; without lessons the camera always runs."""
 
     time_zone: str = "UTC"
+    """In which lessons are written, such as "Europe/Berlin"."""
     lessons: tuple[str, ...] = ()
     """Such as "mon-fri 08:00-12:30" or "sat 09:00-11:00"; outside them the sensor is stopped."""
 

@@ -21,6 +21,7 @@ from edge.vision.detector import HAAR_LIMIT, open_detector
 from edge.vision.runtime import choose, fault, installed
 from release.verify import KEY, in_program, refuse_older, verify
 from service import config as files
+from service.reference import commented
 
 THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
 """Bits 0 to 3 of the firmware's flags: what holds now; 16 bits higher, what has happened since the start."""
@@ -29,6 +30,7 @@ THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperatur
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's own arguments."""
     parser.description = "Try everything that a lesson needs; the service must not be running, since it has the camera."
+    parser.add_argument("--example", action="store_true", help="print a whole configuration with every key explained")
     brought = "instead of the release in use, verify the one in FOLDER, which was brought and is not yet installed"
     parser.add_argument("--release", type=Path, metavar="FOLDER", help=brought)
     parser.add_argument("--key", type=Path, default=KEY, help=f"the key that releases are signed with; default: {KEY}")
@@ -40,6 +42,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """0 if every check is ok, else 1."""
+    if arguments.example:
+        print(commented(EdgeConfig, program="classpulse-edge"), end="")
+        return 0
     good = [report("system", system), report("config", partial(load, arguments.config))]
     if good[-1]:
         config = files.load(arguments.config, EdgeConfig)
