@@ -3,7 +3,7 @@ SHELL := /bin/bash
 # which Python makes the environments; without it the first that has pins (requirements/venv.sh)
 PYTHON ?=
 DATA ?= data/fer2013.zip
-RUN ?= runs/compact
+RUN ?= runs/latest
 
 # demonstration
 SECONDS ?= 0
@@ -13,8 +13,8 @@ MIN_FACES ?=
 FRESH ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run watch test check size docs models train evaluate convert verify bench bench-model bench-page bench-estimate \
-        bench-cluster test-cluster mutations \
+.PHONY: help setup run watch test check size docs models train evaluate convert promote verify bench bench-model bench-page \
+        bench-estimate bench-cluster test-cluster mutations \
         release deploy clean \
         test-system test-install test-train test-runtimes test-deployment test-fleet fuzz soak
 
@@ -119,18 +119,29 @@ test-train: .venv-train/.ready .venv/.ready ## train, evaluate and convert on ti
 test-runtimes: .venv/.ready .venv-litert/.ready ## the shipped model in tflite-runtime and in ai-edge-litert; CLASSPULSE_TEST_DATA= faces
 	CLASSPULSE_LITERT_PYTHON=.venv-litert/bin/python .venv/bin/pytest tests/convert/test_shipped_model.py
 
-# The recipe of the shipped model. An interrupted run goes on where it stopped.
+# The recipe of the shipped model: teachers, then a student. An interrupted run goes on where it stopped.
+# Teachers want a GPU: TRAIN_PYTHON is then an environment with Keras on it (docs/retraining.md). TARGETS needs none.
+TRAIN_PYTHON ?= .venv-train/bin/python
 VOTES ?=
-SOFT ?=
-train: .venv-train/.ready ## train on DATA (folder, zip or fer2013.csv) into RUN; VOTES=, SOFT= optional files
-	.venv-train/bin/python -m train fit --data $(DATA) --out $(RUN) $(if $(VOTES),--votes $(VOTES)) $(if $(SOFT),--soft $(SOFT))
+TARGETS ?=
+TEACHERS ?= 3
+MINUTES ?=
+SET ?=
+TEACHER_SET ?=
+train: .venv-train/.ready ## train on DATA (folder, zip or fer2013.csv) into RUN; VOTES=, TARGETS= files, TEACHERS=, MINUTES=
+	$(TRAIN_PYTHON) -m train recipe --data $(DATA) --out $(RUN) --teachers $(TEACHERS) $(if $(VOTES),--votes $(VOTES)) \
+		$(if $(TARGETS),--targets $(TARGETS)) $(if $(MINUTES),--minutes $(MINUTES)) $(addprefix --set ,$(SET)) \
+		$(addprefix --teacher-set ,$(TEACHER_SET))
 
 evaluate: .venv-train/.ready ## measure RUN's best model on DATA's test split
 	.venv-train/bin/python -m train evaluate $(RUN)/model.keras --data $(DATA) --out $(RUN)/evaluation
 
-convert: .venv-train/.ready .venv/.ready .venv-litert/.ready models ## RUN's best model to int8 with its card, verified, into models/
-	.venv-train/bin/python -m convert $(RUN)/model.keras --data $(DATA) --out models $(if $(VOTES),--votes $(VOTES)) \
+convert: .venv-train/.ready .venv/.ready .venv-litert/.ready models ## RUN's best model to int8 with its card, verified, into RUN/int8
+	.venv-train/bin/python -m convert $(RUN)/model.keras --data $(DATA) $(if $(VOTES),--votes $(VOTES)) \
 		--device-python .venv/bin/python --device-python .venv-litert/bin/python --detector models/yunet.tflite
+
+promote: .venv/.ready ## RUN's int8 model into models/, from where it ships; shows both cards first
+	.venv/bin/python -m convert promote $(RUN)/int8
 	.venv/bin/python -m convert report models/emotion_int8.json --into models/README.md
 
 verify: .venv/.ready ## the shipped model's figures again, on DATA's test split, by the device's code

@@ -1,6 +1,5 @@
 """The command `classpulse-convert`."""
 
-import os
 import sys
 from collections.abc import Sequence
 
@@ -9,14 +8,15 @@ from convert.verify import ConversionError
 from edge.vision.detector import DetectorError
 from edge.vision.runtime import RuntimeMissingError
 from service import cli
-from train.data import DatasetError
+from train.layouts import DatasetError
 from train.origin import ModelError
+from train.quiet import import_keras
 
 PROGRAM = cli.Program(
     name="classpulse-convert",
     description="""A Keras model to full int8 with its card, and the figures of what came out.
 
-classpulse-convert MODEL.keras --data PATH --out models/   quantise, measure, write (needs TensorFlow)
+classpulse-convert MODEL.keras --data PATH                 quantise, measure, write (needs TensorFlow)
 classpulse-convert verify MODEL.tflite --data PATH         measure again, in the device's environment
 classpulse-convert conditions MODEL.tflite --data PATH     small, blurred, dark, turned, hidden, detected faces""",
     commands={
@@ -24,7 +24,9 @@ classpulse-convert conditions MODEL.tflite --data PATH     small, blurred, dark,
         "verify": ("convert.verify", "measure a converted model again"),
         "conditions": ("convert.conditions", "measure it on small, blurred, dark, turned, hidden and detected faces"),
         "detector": ("convert.detector", "write the face detector for the device's runtime (needs no TensorFlow)"),
+        "crop": ("convert.crop", "cut the faces out of photographs, to train on"),
         "golden": ("convert.golden", "write the samples that tests compare runtimes with"),
+        "promote": ("convert.promote", "put a conversion into models/, after showing its card beside the present one"),
         "report": ("convert.report", "write a card's figures into a document"),
     },
     exit_status=dict.fromkeys(
@@ -38,8 +40,9 @@ classpulse-convert conditions MODEL.tflite --data PATH     small, blurred, dark,
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; its exit status."""
-    # before TensorFlow is imported, or it writes pages to standard error
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    words = sys.argv[1:] if words is None else words
+    if words[:1] and words[0] not in PROGRAM.commands.keys() - {"model"}:  # the others run where there is no Keras
+        import_keras()
     return cli.main(PROGRAM, words)
 
 

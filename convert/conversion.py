@@ -3,22 +3,24 @@
 import argparse
 import json
 import logging
-import shutil
 import tempfile
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from contract import card as contract_card
 from convert import device, document, quantize
+from convert.promote import NAME, publish
 from convert.verify import ConversionError
 from train import figures
-from train.data import Faces, SplitMissingError, load, split_validation, votes
+from train.data import Faces, load, load_training, tell_copies
+from train.layouts import SplitMissingError
 from train.model import classifier, cost, load_classifier, logits
+from train.votes import votes
 
 log = logging.getLogger(__name__)
 
-NAME = "emotion_int8"
 MAX_LOSS = 0.01
 """A conversion that costs more accuracy than this, or three faces where there are few, is not written."""
 
@@ -29,7 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="the data it was trained on: folder, zip or fer2013.csv"
     )
-    parser.add_argument("--out", type=Path, default=Path("models"), help="folder to write into (default: models)")
+    parser.add_argument("--out", type=Path, help="folder to write into (default: int8 beside the model)")
     parser.add_argument(
         "--device-python", type=Path, action="append", metavar="PYTHON",
         help="Python of the device's environment, without TensorFlow (default: .venv/bin/python); repeat it for "
@@ -53,8 +55,9 @@ def run(arguments: argparse.Namespace) -> int:
     log.info("temperature %.3f; quantising", temperature)
     calibrated = classifier(model, temperature)
     tflite = quantize.quantize_model(calibrated, quantize.calibration_samples(splits["train"]))
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=arguments.out, prefix=".new-") as folder:
+    out = arguments.out or arguments.model.parent / "int8"
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".new-") as folder:
         staged = Path(folder, f"{NAME}.tflite")
         staged.write_bytes(tflite)
         _write_card(staged, document.draft(tflite))
@@ -66,23 +69,24 @@ def run(arguments: argparse.Namespace) -> int:
         _write_card(staged, card)
         contract_card.read_with_model(staged)
         calibrated.save(staged.with_name("emotion.keras"))
-        _publish(staged.parent, arguments.out)
-    _tell(arguments.out / staged.name, card)
+        publish(staged.parent, out)
+    _tell(out / staged.name, card)
     return 0
 
 
 def _splits(data: Path) -> dict[str, Faces]:
-    training, validation = split_validation(load(data, "train"))
+    training, validation = load_training(data)
     splits = {"train": training, "validation": validation}
     try:
         splits["test"] = load(data, "test")
     except SplitMissingError:
         log.warning("%s: no test split: the figures are of the %d validation faces", data, len(validation))
+    tell_copies(splits, data)
     return splits
 
 
 def _measure(
-    model, staged: Path, splits: dict[str, Faces], data: Path, pythons: list[Path], temperature: float
+    model: keras.Model, staged: Path, splits: dict[str, Faces], data: Path, pythons: list[Path], temperature: float
 ) -> document.Measurements:  # one argument per thing that is measured or told
     held_out = "test" if "test" in splits else "validation"
     before = figures.softmax(logits(model, splits[held_out].images))
@@ -120,26 +124,6 @@ def _require_small_loss(labels: np.ndarray, before: np.ndarray, after: np.ndarra
 
 def _write_card(tflite: Path, card: figures.Json) -> None:
     contract_card.beside(tflite).write_text(json.dumps(card, indent=1, allow_nan=False) + "\n")
-
-
-def _publish(stage: Path, out: Path) -> None:
-    """Move the files of `stage` over those of `out`; if one cannot be moved, it is as it was before."""
-    names = [f"{NAME}.tflite", f"{NAME}.json", "emotion.keras"]
-    kept = stage / "kept"
-    kept.mkdir()
-    for name in names:
-        if (out / name).exists():
-            shutil.copy2(out / name, kept)
-    try:
-        for name in names:
-            (stage / name).replace(out / name)
-    except OSError:
-        for name in names:
-            if (kept / name).exists():
-                (kept / name).replace(out / name)
-            else:
-                (out / name).unlink(missing_ok=True)
-        raise
 
 
 def _tell(written: Path, card: figures.Json) -> None:

@@ -210,4 +210,5 @@ class _Graph:
         operator.builtinOptionsType = getattr(tfl.BuiltinOptions, type(options).__name__.removesuffix("T"))
         operator.builtinOptions = options
         self._operators.append(operator)
-        return operator.outputs[0]
+        output: int = operator.outputs[0]
+        return output

@@ -25,12 +25,14 @@ def pictures() -> np.ndarray:
             face = np.where((x - eye) ** 2 + (y - 18) ** 2 < 6 + open_px, 30, face)
         mouth = 34 - smile * (x - 24) ** 2 // 24
         drawn.append(np.where((abs(x - 24) < 9) & (abs(y - mouth) <= 1 + open_px // 2), 50, face))
-    return np.stack(drawn).astype(np.uint8)
+    stacked: np.ndarray = np.stack(drawn).astype(np.uint8)
+    return stacked
 
 
 def answers(classifier: EmotionClassifier) -> list[list[float]]:
     """Probabilities, one row per picture, to four decimals."""
-    return np.round(classifier.probabilities(pictures()).astype(float), 4).tolist()
+    rows: list[list[float]] = np.round(classifier.probabilities(pictures()).astype(float), 4).tolist()
+    return rows
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -1,152 +1,125 @@
-"""What a classroom camera does to a face: turned, far away, blurred, dark, noisy, partly hidden.
+"""What a classroom camera does to a face, for a whole batch at once: turned, small, blurred, dark, noisy, half hidden.
 
-Each function changes one (48, 48) uint8 face; the random generator is passed in.
+Keras operations only, so that it runs where the network does: on a GPU, if there is one. All pictures are
+(n, 48, 48, 1) float32, 0-255; the seed generator is passed in.
 """
 
-from dataclasses import dataclass
+from functools import cache
 
 import cv2
+import keras
 import numpy as np
+from keras import ops, random
 
 from contract.card import INPUT_SIZE
-from contract.preprocess import resize
+from train.hyperparameters import Augmentation
 
 
-@dataclass(frozen=True, slots=True)
-class Augmentation:
-    """How often and how strongly a training face is changed.
-
-    Twice as much cost a network of this size two points on validation and made it no sturdier (docs/model-log.md, f).
-    """
-
-    rotation_deg: float = 12.0
-    scale: float = 0.12
-    """Zoom by up to this share in or out."""
-    shear: float = 0.1
-    shift_px: float = 4.0
-    strong_rotation: float = 0.05
-    """Share of faces turned by up to 30 degrees instead."""
-    small: float = 0.12
-    """Share of faces shrunk to 14-40 px and enlarged again, as the device does with a distant face."""
-    blur: float = 0.06
-    """Share of faces with defocus or motion blur."""
-    contrast: float = 0.2
-    """Contrast and gamma change by up to this share."""
-    brightness: float = 20.0
-    """Added to the pixels, up to this value either way."""
-    noise: float = 0.06
-    """Share of faces with sensor noise."""
-    jpeg: float = 0.05
-    """Share of faces through JPEG of quality 20-80."""
-    erase: float = 0.2
-    """Share of faces with a rectangle hidden. Source: random erasing, Zhong et al. 2017, arXiv:1708.04896."""
+def view(faces, settings: Augmentation, seed: keras.random.SeedGenerator):
+    """Another picture of the same people: turned, zoomed, sheared, shifted, mirrored, in another light."""
+    return _light(_warp(faces, settings, seed), settings, seed)
 
 
-def augment(face: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """One random view of `face`, (48, 48) uint8 in and out."""
-    face = _warp(face, settings, rng)
-    if rng.random() < settings.small:
-        face = shrink(face, int(rng.integers(14, 41)))
-    if rng.random() < settings.blur:
-        face = (
-            defocus(face, rng.uniform(0.4, 1.8))
-            if rng.random() < 0.5
-            else motion(face, rng.uniform(2, 7), rng.uniform(0, 180))
-        )
-    face = _light(face, settings, rng)
-    if rng.random() < settings.noise:
-        face = noise(face, rng.uniform(2, 12), rng)
-    if rng.random() < settings.jpeg:
-        face = jpeg(face, int(rng.integers(20, 81)))
-    if rng.random() < settings.erase:
-        face = _erase(face, rng)
-    return face
+def spoil(faces, settings: Augmentation, seed: keras.random.SeedGenerator):
+    """A worse picture of the same people: some of them small, out of focus, moving, noisy or partly hidden."""
+    moving = round(faces.shape[0] * settings.blur / 2)
+    if moving:  # the batch is shuffled, so its first faces are drawn by chance
+        faces = ops.concatenate([_move(faces[:moving], seed), faces[moving:]])
+    faces = _hide(_noise(_soften(faces, settings, seed), settings, seed), settings, seed)
+    return ops.clip(faces, 0.0, 255.0)
 
 
-def shrink(face: np.ndarray, side_px: int) -> np.ndarray:
-    """The face as the device sees it when its crop is only `side_px` wide."""
-    return resize(cv2.resize(face, (side_px, side_px), interpolation=cv2.INTER_AREA))
+def _warp(faces, settings, seed):
+    count = faces.shape[0]
+    strong = _chance(count, settings.strong_rotation, seed)
+    reach = ops.where(strong, 30.0, settings.rotation_deg)
+    angle = _between(-1.0, 1.0, count, seed) * reach * (np.pi / 180)
+    zoom_x, zoom_y = (ops.exp(_between(-settings.scale, settings.scale, count, seed)) for _ in "xy")
+    zoom_x = ops.where(_chance(count, 0.5, seed), -zoom_x, zoom_x)
+    shear = _between(-settings.shear, settings.shear, count, seed)
+    cosine, sine = ops.cos(angle), ops.sin(angle)
+    # rotation x shear x zoom, about the middle of the picture
+    a, b = cosine * zoom_x, (cosine * shear - sine) * zoom_y
+    c, d = sine * zoom_x, (sine * shear + cosine) * zoom_y
+    middle = (INPUT_SIZE - 1) / 2
+    shift_x, shift_y = (_between(-settings.shift_px, settings.shift_px, count, seed) for _ in "xy")
+    zero = ops.zeros_like(a)
+    rows = (a, b, middle - (a + b) * middle + shift_x, c, d, middle - (c + d) * middle + shift_y, zero, zero)
+    return ops.image.affine_transform(faces, ops.stack(rows, axis=1), fill_mode="nearest", data_format="channels_last")
 
 
-def defocus(face: np.ndarray, sigma_px: float) -> np.ndarray:
-    """Gaussian blur."""
-    return cv2.GaussianBlur(face, (0, 0), sigma_px)
+def _light(faces, settings, seed):
+    shape = (faces.shape[0], 1, 1, 1)
+    contrast, gamma = (ops.exp(_between(-settings.contrast, settings.contrast, shape, seed)) for _ in range(2))
+    faces = ops.power(ops.clip(faces / 255.0, 1e-4, 1.0), gamma) * 255.0
+    mean = ops.mean(faces, axis=(1, 2, 3), keepdims=True)
+    brightness = _between(-settings.brightness, settings.brightness, shape, seed)
+    return ops.clip((faces - mean) * contrast + mean + brightness, 0.0, 255.0)
 
 
-def motion(face: np.ndarray, length_px: float, angle_deg: float) -> np.ndarray:
-    """Blur along a line of `length_px`."""
-    size = 2 * int(np.ceil(length_px / 2)) + 1
-    kernel = np.zeros((size, size), np.float32)
-    centre = size // 2
-    reach = length_px / 2 * np.array([np.cos(np.radians(angle_deg)), np.sin(np.radians(angle_deg))])
-    start, end = np.rint(centre - reach).astype(int), np.rint(centre + reach).astype(int)
-    cv2.line(kernel, (int(start[0]), int(start[1])), (int(end[0]), int(end[1])), 1.0)
-    return cv2.filter2D(face, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REPLICATE)
+def _soften(faces, settings, seed):
+    """Small and defocused faces, both by one multiplication of rows and columns with a matrix drawn for each face."""
+    small, defocused = _softening()
+    count, drawn = faces.shape[0], random.uniform((faces.shape[0],), seed=seed)
+    kinds = len(small) + len(defocused)
+    any_small = 1 + random.randint((count,), 0, len(small), seed=seed)
+    any_defocused = 1 + random.randint((count,), len(small), kinds, seed=seed)
+    defocus = drawn < settings.small + settings.blur / 2
+    kind = ops.where(drawn < settings.small, any_small, ops.where(defocus, any_defocused, 0))
+    matrices = ops.take(np.stack([np.eye(INPUT_SIZE, dtype=np.float32), *small, *defocused]), kind, axis=0)
+    return ops.matmul(ops.matmul(matrices, faces[..., 0]), ops.transpose(matrices, (0, 2, 1)))[..., None]
 
 
-def light(face: np.ndarray, contrast: float, brightness: float) -> np.ndarray:
-    """Contrast as a factor around the face's mean, then brightness added."""
-    mean = float(face.mean())
-    return _clip((face.astype(np.float32) - mean) * contrast + mean + brightness)
+@cache
+def _softening() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """(48, 48) matrices that shrink a face to 14-40 px and enlarge it again, and that blur it with 0.4-2 px."""
+    whole = np.eye(INPUT_SIZE, dtype=np.float32)
+    shrunk = (cv2.resize(whole, (INPUT_SIZE, side), interpolation=cv2.INTER_AREA) for side in range(14, 41, 2))
+    small = [cv2.resize(rows, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR) for rows in shrunk]
+    kernels = (cv2.getGaussianKernel(17, sigma, cv2.CV_32F) for sigma in np.arange(0.4, 2.1, 0.2))
+    return small, [cv2.filter2D(whole, -1, kernel, borderType=cv2.BORDER_REPLICATE) for kernel in kernels]
 
 
-def noise(face: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:
-    """With a sensor's Gaussian noise."""
-    return _clip(face + rng.normal(0, sigma, face.shape))
+def _move(faces, seed):
+    """Blurred along a line of 2-7 px: each face is the mean of nine, shifted."""
+    count, steps = faces.shape[0], 9
+    angle, length = _between(0.0, np.pi, (count, 1), seed), _between(2.0, 7.0, (count, 1), seed)
+    along = length * np.linspace(-0.5, 0.5, steps, dtype=np.float32)
+    one, zero = ops.ones_like(along), ops.zeros_like(along)
+    rows = ops.stack([one, zero, along * ops.cos(angle), zero, one, along * ops.sin(angle), zero, zero], axis=2)
+    moved = ops.image.affine_transform(
+        ops.repeat(faces, steps, axis=0), ops.reshape(rows, (count * steps, 8)), fill_mode="nearest",
+        data_format="channels_last",
+    )  # fmt: skip
+    return ops.mean(ops.reshape(moved, (count, steps, INPUT_SIZE, INPUT_SIZE, 1)), axis=1)
 
 
-def jpeg(face: np.ndarray, quality: int) -> np.ndarray:
-    """Through a JPEG file of this quality, 0-100."""
-    data = cv2.imencode(".jpg", face, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
-    return cv2.imdecode(data, cv2.IMREAD_GRAYSCALE)
+def _noise(faces, settings, seed):
+    noisy = _chance((faces.shape[0], 1, 1, 1), settings.noise, seed)
+    strength = ops.where(noisy, _between(2.0, 12.0, noisy.shape, seed), 0.0)
+    return faces + strength * random.normal(faces.shape, seed=seed)
 
 
-def rotate(face: np.ndarray, angle_deg: float) -> np.ndarray:
-    """Turned about its centre; the border is repeated."""
-    centre = (INPUT_SIZE - 1) / 2
-    matrix = cv2.getRotationMatrix2D((centre, centre), angle_deg, 1)
-    return cv2.warpAffine(face, matrix, face.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+def _hide(faces, settings, seed):
+    count = faces.shape[0]
+    area, ratio = _between(0.03, 0.25, count, seed) * INPUT_SIZE**2, ops.exp(_between(-1.0, 1.0, count, seed))
+    rows = _span(ops.sqrt(area * ratio), seed)
+    columns = _span(ops.sqrt(area / ratio), seed)
+    hidden = rows[:, :, None, None] & columns[:, None, :, None] & _chance((count, 1, 1, 1), settings.erase, seed)
+    return ops.where(hidden, _between(0.0, 255.0, (count, 1, 1, 1), seed), faces)
 
 
-def occlude(face: np.ndarray, rows: slice, columns: slice, value: int) -> np.ndarray:
-    """With one rectangle hidden."""
-    hidden = face.copy()
-    hidden[rows, columns] = value
-    return hidden
+def _span(length, seed):
+    """(n, 48): True where a piece of `length` lies, anywhere within the picture."""
+    length = ops.clip(length, 2.0, INPUT_SIZE - 1.0)[:, None]
+    start = random.uniform(length.shape, seed=seed) * (INPUT_SIZE - length)
+    position = np.arange(INPUT_SIZE, dtype=np.float32)[None]
+    return (position >= start) & (position < start + length)
 
 
-def _warp(face: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    reach = 30.0 if rng.random() < settings.strong_rotation else settings.rotation_deg
-    angle = np.radians(rng.uniform(-reach, reach))
-    zoom = np.exp(rng.uniform(-settings.scale, settings.scale, 2))
-    shear = rng.uniform(-settings.shear, settings.shear)
-    flip = -1.0 if rng.random() < 0.5 else 1.0
-    linear = (
-        np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        @ np.array([[1.0, shear], [0.0, 1.0]])
-        @ np.diag(zoom * (flip, 1.0))
-    )
-    centre = np.full(2, (INPUT_SIZE - 1) / 2)
-    shift = rng.uniform(-settings.shift_px, settings.shift_px, 2)
-    matrix = np.column_stack([linear, centre - linear @ centre + shift])
-    return cv2.warpAffine(face, matrix, face.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
+def _between(low: float, high: float, shape, seed):
+    return random.uniform((shape,) if isinstance(shape, int) else shape, low, high, seed=seed)
 
 
-def _light(face: np.ndarray, settings: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    contrast = np.exp(rng.uniform(-settings.contrast, settings.contrast))
-    gamma = np.exp(rng.uniform(-settings.contrast, settings.contrast))
-    bent = (face.astype(np.float32) / 255) ** np.float32(gamma) * 255
-    return light(bent, contrast, rng.uniform(-settings.brightness, settings.brightness))
-
-
-def _erase(face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    area = rng.uniform(0.03, 0.25) * INPUT_SIZE**2
-    ratio = np.exp(rng.uniform(-1, 1))
-    height = int(np.clip(np.sqrt(area * ratio), 2, INPUT_SIZE - 1))
-    width = int(np.clip(np.sqrt(area / ratio), 2, INPUT_SIZE - 1))
-    top, left = rng.integers(0, INPUT_SIZE - height), rng.integers(0, INPUT_SIZE - width)
-    return occlude(face, slice(top, top + height), slice(left, left + width), int(rng.integers(0, 256)))
-
-
-def _clip(pixels: np.ndarray) -> np.ndarray:
-    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+def _chance(shape, share: float, seed):
+    return _between(0.0, 1.0, shape, seed) < share

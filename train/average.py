@@ -10,8 +10,8 @@ import keras
 import numpy as np
 
 from train import figures
+from train.checkpoint import replace
 from train.data import Faces, load
-from train.keeper import replace
 from train.model import load_classifier
 from train.origin import ModelError
 

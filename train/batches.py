@@ -1,4 +1,4 @@
-"""Batches of augmented faces with their targets, for any Keras backend."""
+"""What a training step is given: shuffled faces with their targets, for any Keras backend."""
 
 from dataclasses import dataclass
 
@@ -6,59 +6,62 @@ import keras
 import numpy as np
 
 from contract.labels import EMOTIONS
-from train.augment import Augmentation, augment
+from train.data import Faces
+from train.hyperparameters import Hyperparameters
 
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """What the network learns from; one row per face."""
+    """What the network learns from besides teachers; one row per face."""
 
     emotion: np.ndarray
-    """(n, 7) float32, probabilities of the labels."""
-    votes: np.ndarray | None
+    """(n, 7) float32, smoothed labels."""
+    soft: np.ndarray | None = None
+    """(n, 7) float32, stored probabilities of teachers; None without."""
+    votes: np.ndarray | None = None
     """(n, 10) float32 FER+ votes, rows of zeros where there are none; None without the auxiliary task."""
-    shown: np.ndarray
-    """(n,) how often each face is shown in an epoch, 1 on average; see `showings`."""
+
+    def at(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Those of some faces, by name."""
+        named = {"emotion": self.emotion, "soft": self.soft, "votes": self.votes}
+        return {name: values[rows] for name, values in named.items() if values is not None}
 
 
-def targets(labels: np.ndarray, smoothing: float, soft: np.ndarray | None, soft_share: float) -> np.ndarray:
-    """(n, 7) float32: smoothed labels, mixed with a teacher's probabilities where there are any.
+def smoothed(labels: np.ndarray, smoothing: float) -> np.ndarray:
+    """(n, 7) float32: one-hot labels, a share of each given to all seven.
 
-    Args:
-        labels: (n,) indices into EMOTIONS.
-        smoothing: Share of every label given to all seven. Source: Szegedy et al. 2015, arXiv:1512.00567.
-        soft: (n, 7) teacher's probabilities or None. Source: Hinton et al. 2015, arXiv:1503.02531.
-        soft_share: Weight of `soft`, 0-1.
+    Source: Szegedy et al. 2015, arXiv:1512.00567.
     """
-    hard = np.eye(len(EMOTIONS), dtype=np.float32)[labels] * (1 - smoothing) + smoothing / len(EMOTIONS)
-    return hard if soft is None else ((1 - soft_share) * hard + soft_share * soft).astype(np.float32)
+    size = len(EMOTIONS)
+    hard: np.ndarray = np.eye(size, dtype=np.float32)[labels]
+    return hard * np.float32(1 - smoothing) + np.float32(smoothing / size)
 
 
-def showings(labels: np.ndarray, balance: float) -> np.ndarray:
-    """(n,) how often each face is shown in an epoch, 1 on average: faces of rare labels more often.
+def oversampling(labels: np.ndarray, balance: float) -> np.ndarray:
+    """(n,) how often each face is drawn in an epoch, 1 on average: faces of rare labels more often.
 
     Args:
         labels: (n,) indices into EMOTIONS.
-        balance: A label's faces are shown its number of faces to the power of minus this often: 0 leaves the data as
-            they are, 1 shows all labels alike.
+        balance: A label's faces are drawn its number of faces to the power of minus this often: 0 leaves the data as
+            they are, 1 draws all labels alike.
     """
     rarity = np.maximum(np.bincount(labels, minlength=len(EMOTIONS)), 1).astype(float)[labels] ** -balance
-    shown: np.ndarray = rarity / rarity.mean()
-    return shown
+    drawn: np.ndarray = rarity / rarity.mean()
+    return drawn
 
 
 class Batches(keras.utils.PyDataset):
-    """Shuffled, augmented batches.
+    """Batches of (size, 48, 48) uint8 faces, of the weight of each against its partner, and of their targets.
 
-    Epoch and batch number seed the randomness, so a resumed run sees what an uninterrupted one would have.
+    A face's partner is the one at its place in the reversed batch; see train.step. Epoch and batch number seed the
+    randomness, so a resumed run sees what an uninterrupted one would have.
     """
 
-    def __init__(
-        self, images: np.ndarray, wanted: Targets, *, size: int, augmentation: Augmentation, seed: int, epoch: int
-    ) -> None:  # one argument per thing that decides a batch
+    def __init__(self, faces: Faces, targets: Targets, settings: Hyperparameters, epoch: int) -> None:
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=8)
-        self._images, self._wanted, self._size = images, wanted, size
-        self._augmentation, self._seed, self._epoch = augmentation, seed, epoch
+        self._images, self._targets, self._epoch = faces.images, targets, epoch
+        self._size, self._mix, self._seed = settings.batch_size, settings.mix, settings.seed
+        self._drawn = oversampling(faces.labels, settings.balance)
         self._order = self._shuffled()
 
     def __len__(self) -> int:
@@ -67,11 +70,11 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, index: int):
         rows = self._order[index * self._size : (index + 1) * self._size]
         rng = np.random.default_rng((self._seed, self._epoch, index))
-        faces = np.stack([augment(self._images[row], self._augmentation, rng) for row in rows])
-        wanted = {"emotion": self._wanted.emotion[rows]}
-        if self._wanted.votes is not None:
-            wanted["votes"] = self._wanted.votes[rows]
-        return faces[..., None].astype(np.float32), wanted
+        # every fourth batch is one of pairs if `mix` is a quarter
+        paired = int((index + 1) * self._mix) > int(index * self._mix)
+        weight = rng.uniform(0.5, 1) if paired else 1.0
+        weights = np.full(self._size, weight, np.float32)
+        return {"faces": self._images[rows], "weight": weights}, self._targets.at(rows)
 
     def on_epoch_end(self) -> None:
         """Called by Keras after every epoch."""
@@ -80,9 +83,8 @@ class Batches(keras.utils.PyDataset):
 
     def _shuffled(self) -> np.ndarray:
         rng = np.random.default_rng((self._seed, self._epoch))
-        shown = self._wanted.shown
-        if (shown == 1).all():
-            return rng.permutation(len(shown))
-        times = np.floor(shown + rng.random(len(shown))).astype(int)
-        drawn = rng.permutation(np.repeat(np.arange(len(shown)), times))
-        return np.resize(drawn, len(shown))
+        if (self._drawn == 1).all():
+            return rng.permutation(len(self._drawn))
+        times = np.floor(self._drawn + rng.random(len(self._drawn))).astype(int)
+        drawn = rng.permutation(np.repeat(np.arange(len(self._drawn)), times))
+        return np.resize(drawn, len(self._drawn))

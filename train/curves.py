@@ -31,11 +31,11 @@ def plot(path: Path, history: list[dict[str, float]]) -> None:
     """Loss and validation accuracy by epoch, as a PNG."""
     epochs = [row["epoch"] + 1 for row in history]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4))
-    left.plot(epochs, [row["loss"] for row in history], label="training (all heads)")
-    left.plot(epochs, [row["val_loss"] for row in history], label="validation")
+    left.plot(epochs, [row["loss"] for row in history], "o-", markersize=3, label="training (all heads)")
+    left.plot(epochs, [row["val_loss"] for row in history], "o-", markersize=3, label="validation")
     left.set(xlabel="epoch", ylabel="cross-entropy")
     left.legend()
-    right.plot(epochs, [100 * row["val_accuracy"] for row in history])
+    right.plot(epochs, [100 * row["val_accuracy"] for row in history], "o-", markersize=3)
     right.set(xlabel="epoch", ylabel="validation accuracy, %")
     figure.tight_layout()
     figure.savefig(path)

@@ -1,24 +1,22 @@
-"""Labelled faces from disk: FER2013 in its two layouts, and any folder with one sub-folder per label.
+"""Labelled faces from disk, and the part of them to choose by.
 
 No keras here: `convert verify` reads the same data on the device.
 """
 
-import csv
 import hashlib
-import io
 import logging
-import zipfile
-import zlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from contract.card import INPUT_SIZE
 from contract.labels import EMOTIONS
-from contract.pictures import ENDINGS, decode
 from contract.preprocess import grey, resize
+from train import layouts
+from train.layouts import DatasetError, Picture, SplitMissingError, UnreadableError
 
 log = logging.getLogger(__name__)
 
@@ -26,28 +24,6 @@ VALIDATION_SHARE = 0.1
 """Part of the training split that is held out to choose by."""
 MIN_PER_LABEL = 20
 """Fewer pictures of a label teach nothing, and leave one or two to choose by."""
-_CSV_USAGE = {"train": ("Training",), "test": ("PublicTest",), "private": ("PrivateTest",)}
-FER_PLUS = (
-    "neutral",
-    "happiness",
-    "surprise",
-    "sadness",
-    "anger",
-    "disgust",
-    "fear",
-    "contempt",
-    "unknown",
-    "not_face",
-)
-"""What FER+ annotators could choose. Source: Barsoum et al. 2016, arXiv:1608.01041."""
-
-
-class DatasetError(Exception):
-    """A dataset that cannot be read as it is; the text names the file or folder."""
-
-
-class SplitMissingError(DatasetError):
-    """The dataset is there but has no such split; own data often has no `test`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,34 +54,28 @@ def load(path: Path, split: str) -> Faces:
     """All faces of one split, ordered by label and file name.
 
     Args:
-        path: A folder or zip with `<split>/<label>/*.png` (the Kaggle layout), or the original `fer2013.csv` (itself,
-            or a folder or zip that holds it). A folder or zip of label folders alone is a training split.
-        split: "train", "test", "private", or "validation": what `split_validation` holds out of "train".
+        path: A folder or zip with `<split>/<label>/<picture>`, whatever lies around it, or FER2013's csv (itself, or a
+            folder or zip that holds it). Label folders alone are a training split.
+        split: "train", "test", "private" or "validation"; of data without a validation split beside its test split
+            that is what `split_validation` holds out of "train".
 
     Raises:
         SplitMissingError: If the data has no such split.
-        DatasetError: If nothing of the kind is there, a label's folder is missing or empty, or a picture is unreadable.
+        DatasetError: If nothing of the kind is there, a label has no pictures, or a picture is unreadable.
     """
     if split == "validation":
-        return split_validation(load(path, "train"))[1]
-    if not path.exists():
-        raise DatasetError(f"{path}: no such file or folder")
-    if path.suffix == ".csv":
-        return _from_csv(path.read_bytes(), split, str(path))
-    if path.is_dir():
-        if (path / "fer2013.csv").is_file():
-            return load(path / "fer2013.csv", split)
-        return _from_pictures(_folder_files(path, split), split, str(path))
-    if not zipfile.is_zipfile(path):
-        raise DatasetError(f"{path}: neither a folder, a zip nor a fer2013.csv")
+        return load_training(path)[1]
+    return _faces(layouts.read(path).named(split), f"{path}: {split}")
+
+
+def load_training(path: Path) -> tuple[Faces, Faces]:
+    """The faces to train on, and the validation faces to choose by; errors as `load`."""
+    layout = layouts.read(path)
+    training = _faces(layout.named("train"), f"{path}: train")
     try:
-        with zipfile.ZipFile(path) as archive:
-            table = next((name for name in archive.namelist() if PurePosixPath(name).name == "fer2013.csv"), None)
-            if table is not None:
-                return _from_csv(archive.read(table), split, str(path))
-            return _from_pictures(_zip_files(archive, split), split, str(path))
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise DatasetError(f"{path}: damaged: {error}") from error
+        return training, _faces(layout.named("validation"), f"{path}: validation")
+    except SplitMissingError:
+        return split_validation(training)
 
 
 def digest(faces: Faces) -> str:
@@ -117,6 +87,18 @@ def digest(faces: Faces) -> str:
 def pictures(faces: Faces) -> list[str]:
     """What names each picture whatever its file is called: 16 hex digits of the SHA-256 of its pixels."""
     return [hashlib.sha256(image).hexdigest()[:16] for image in faces.images]
+
+
+def tell_copies(splits: Mapping[str, Faces], source: Path) -> None:
+    """Warn of pictures that are in a split twice, or in two splits, where a network has seen the answer."""
+    named = {split: Counter(pictures(faces)) for split, faces in splits.items()}
+    for split, counts in named.items():
+        if copies := counts.total() - len(counts):
+            log.warning("%s: %d of the %d pictures of %s are copies of others", source, copies, counts.total(), split)
+    for split, counts in list(named.items())[1:]:
+        first = next(iter(named))
+        if common := len(counts.keys() & named[first].keys()):
+            log.warning("%s: %d pictures are in %s and in %s, too", source, common, split, first)
 
 
 def split_validation(faces: Faces) -> tuple[Faces, Faces]:
@@ -135,126 +117,46 @@ def split_validation(faces: Faces) -> tuple[Faces, Faces]:
     return faces.take(~held_out), faces.take(held_out)
 
 
-def require_enough(faces: Faces, source: Path) -> None:
+def require_enough(labels: np.ndarray, source: Path) -> None:
     """DatasetError that names every label with fewer than MIN_PER_LABEL pictures."""
-    counts = np.bincount(faces.labels, minlength=len(EMOTIONS))
+    counts = np.bincount(labels, minlength=len(EMOTIONS))
     few = [f"{count} of {label}" for label, count in zip(EMOTIONS, counts, strict=True) if count < MIN_PER_LABEL]
     if few:
         raise DatasetError(f"{source}: {', '.join(few)}: training needs {MIN_PER_LABEL} pictures of every label")
 
 
-def votes(path: Path, names: tuple[str, ...]) -> np.ndarray:
-    """FER+ votes as probabilities, (n, 10) float32 in FER_PLUS's order; rows of zeros for faces without votes.
-
-    Args:
-        path: csv with the columns `file` and FER_PLUS, one row per picture.
-        names: The faces' file names.
-
-    Raises:
-        DatasetError: If the columns are others, or no name has votes.
-    """
-    try:
-        with path.open(newline="") as lines:
-            reader = csv.DictReader(lines)
-            if tuple(reader.fieldnames or ()) != ("file", *FER_PLUS):
-                raise DatasetError(f"{path}: columns are {reader.fieldnames}, not file and {', '.join(FER_PLUS)}")
-            by_name = {row["file"]: [float(row[column]) for column in FER_PLUS] for row in reader}
-    except (OSError, ValueError, TypeError) as error:
-        raise DatasetError(f"{path}: {error}") from error
-    counts = np.array([by_name.get(name, [0.0] * len(FER_PLUS)) for name in names], np.float32)
-    if not counts.any():
-        raise DatasetError(f"{path}: has votes for none of the {len(names)} faces")
-    shares: np.ndarray = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    return shares
-
-
-def _folder_files(root: Path, split: str) -> Iterator[tuple[str, str, bytes]]:
-    folder = root / split
-    if not folder.is_dir() and split == "train" and any((root / label).is_dir() for label in EMOTIONS):
-        folder = root
-    if not folder.is_dir():
-        raise SplitMissingError(f"{folder}: no such folder; expected one sub-folder per label in it")
-    for file in sorted(folder.glob("*/*")):
-        if _seen(file.parts[-2:]):
-            yield file.parent.name, file.name, file.read_bytes()
-
-
-def _zip_files(archive: zipfile.ZipFile, split: str) -> Iterator[tuple[str, str, bytes]]:
-    names = [info.filename for info in archive.infolist() if not info.is_dir()]
-    parts = {name: PurePosixPath(name).parts for name in sorted(names) if _seen(PurePosixPath(name).parts)}
-    chosen = [name for name, own in parts.items() if len(own) >= 3 and own[-3] == split]
-    if not chosen and split == "train":
-        plain = (name for name, own in parts.items() if len(own) >= 2 and own[-2] in EMOTIONS)
-        chosen = [name for name in plain if not set(parts[name][:-2]) & _CSV_USAGE.keys()]
-    if not chosen:
-        raise SplitMissingError(f"{archive.filename}: no pictures in {split}/<label>/")
-    for name in chosen:
-        yield parts[name][-2], parts[name][-1], archive.read(name)
-
-
-def _seen(parts: tuple[str, ...]) -> bool:
-    """False of what desktops and notebooks leave beside pictures."""
-    return not any(part.startswith(".") or part == "__MACOSX" for part in parts)
-
-
-def _from_pictures(files: Iterator[tuple[str, str, bytes]], split: str, source: str) -> Faces:
+def _faces(found: list[Picture], what: str) -> Faces:
     images, labels, names = [], [], []
-    broken, others, resized = [], [], 0
-    for label, name, data in files:
-        if label not in EMOTIONS:
-            raise DatasetError(f"{source}: {split}/{label} is none of the labels {', '.join(EMOTIONS)}")
-        if PurePosixPath(name).suffix.lower() not in ENDINGS:
-            others.append(f"{split}/{label}/{name}")
-            continue
-        picture = decode(data)
-        if picture is None:
-            broken.append(f"{split}/{label}/{name}")
-            continue
-        resized += picture.shape[:2] != (INPUT_SIZE, INPUT_SIZE)
-        images.append(resize(grey(picture)))
-        labels.append(EMOTIONS.index(label))
-        names.append(name)
-    if broken:
-        raise DatasetError(f"{source}: {len(broken)} unreadable pictures: {', '.join(broken[:5])}")
-    if others:
-        log.warning(
-            "%s: %d files are none of %s and were left out: %s",
-            source, len(others), " ".join(sorted(ENDINGS)), ", ".join(others[:5]),
-        )  # fmt: skip
-    if resized:
-        log.warning("%s: %d of %d pictures of %s were not 48x48 and were resized", source, resized, len(images), split)
-    return _checked(images, labels, names, f"{source}: {split}")
-
-
-def _from_csv(data: bytes, split: str, source: str) -> Faces:
-    images, labels, names = [], [], []
-    reader = csv.DictReader(io.StringIO(data.decode(errors="replace")))
-    if not {"emotion", "pixels", "Usage"} <= set(reader.fieldnames or ()):
-        raise DatasetError(f"{source}: columns are {reader.fieldnames}, not emotion, pixels, Usage")
-    for number, row in enumerate(reader):
-        if row["Usage"] not in _CSV_USAGE[split]:
-            continue
+    broken: list[str] = []
+    resized = 0
+    for picture in found:
         try:
-            # through a wider type: numpy wraps the text 999 into uint8 without a word
-            pixels = np.array(row["pixels"].split(), np.int64).reshape(INPUT_SIZE, INPUT_SIZE)
-            label = int(row["emotion"])
-        except (ValueError, OverflowError) as error:
-            raise DatasetError(f"{source}: row {number + 2}: {error}") from error
-        if pixels.min() < 0 or pixels.max() > 255:
-            raise DatasetError(f"{source}: row {number + 2}: pixels reach from {pixels.min()} to {pixels.max()}")
-        if not 0 <= label < len(EMOTIONS):
-            raise DatasetError(f"{source}: row {number + 2}: emotion {label} is not 0-6")
-        images.append(pixels.astype(np.uint8))
-        labels.append(label)
-        names.append(f"{row['Usage']}_{number}")
-    if not images:
-        raise SplitMissingError(f"{source}: no row has the usage {' or '.join(_CSV_USAGE[split])}")
-    return _checked(images, labels, names, f"{source}: {split}")
-
-
-def _checked(images: list[np.ndarray], labels: list[int], names: list[str], what: str) -> Faces:
+            image = picture.pixels()
+        except UnreadableError as error:
+            broken.append(f"  {picture.where}: {error}")
+            continue
+        resized += image.shape[:2] != (INPUT_SIZE, INPUT_SIZE)
+        images.append(resize(grey(image)))
+        labels.append(EMOTIONS.index(picture.label))
+        names.append(picture.name)
+    if broken:
+        listed = "\n".join(broken)
+        raise DatasetError(f"{what}: {len(broken)} unreadable pictures; remove or replace them:\n{listed}")
+    if resized:
+        log.warning("%s: %d of %d pictures were not 48x48 and were resized", what, resized, len(images))
+    for line in _added_up(found):
+        log.warning("%s: %s", what, line)
     missing = [label for index, label in enumerate(EMOTIONS) if index not in set(labels)]
     if missing:
         raise DatasetError(f"{what}: no pictures of {', '.join(missing)}")
     order = np.lexsort((np.asarray(names), np.asarray(labels)))
     return Faces(np.stack(images), np.asarray(labels, np.int64), tuple(names)).take(order)
+
+
+def _added_up(found: list[Picture]) -> Iterator[str]:
+    folders: dict[str, Counter[str]] = {}
+    for picture in found:
+        folders.setdefault(picture.label, Counter()).update([Path(picture.where).parent.name])
+    for label, counts in folders.items():
+        if len(counts) > 1:
+            yield f"{label} is " + " and ".join(f"{count} of {folder}/" for folder, count in counts.items())

@@ -11,16 +11,19 @@ import numpy as np
 
 from contract.labels import EMOTIONS
 from train import conditions, figures, plots
-from train.data import load, votes
+from train.data import digest, load
 from train.figures import Json
 from train.model import load_classifier
 from train.origin import ModelError
+from train.votes import votes
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
     """What a model said of some faces."""
 
+    images: np.ndarray | None
+    """(n, 48, 48) uint8; None if they are not at hand."""
     names: tuple[str, ...]
     labels: np.ndarray
     probabilities: np.ndarray
@@ -32,14 +35,14 @@ class Answers:
 def configure(parser: argparse.ArgumentParser) -> None:
     """The arguments of `evaluate`."""
     parser.description = (
-        "Write metrics.json, confusion_matrix.txt and .png, calibration.png, coverage.png. The device's own figures of "
-        "a .tflite file: first `.venv/bin/python -m convert verify FILE --data PATH --probabilities FILE.npz`, then "
-        "give that .npz as MODEL."
+        "Write metrics.json, confusion_matrix.txt and .png, calibration.png, coverage.png and mistakes.png, the faces "
+        "that were read most wrongly. The device's own figures of a .tflite file: first `.venv/bin/python -m convert "
+        "verify FILE --data PATH --probabilities FILE.npz`, then give that .npz as MODEL."
     )
     parser.add_argument(
         "model", type=Path, help="model.keras of a run, or the .npz of `convert verify --probabilities`"
     )
-    parser.add_argument("--data", type=Path, help="folder, zip or fer2013.csv; needed for a .keras model")
+    parser.add_argument("--data", type=Path, help="folder, zip or fer2013.csv; without it an .npz has no mistakes.png")
     parser.add_argument("--out", type=Path, required=True, help="folder to write into")
     parser.add_argument("--split", default="test", choices=("test", "private", "validation", "train"))
     parser.add_argument("--votes", type=Path, help="csv of FER+ votes: figures where annotators and label agree, too")
@@ -53,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, write, and print the confusion matrix."""
     if arguments.model.suffix == ".npz":
-        answers, under = stored(arguments.model), None
+        answers, under = stored(arguments.model, arguments.data), None
     else:
         answers, under = by_keras(arguments.model, arguments.data, arguments.split, changed=arguments.conditions)
     report = metrics(answers, arguments.votes)
@@ -65,18 +68,23 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def stored(path: Path) -> Answers:
-    """What `convert verify --probabilities` wrote.
+def stored(path: Path, data: Path | None) -> Answers:
+    """What `convert verify --probabilities` wrote, with the faces of `data` if it is given.
 
     Raises:
-        ModelError: If the file is another.
+        ModelError: If the file is another, or of other faces.
     """
     try:
         with np.load(path) as file:
+            values = {key: file[key] for key in ("names", "labels", "probabilities", "digest")}
             origin = {key: str(file[key]) for key in ("sha256", "runtime", "split")}
-            return Answers(tuple(file["names"].tolist()), file["labels"].copy(), file["probabilities"].copy(), origin)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ModelError(f"{path}: not what `convert verify --probabilities` writes: {error}") from error
+    faces = load(data, origin["split"]) if data else None
+    if faces and digest(faces) != str(values["digest"]):
+        raise ModelError(f"{path}: of other faces than {origin['split']} of {data}")
+    names = tuple(values["names"].tolist())
+    return Answers(faces.images if faces else None, names, values["labels"], values["probabilities"], origin)
 
 
 def by_keras(path: Path, data: Path | None, split: str, *, changed: bool) -> tuple[Answers, dict[str, float] | None]:
@@ -89,10 +97,11 @@ def by_keras(path: Path, data: Path | None, split: str, *, changed: bool) -> tup
 
     def predict(images: np.ndarray) -> np.ndarray:
         verbose = 1 if sys.stdout.isatty() else 0
-        return model.predict(images[..., None].astype(np.float32), batch_size=128, verbose=verbose)
+        said: np.ndarray = model.predict(images[..., None].astype(np.float32), batch_size=128, verbose=verbose)
+        return said
 
     origin = {"model": str(path), "runtime": "keras", "split": split}
-    answers = Answers(faces.names, faces.labels, predict(faces.images), origin)
+    answers = Answers(faces.images, faces.names, faces.labels, predict(faces.images), origin)
     return answers, conditions.accuracies(predict, faces.images, faces.labels, _tell) if changed else None
 
 
@@ -122,6 +131,10 @@ def write(out: Path, answers: Answers, report: Json) -> None:
         out / "calibration.png", figures.reliability(answers.labels, answers.probabilities), report["ece"]
     )
     plots.coverage(out / "coverage.png", report["coverage"])
+    if answers.images is not None:
+        plots.mistakes(out / "mistakes.png", answers.images, answers.labels, answers.probabilities)
+    if "conditions" in report:
+        (out / "conditions.txt").write_text("".join(map(_condition, report["conditions"].items())))
 
 
 def confusion_table(report: Json) -> str:
@@ -141,5 +154,10 @@ def confusion_table(report: Json) -> str:
     return "\n".join(lines)
 
 
+def _condition(found: tuple[str, float]) -> str:
+    name, accuracy = found
+    return f"{name:45}{accuracy:7.1%}\n"
+
+
 def _tell(name: str, accuracy: float) -> None:
-    print(f"{name:45}{accuracy:7.1%}", flush=True)
+    print(_condition((name, accuracy)), end="", flush=True)

@@ -15,35 +15,47 @@ from train.origin import ModelError
 
 log = logging.getLogger(__name__)
 
-ARCHITECTURES = ("compact", "deep", "plain", "resnet50")
-
 
 def build(architecture: str, dropout: float = 0.1) -> keras.Model:
     """A network from (48, 48, 1) float32 raw pixels, 0-255, to the features that the heads read, (n,) float32."""
     pixels = keras.Input((INPUT_SIZE, INPUT_SIZE, 1), name="pixels")
-    body = {"compact": _compact, "deep": _deep, "plain": _plain, "resnet50": _resnet50}[architecture]
-    return keras.Model(pixels, layers.Dropout(dropout, name="drop")(body(pixels)), name=architecture)
+    bodies = {"compact": _compact, "deep": _deep, "teacher": _teacher, "plain": _plain, "resnet50": _resnet50}
+    return keras.Model(pixels, layers.Dropout(dropout, name="drop")(bodies[architecture](pixels)), name=architecture)
 
 
 def with_heads(features: keras.Model, auxiliary_classes: int = 0) -> keras.Model:
     """For training: logits of the seven labels as `emotion`, and of an auxiliary task as `votes` if it has classes."""
-    heads = {"emotion": layers.Dense(len(EMOTIONS), name="logits")(features.output)}
+    # logits in float32, whatever the precision of the layers before
+    heads = {"emotion": layers.Dense(len(EMOTIONS), name="logits", dtype="float32")(features.output)}
     if auxiliary_classes:
-        heads["votes"] = layers.Dense(auxiliary_classes, name="vote_logits")(features.output)
+        heads["votes"] = layers.Dense(auxiliary_classes, name="vote_logits", dtype="float32")(features.output)
     return keras.Model(features.input, heads, name=features.name)
 
 
 def classifier(trained: keras.Model, temperature: float = 1.0) -> keras.Model:
-    """What ships: seven probabilities, calibrated by a temperature that is folded into the last layer.
+    """What ships: seven probabilities in float32, calibrated by a temperature that is folded into the last layer.
 
     Source: Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599.
     """
+    trained = in_precision(trained, "float32")
     logits = trained.get_layer("logits")
     scaled = layers.Dense(len(EMOTIONS), name="logits")
     output = layers.Softmax(name="emotion")(scaled(logits.input))
     model = keras.Model(trained.input, output, name=trained.name)
     scaled.set_weights([weights / temperature for weights in logits.get_weights()])
     return model
+
+
+def in_precision(model: keras.Model, policy: str) -> keras.Model:
+    """A copy that computes in "float32" or, all but its last layers, in "mixed_bfloat16"."""
+
+    def copied(layer):
+        last = layer.name in ("logits", "vote_logits", "emotion")
+        return layer.from_config({**layer.get_config(), "dtype": "float32" if last else policy})
+
+    copy = keras.models.clone_model(model, clone_function=copied)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def load_classifier(path: Path) -> keras.Model:
@@ -72,7 +84,8 @@ def load_classifier(path: Path) -> keras.Model:
 def logits(model: keras.Model, images: np.ndarray) -> np.ndarray:
     """(n, 7) float32 before the softmax, of (n, 48, 48) uint8 faces."""
     headless = keras.Model(model.input, model.get_layer("logits").output)
-    return headless.predict(images[..., None].astype(np.float32), batch_size=128, verbose=0)
+    found: np.ndarray = headless.predict(images[..., None].astype(np.float32), batch_size=128, verbose=0)
+    return found
 
 
 def cost(model: keras.Model) -> dict[str, int]:
@@ -98,6 +111,17 @@ def _deep(pixels):
     return _residual_network(pixels, ((32, 1), (64, 2), (128, 2), (256, 2)))
 
 
+def _teacher(pixels):
+    """1.09 G multiply-accumulates, 11 M weights: for a GPU, never for a device.
+
+    Source: Hu et al. 2017, arXiv:1709.01507 (squeeze and excitation).
+    """
+    x = _convolution(layers.Rescaling(1 / 127.5, offset=-1.0)(pixels), 64)
+    for filters, strides in ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), (512, 1)):
+        x = _residual(x, filters, strides, weigh_channels=True)
+    return layers.GlobalAveragePooling2D()(x)
+
+
 def _residual_network(pixels, blocks):
     """A ResNet of basic blocks, each (filters, stride), behind two convolutions.
 
@@ -118,12 +142,15 @@ def _convolution(x, filters, kernel=3, strides=1, *, relu=True):
     return layers.ReLU()(x) if relu else x
 
 
-def _residual(x, filters, strides=1):
+def _residual(x, filters, strides=1, *, weigh_channels=False):
     shortcut = x
     if strides > 1:
         shortcut = _convolution(layers.AveragePooling2D(strides)(x), filters, kernel=1, relu=False)
     x = _convolution(x, filters, strides=strides)
     x = _convolution(x, filters, relu=False)
+    if weigh_channels:
+        weights = layers.Dense(filters // 8, activation="relu")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+        x = layers.Multiply()([x, layers.Dense(filters, activation="sigmoid")(weights)])
     return layers.ReLU()(layers.Add()([x, shortcut]))
 
 

@@ -17,12 +17,17 @@ class ModelError(Exception):
     """A network that cannot be had or used; the text names the file."""
 
 
-def claim(out: Path, hyperparameters: Json, data: Json) -> None:
+def claim(out: Path, hyperparameters: Json, data: Json, *, begun: bool) -> None:
     """Write run.json (the hyper-parameters) and origin.json (data and code), unless the run is there and the same.
+
+    A run of which no epoch is done is not `begun`: it is replaced.
 
     Raises:
         TrainingError: If `out` holds a run of other hyper-parameters or other data.
     """
+    out.mkdir(parents=True, exist_ok=True)
+    for name in () if begun else ("run.json", "origin.json"):
+        (out / name).unlink(missing_ok=True)
     _same(out / "run.json", hyperparameters, hyperparameters)
     circumstances = {
         **data,

@@ -1,4 +1,4 @@
-"""Figures as PNGs: confusion, calibration, coverage."""
+"""Figures as PNGs: confusion, calibration, coverage, and the faces read most wrongly."""
 
 from pathlib import Path
 
@@ -9,6 +9,9 @@ from contract.labels import EMOTIONS
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
+
+_PER_LABEL = 10
+"""Faces in a row of the contact sheet."""
 
 
 def confusion(path: Path, counts: np.ndarray) -> None:
@@ -47,6 +50,28 @@ def coverage(path: Path, rows: list[dict[str, float]]) -> None:
                       textcoords="offset points", size=8)  # fmt: skip
     axis.set(xlabel="share of faces that stay sure", ylabel="share of these read rightly")
     axis.set_title("points: unsure below this probability")
+    _save(path, figure)
+
+
+def mistakes(path: Path, images: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> None:
+    """A contact sheet: of each label (row) the faces that were read wrongly with the highest probability.
+
+    Args:
+        path: PNG to write. It shows faces: it belongs where the data set does.
+        images: (n, 48, 48) uint8.
+        labels: (n,) indices into EMOTIONS.
+        probabilities: (n, 7).
+    """
+    figure, axes = plt.subplots(len(EMOTIONS), _PER_LABEL, figsize=(1.15 * _PER_LABEL, 1.35 * len(EMOTIONS)))
+    for axis in axes.flat:
+        axis.axis("off")
+    read, sure = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    for index, label in enumerate(EMOTIONS):
+        wrong = np.flatnonzero((labels == index) & (read != index))
+        for axis, row in zip(axes[index], wrong[np.argsort(-sure[wrong])], strict=False):
+            axis.imshow(images[row], cmap="gray", vmin=0, vmax=255)
+            axis.set_title(f"{EMOTIONS[read[row]]} {sure[row]:.2f}", size=8)
+        axes[index, 0].text(-0.15, 0.5, label, transform=axes[index, 0].transAxes, ha="right", va="center", size=10)
     _save(path, figure)
 
 

@@ -107,7 +107,7 @@ def test_nothing_is_written_when_the_device_cannot_verify(network, data, written
 @pytest.mark.parametrize("old", [("emotion_int8.tflite", "emotion_int8.json", "emotion.keras"), ()])
 def test_a_folder_is_as_before_when_one_file_cannot_be_moved(tmp_path, old):
     """File, card and Keras model change together, or none does."""
-    from convert.conversion import _publish
+    from convert.promote import publish
 
     stage, out = tmp_path / "stage", tmp_path / "out"
     for folder, names in ((stage, ("emotion_int8.tflite", "emotion_int8.json")), (out, old)):
@@ -116,7 +116,7 @@ def test_a_folder_is_as_before_when_one_file_cannot_be_moved(tmp_path, old):
             (folder / name).write_text(folder.name)
 
     with pytest.raises(OSError, match=r"emotion\.keras"):
-        _publish(stage, out)
+        publish(stage, out)
 
     assert {path.name: path.read_text() for path in out.iterdir()} == dict.fromkeys(old, "out")
 

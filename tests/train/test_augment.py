@@ -1,76 +1,119 @@
-"""Changes to faces, in training and in the conditions that are measured."""
+"""Changes to a batch of faces in training."""
+
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 
-from contract.labels import EMOTIONS
-from train.augment import Augmentation, augment, light, rotate, shrink
-from train.conditions import AS_IS, CONDITIONS, accuracies
+# ruff: noqa: PLC0415 - this file is collected where there is no TensorFlow, too
+pytestmark = [
+    pytest.mark.train,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(find_spec("keras") is None, reason="needs Keras: make test-train"),
+]
+
+STILL = {"rotation_deg": 0.0, "scale": 0.0, "shear": 0.0, "shift_px": 0.0, "strong_rotation": 0.0, "contrast": 0.0,
+         "brightness": 0.0, "small": 0.0, "blur": 0.0, "noise": 0.0, "erase": 0.0}  # fmt: skip
+"""No change but mirroring."""
+
+
+def changed(faces, seed=1, **settings):
+    """View and spoiled view of faces under these settings; all others change nothing."""
+    import keras
+
+    from train.augment import spoil, view
+    from train.hyperparameters import Augmentation
+
+    chosen, generator = Augmentation(**(STILL | settings)), keras.random.SeedGenerator(seed)
+    seen = view(faces, chosen, generator)
+    return np.array(seen), np.array(spoil(seen, chosen, generator))
 
 
 @pytest.fixture
-def face():
-    """Noise with a bright square."""
-    picture = np.random.default_rng(0).integers(60, 120, (48, 48)).astype(np.uint8)
-    picture[10:20, 10:20] = 230
-    return picture
+def faces():
+    """Sixty-four of noise with a bright square at the top left, (64, 48, 48, 1) float32."""
+    pictures = np.random.default_rng(0).integers(60, 120, (64, 48, 48, 1)).astype(np.float32)
+    pictures[:, 8:18, 8:18] = 230
+    return pictures
 
 
-def test_augmented_faces_keep_shape_and_type(face):
-    """Whatever chance chooses, a (48, 48) uint8 face comes out, and the original is untouched."""
-    before = face.copy()
-    rng = np.random.default_rng(1)
+def test_augmented_faces_keep_shape_and_range(faces):
+    """Whatever chance chooses, and the original is untouched."""
+    before = faces.copy()
+    seen, spoiled = changed(faces, rotation_deg=30.0, scale=0.3, shear=0.3, shift_px=9.0, contrast=0.6, brightness=90.0,
+                            small=0.3, blur=0.4, noise=0.5, erase=0.5)  # fmt: skip
 
-    views = [augment(face, Augmentation(), rng) for _ in range(200)]
+    for pictures in (seen, spoiled):
+        assert pictures.shape == faces.shape
+        assert pictures.min() >= 0
+        assert pictures.max() <= 255
+    assert (faces == before).all()
 
-    assert {(view.shape, view.dtype) for view in views} == {((48, 48), np.dtype(np.uint8))}
-    assert (face == before).all()
 
+def test_the_same_seed_gives_the_same_views(faces):
+    """And another seed other ones."""
+    settings = {"rotation_deg": 10.0, "noise": 0.5, "erase": 0.5}
+    first, again, other = (changed(faces, seed, **settings)[1] for seed in (5, 5, 6))
 
-def test_the_same_randomness_gives_the_same_view(face):
-    """A resumed run sees what an uninterrupted one would have."""
-    first, second, other = (augment(face, Augmentation(), np.random.default_rng(seed)) for seed in (5, 5, 6))
-
-    assert (first == second).all()
+    assert (first == again).all()
     assert (first != other).any()
 
 
-@pytest.mark.parametrize("name", CONDITIONS)
-def test_every_condition_gives_a_face_and_changes_it(face, name):
-    """Shape and type stay; only the first and the full width change nothing."""
-    changed = CONDITIONS[name](face, np.random.default_rng(0))
+def test_half_of_the_faces_are_mirrored(faces):
+    """And nothing else happens to them where nothing else is asked for."""
+    seen, spoiled = changed(faces)
 
-    assert (changed.shape, changed.dtype) == ((48, 48), np.uint8)
-    assert (changed == face).all() == (name in (AS_IS, "48 px wide"))
-
-
-def test_smaller_faces_keep_less_detail(face):
-    """Shrinking to 16 px leaves less variance than to 32 px."""
-    assert shrink(face, 16).std() < shrink(face, 32).std() < face.std()
+    mirrored = np.abs(seen - faces[:, :, ::-1]).max(axis=(1, 2, 3)) < 0.1
+    as_they_were = np.abs(seen - faces).max(axis=(1, 2, 3)) < 0.1
+    assert (mirrored ^ as_they_were).all()
+    assert 10 < mirrored.sum() < 54
+    assert np.abs(spoiled - seen).max() < 0.1
 
 
-def test_turning_moves_what_is_off_the_centre(face):
-    """A quarter turn brings the bright square from the top left to the bottom left."""
-    turned = rotate(face, 90)
+def test_a_turned_face_keeps_its_middle(faces):
+    """The square is where it was or mirrored, turned by at most the degrees asked for about the middle."""
+    seen, _ = changed(faces, rotation_deg=20.0)
 
-    assert turned[28:38, 10:20].mean() > 220
+    square = seen[..., 0] > 180
+    y, x = np.mgrid[:48, :48]
+    centres = np.array([[(x * part).sum(), (y * part).sum()] / part.sum() for part in square]) - 23.5
+    angles = np.degrees(np.arctan2(centres[:, 1], -np.abs(centres[:, 0])))
+    before = np.degrees(np.arctan2(-11.0, -11.0))
+    assert np.linalg.norm(centres, axis=1) == pytest.approx(np.hypot(11, 11), abs=1)
+    assert np.abs((angles - before + 180) % 360 - 180).max() == pytest.approx(20, abs=3)
 
 
-def test_light_stays_within_a_pixels_range(face):
-    """Brightness beyond white is white."""
-    assert light(face, 1, 300).min() == 255
+@pytest.mark.parametrize("spoiling", ["small", "blur"])
+def test_small_and_blurred_faces_lose_detail_as_often_as_asked(faces, spoiling):
+    """A share of the batch, drawn by chance; the others stay as they are."""
+    share = 0.5
+    seen, spoiled = changed(faces, **{spoiling: share})
+
+    lost = np.abs(spoiled - seen).max(axis=(1, 2, 3)) > 1
+    rougher = spoiled.std(axis=(1, 2, 3)) > seen.std(axis=(1, 2, 3)) + 0.1
+    assert lost.mean() == pytest.approx(share, abs=0.2)
+    assert not rougher.any()
+    assert spoiled.mean() == pytest.approx(seen.mean(), abs=2)
 
 
-def test_accuracies_are_told_by_condition(face):
-    """A classifier that looks at brightness alone is right as the face is, and told to be wrong when it is darker."""
-    images, labels = face[None].repeat(4, axis=0), np.full(4, EMOTIONS.index("happy"))
-    told = []
+def test_a_small_face_is_what_the_device_would_make_of_it(faces):
+    """The matrix for 16 px does what contract.preprocess.resize does to a face of that size."""
+    from train.augment import _softening
+    from train.conditions import shrink
 
-    def by_brightness(pictures):
-        return np.eye(7)[np.where(pictures.mean(axis=(1, 2)) > face.mean() - 20, 3, 4)]
+    matrix = _softening()[0][1]
+    face = faces[0, ..., 0]
 
-    found = accuracies(by_brightness, images, labels, lambda name, share: told.append((name, share)))
+    assert np.abs(matrix @ face @ matrix.T - shrink(face.astype(np.uint8), 16)).max() < 2
 
-    assert found[AS_IS] == 1
-    assert found["darker by 60"] == 0
-    assert dict(told) == found
+
+def test_a_hidden_part_is_one_rectangle_of_one_grey(faces):
+    """Where anything changed, it has one value."""
+    seen, spoiled = changed(faces, erase=1.0)
+
+    for before, after in zip(seen[..., 0], spoiled[..., 0], strict=True):
+        hidden = np.abs(after - before) > 1e-3
+        rows, columns = np.flatnonzero(hidden.any(axis=1)), np.flatnonzero(hidden.any(axis=0))
+        inside = after[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        assert np.ptp(inside) == 0
+        assert 0.02 < inside.size / before.size < 0.3

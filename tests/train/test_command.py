@@ -17,7 +17,7 @@ def typed(*arguments: str) -> subprocess.CompletedProcess:
 
 @pytest.mark.skipif(find_spec("keras") is not None, reason="keras is installed here")
 @pytest.mark.parametrize(
-    "command", [("train", "fit"), ("train", "evaluate"), ("train", "soften"), ("convert", "x.keras")]
+    "command", [("train", "fit"), ("train", "evaluate"), ("train", "targets"), ("convert", "x.keras")]
 )
 def test_without_tensorflow_a_command_says_where_to_get_it(command):
     """One line, not a traceback."""
@@ -33,6 +33,6 @@ def test_help_lists_the_commands_without_tensorflow():
     helped, mistyped = typed("train", "--help"), typed("train", "fitt")
 
     assert helped.returncode == 0
-    assert all(f"    {name} " in helped.stdout for name in ("fit", "evaluate", "soften", "average"))
+    assert all(f"    {name} " in helped.stdout for name in ("fit", "evaluate", "targets", "average"))
     assert mistyped.returncode == 2
     assert "fitt" in mistyped.stderr

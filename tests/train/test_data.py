@@ -1,5 +1,6 @@
 """Reading labelled faces, and refusing what cannot be learned from."""
 
+import shutil
 import struct
 import zipfile
 import zlib
@@ -12,16 +13,17 @@ import pytest
 from contract.labels import EMOTIONS
 from train.data import (
     MIN_PER_LABEL,
-    DatasetError,
     Faces,
-    SplitMissingError,
     digest,
     load,
+    load_training,
     pictures,
     require_enough,
     split_validation,
-    votes,
+    tell_copies,
 )
+from train.layouts import DatasetError, SplitMissingError
+from train.votes import FER_PLUS, votes
 
 
 def zipped(folder, path, prefix=""):
@@ -53,6 +55,98 @@ def test_folder_zip_and_csv_give_the_same_faces(tmp_path, draw):
     assert digest(found) == digest(load(tmp_path / "fer2013.csv", "train"))
     assert digest(found) == digest(load(tmp_path, "train"))
     assert np.bincount(found.labels).tolist() == [3] * 7
+
+
+def test_a_folder_is_read_whatever_lies_around_it(tmp_path, draw):
+    """Kaggle's `images/train` and `images/validation`, from a folder as from a zip: validation is the test split."""
+    draw(tmp_path / "a" / "images" / "train", dict.fromkeys(EMOTIONS, 30))
+    draw(tmp_path / "a" / "images" / "validation", dict.fromkeys(EMOTIONS, 4), seed=1)
+    packed = zipped(tmp_path / "a", tmp_path / "a.zip", "archive/")
+
+    for data in (tmp_path / "a", tmp_path / "a" / "images", packed):
+        assert len(load(data, "train")) == 7 * 30
+        assert len(load(data, "test")) == 7 * 4
+        training, validation = load_training(data)
+        assert len(training) + len(validation) == 7 * 30
+        assert digest(load(data, "validation")) == digest(validation)
+    assert digest(load(packed, "test")) == digest(load(tmp_path / "a", "test"))
+
+
+def test_it_is_said_that_validation_is_the_test_split(tmp_path, draw, caplog):
+    """A line, since `validation` otherwise means what is held out to choose by."""
+    draw(tmp_path / "train", dict.fromkeys(EMOTIONS, 3))
+    draw(tmp_path / "validation", dict.fromkeys(EMOTIONS, 2), seed=1)
+
+    load(tmp_path, "test")
+
+    assert "validation/ is taken as the test split, for there is no test/" in caplog.text
+
+
+def test_a_validation_split_beside_a_test_split_is_chosen_by(tmp_path, draw):
+    """Then all of train/ is trained on, and nothing of it held out."""
+    for seed, (split, count) in enumerate([("train", 9), ("Valid", 3), ("test", 2)]):
+        draw(tmp_path / split, dict.fromkeys(EMOTIONS, count), seed=seed)
+
+    training, validation = load_training(tmp_path)
+
+    assert (len(training), len(validation), len(load(tmp_path, "test"))) == (63, 21, 14)
+    assert len(load(tmp_path, "validation")) == 21
+
+
+def test_label_folders_have_many_names(tmp_path, draw, caplog):
+    """Of other data sets; two folders of one label are added up, and that is said."""
+    draw(tmp_path / "train", dict.fromkeys(EMOTIONS, 2))
+    for label, name in [("angry", "Anger"), ("happy", "Happiness"), ("surprise", "SURPRISED"), ("fear", "fearful"),
+                        ("disgust", "Disgusted"), ("sad", "sadness"), ("neutral", "Neutral")]:  # fmt: skip
+        (tmp_path / "train" / label).rename(tmp_path / "train" / name)
+    draw(tmp_path / "train", {"happy": 3}, seed=1)
+
+    found = load(tmp_path, "train")
+
+    assert np.bincount(found.labels).tolist() == [2, 2, 2, 5, 2, 2, 2]
+    assert "happy is 2 of Happiness/ and 3 of happy/" in caplog.text
+
+
+def test_pictures_outside_of_label_folders_are_told(tmp_path, draw, caplog):
+    """Not silently ignored, at whatever depth."""
+    draw(tmp_path / "train", dict.fromkeys(EMOTIONS, 2))
+    draw(tmp_path / "more", {"happy": 1}, seed=1)
+    draw(tmp_path / "train" / "happy" / "second camera", {"happy": 1}, seed=2)
+
+    assert len(load(tmp_path, "train")) == 14
+    assert "2 files are no pictures in a label's folder and were left out" in caplog.text
+
+
+@pytest.mark.parametrize("header", ["emotion, Usage, pixels", "\ufeffemotion,Usage,pixels"])
+def test_fer2013s_csv_is_read_in_all_its_forms(tmp_path, header):
+    """Blanks before the columns' names, as in icml_face_data.csv, and a byte order mark."""
+    rows = [f"{number % 7},{usage},{' '.join([str(number)] * 2304)}"
+            for number, usage in enumerate(["Training"] * 14 + ["PublicTest"] * 7)]  # fmt: skip
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "icml_face_data.csv").write_text("\n".join([header, *rows]), encoding="utf-8")
+
+    assert len(load(tmp_path / "data", "train")) == 14
+    assert load(tmp_path / "data" / "icml_face_data.csv", "test").images[0, 0, 0] == 14
+
+
+def test_copies_are_counted_and_told(tmp_path, draw, caplog):
+    """The same picture twice in one split, and in two splits."""
+    for split, seed in (("train", 0), ("test", 1)):
+        draw(tmp_path / split, dict.fromkeys(EMOTIONS, 3), seed=seed)
+    for target in ("train/sad/copy.png", "train/happy/copy.png", "test/sad/copy.png"):
+        shutil.copy(tmp_path / "train" / "sad" / "sad-000.png", tmp_path / target)
+
+    tell_copies({split: load(tmp_path, split) for split in ("train", "test")}, tmp_path)
+
+    assert "2 of the 23 pictures of train are copies of others" in caplog.text
+    assert "1 pictures are in test and in train, too" in caplog.text
+    assert "pictures of test" not in caplog.text
+
+
+def test_without_a_test_split_it_is_said_what_to_add(drawn):
+    """By `evaluate` and `verify`, which measure it."""
+    with pytest.raises(SplitMissingError, match=r"add folders test/<label>/ .* or measure by --split validation"):
+        load(drawn, "test")
 
 
 def test_a_plain_folder_of_label_folders_is_a_training_split(tmp_path, drawn):
@@ -90,18 +184,35 @@ def test_an_unknown_label_is_refused_by_name(tmp_path, draw):
         load(tmp_path, "train")
 
 
-def test_unreadable_pictures_are_counted_and_named(drawn):
-    """An empty file and a text with a picture's ending are both told."""
+def test_every_unreadable_picture_is_listed_with_its_reason(drawn):
+    """An empty file, a text with a picture's ending, and a phone's HEIC, also under another ending."""
     (drawn / "sad" / "empty.png").write_bytes(b"")
     (drawn / "sad" / "text.png").write_text("no picture")
 
-    with pytest.raises(DatasetError, match=r"2 unreadable pictures: train/sad/empty.png, train/sad/text.png"):
+    (drawn / "sad" / "phone.heic").write_bytes(b"\0\0\0 ftypheic")
+    (drawn / "sad" / "renamed.jpg").write_bytes(b"\0\0\0 ftypheic")
+
+    with pytest.raises(DatasetError) as refused:
         load(drawn, "train")
+
+    first, *listed = str(refused.value).splitlines()
+    assert "4 unreadable pictures" in first
+    assert [line.split(":")[0].split("/")[-1] for line in listed] == [
+        "empty.png",
+        "phone.heic",
+        "renamed.jpg",
+        "text.png",
+    ]
+    assert listed[0].endswith("is empty")
+    assert listed[3].endswith("is damaged or no picture")
+    for line in listed[1:3]:
+        assert "HEIC" in line
+        assert ".jpg" in line.split("accepted are")[1]
 
 
 def test_what_is_no_picture_is_left_out_and_said(tmp_path, drawn, caplog):
-    """A gif and a text are named; what desktops leave behind is not worth a word."""
-    for name in ("sad/photo.gif", "sad/notes.txt", "sad/.DS_Store", "__MACOSX/sad/._1.png"):
+    """A text and a table are named; what desktops leave behind is not worth a word."""
+    for name in ("sad/list.xlsx", "sad/notes.txt", "sad/.DS_Store", "__MACOSX/sad/._1.png"):
         (drawn / name).parent.mkdir(parents=True, exist_ok=True)
         (drawn / name).write_bytes(b"something")
     packed = tmp_path / "a.zip"
@@ -113,7 +224,7 @@ def test_what_is_no_picture_is_left_out_and_said(tmp_path, drawn, caplog):
 
     assert len(found) == 7 * 24
     assert "2 files" in caplog.text
-    assert "sad/notes.txt, train/sad/photo.gif" in caplog.text
+    assert "sad/list.xlsx, sad/notes.txt" in caplog.text
     assert "DS_Store" not in caplog.text
 
 
@@ -221,7 +332,7 @@ def test_too_few_pictures_are_refused_with_their_counts(tmp_path, draw):
     draw(tmp_path, dict.fromkeys(EMOTIONS, MIN_PER_LABEL) | {"fear": 3, "sad": 19})
 
     with pytest.raises(DatasetError, match=r"3 of fear, 19 of sad: training needs 20"):
-        require_enough(load(tmp_path, "train"), tmp_path)
+        require_enough(load(tmp_path, "train").labels, tmp_path)
 
 
 def test_votes_become_shares_and_faces_without_any_zeros(tmp_path):
@@ -233,6 +344,29 @@ def test_votes_become_shares_and_faces_without_any_zeros(tmp_path):
 
     assert found[0, :2].tolist() == pytest.approx([0.4, 0.6])
     assert not found[1].any()
+
+
+def test_the_votes_of_fer_plus_itself_go_with_the_rows_of_the_csv(tmp_path):
+    """fer2013new.csv has a row for each row of fer2013.csv, and names of pictures where they are faces."""
+    header = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    rows = "Training,fer0000000.png,4,0,0,1,3,2,0,0,0,0\nPublicTest,,0,0,0,0,0,0,0,0,0,10"
+    (tmp_path / "fer2013new.csv").write_text(f"{header}\n{rows}\n")
+
+    found = votes(tmp_path / "fer2013new.csv", ("Training_0", "PublicTest_1", "fer0000000.png", "PublicTest_0", ""))
+
+    assert found[0, FER_PLUS.index("anger")] == pytest.approx(0.3)
+    assert found[1, FER_PLUS.index("not_face")] == 1
+    assert (found[2] == found[0]).all()
+    assert not found[3:].any()
+
+
+def test_votes_for_other_pictures_are_refused(tmp_path):
+    """Kaggle's names of FER2013's pictures are not the rows of its csv."""
+    header = "Usage,Image name,neutral,happiness,surprise,sadness,anger,disgust,fear,contempt,unknown,NF"
+    (tmp_path / "votes.csv").write_text(f"{header}\nTraining,fer0000000.png,4,0,0,1,3,2,0,0,0,0\n")
+
+    with pytest.raises(DatasetError, match=r"Training_10118481\.png; fer2013new\.csv goes with fer2013\.csv"):
+        votes(tmp_path / "votes.csv", ("Training_10118481.png",))
 
 
 @pytest.mark.parametrize("content", [None, "file,happy\na.png,1\n"])

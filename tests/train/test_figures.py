@@ -5,7 +5,7 @@ import pytest
 
 from contract.labels import EMOTIONS
 from train import figures
-from train.data import FER_PLUS
+from train.votes import FER_PLUS
 
 
 def one_hot(*tops: int) -> np.ndarray:

@@ -59,7 +59,7 @@ def test_a_run_leaves_models_history_curves_and_settings(run):
     names = {path.name for path in run.iterdir()}
 
     assert names == {
-        "model.keras", "model.h5", "checkpoint.keras", "history.csv", "curves.png", "run.json", "origin.json",
+        "model.keras", "model.h5", "checkpoint.npz", "history.csv", "curves.png", "run.json", "origin.json",
     }  # fmt: skip
     assert epochs_in(run) == 2
     assert json.loads((run / "run.json").read_text())["batch_size"] == 32
@@ -67,12 +67,12 @@ def test_a_run_leaves_models_history_curves_and_settings(run):
 
 def test_a_finished_run_given_again_trains_nothing(run, faces):
     """The same command is harmless."""
-    before = (run / "checkpoint.keras").stat().st_mtime_ns
+    before = (run / "checkpoint.npz").stat().st_mtime_ns
 
     ended = train("fit", "--data", faces, "--out", run, "--epochs", 2, *QUICK)
 
     assert ended.returncode == 0
-    assert (run / "checkpoint.keras").stat().st_mtime_ns == before
+    assert (run / "checkpoint.npz").stat().st_mtime_ns == before
 
 
 @pytest.fixture
@@ -111,16 +111,16 @@ def test_a_killed_run_goes_on_after_its_last_epoch(killed):
 def test_a_full_disk_leaves_the_last_good_checkpoint(killed):
     """The run ends with one line, the files of the epoch before are whole, and it goes on when there is room."""
     run, given = killed
-    names = ("checkpoint.keras", "model.keras", "history.csv")
+    names = ("checkpoint.npz", "model.keras", "history.csv")
     done = epochs_in(run)
-    before = (run / "checkpoint.keras").read_bytes()
+    before = (run / "checkpoint.npz").read_bytes()
 
     full = train(*given, limit_bytes=max((run / name).stat().st_size for name in names) // 2)
 
     assert full.returncode == 1
     assert "the same command goes on" in full.stderr
     assert "Traceback" not in full.stderr
-    assert (run / "checkpoint.keras").read_bytes() == before
+    assert (run / "checkpoint.npz").read_bytes() == before
     assert epochs_in(run) == done
     assert train(*given).returncode == 0
     assert epochs_in(run) == 8
@@ -135,7 +135,7 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(killed):
         (("--set", "dropout=1.5"), "dropout = 1.5: expected `float` <= 0.9"),
         (("--set", "augmentation.blur=often"), "--set"),
         (("--set", "batch_size=64"), "--set"),
-        (("--votes", "/nonexistent.csv"), "other votes"),
+        (("--votes", "/nonexistent.csv"), "/nonexistent.csv"),
         (("--data", "/nonexistent"), "no such file or folder"),
     ],
 )
@@ -153,23 +153,23 @@ def test_what_does_not_fit_the_run_is_refused_in_one_line(run, faces, changed, s
 
 def test_a_checkpoint_of_another_architecture_is_refused(run, faces, tmp_path):
     """Both architectures are named."""
-    (tmp_path / "checkpoint.keras").write_bytes((run / "checkpoint.keras").read_bytes())
+    (tmp_path / "checkpoint.npz").write_bytes((run / "checkpoint.npz").read_bytes())
 
-    ended = train("fit", "--data", faces, "--out", tmp_path, "--epochs", 2)
+    ended = train("fit", "--data", faces, "--out", tmp_path, "--epochs", 2, "--set", "batch_size=32")
 
     assert ended.returncode == 1
-    assert "is plain with emotion, but this run is compact with emotion" in ended.stderr
+    assert "is of plain with emotion, but this run trains deep with emotion" in ended.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model"])
 def test_a_damaged_checkpoint_is_refused(faces, tmp_path, content):
     """The file is named."""
-    (tmp_path / "checkpoint.keras").write_bytes(content)
+    (tmp_path / "checkpoint.npz").write_bytes(content)
 
     ended = train("fit", "--data", faces, "--out", tmp_path, "--epochs", 2, *QUICK)
 
     assert ended.returncode == 1
-    assert "checkpoint.keras: Keras cannot load it" in ended.stderr
+    assert "checkpoint.npz: not a checkpoint" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
@@ -193,7 +193,7 @@ def test_a_batch_larger_than_the_data_is_refused(faces, tmp_path):
 
 
 def test_evaluation_writes_tables_and_plots(run, draw, tmp_path):
-    """Metrics, both confusion matrices, calibration and coverage; the conditions where asked for."""
+    """Metrics, both confusion matrices, calibration, coverage and mistakes; the conditions where asked for."""
     draw(tmp_path / "faces" / "test", dict.fromkeys(EMOTIONS, 4), seed=5)
 
     ended = train(
@@ -204,12 +204,13 @@ def test_evaluation_writes_tables_and_plots(run, draw, tmp_path):
     assert ended.returncode == 0, ended.stderr
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "metrics.json", "confusion_matrix.txt", "confusion_matrix.png", "calibration.png", "coverage.png",
+        "mistakes.png", "conditions.txt",
     }  # fmt: skip
     assert np.array(report["confusion"]["hard"]).sum() == report["faces"] == 28
     assert report["conditions"]["as they are"] == pytest.approx(report["accuracy"])
 
 
-@pytest.mark.parametrize("name", ["checkpoint.keras", "history.csv", "missing.keras", "model.tflite"])
+@pytest.mark.parametrize("name", ["checkpoint.npz", "history.csv", "missing.keras", "model.tflite"])
 def test_what_is_no_classifier_is_not_evaluated(run, faces, tmp_path, name):
     """A training checkpoint, another file, none at all, and a .tflite file each get one line that names it."""
     ended = train("evaluate", run / name, "--data", faces, "--out", tmp_path / "out")
@@ -219,31 +220,93 @@ def test_what_is_no_classifier_is_not_evaluated(run, faces, tmp_path, name):
     assert "Traceback" not in ended.stderr
 
 
-def test_a_student_learns_from_soft_labels(run, faces, tmp_path):
-    """`soften` writes a probability row per training face, and `fit --soft` takes them."""
-    softened = train(
-        "soften", run / "model.keras", run / "model.keras", "--data", faces, "--out", tmp_path / "soft.npz"
+def test_a_student_learns_from_stored_targets(run, faces, tmp_path):
+    """`targets` writes a probability row per training face, and `fit --targets` takes them."""
+    written = train(
+        "targets", run / "model.keras", run / "model.keras", "--data", faces, "--out", tmp_path / "targets.npz"
     )
 
-    with np.load(tmp_path / "soft.npz") as stored:
+    with np.load(tmp_path / "targets.npz") as stored:
         assert stored["probabilities"].dtype == np.float16
         assert stored["probabilities"].sum(axis=1) == pytest.approx(np.ones(len(stored["pictures"])), abs=0.01)
     fitted = train(
-        "fit", "--data", faces, "--out", tmp_path / "run", "--epochs", 1, "--soft", tmp_path / "soft.npz", *QUICK
+        "fit", "--data", faces, "--out", tmp_path / "run", "--epochs", 1, "--targets", tmp_path / "targets.npz", *QUICK
     )
-    assert softened.returncode == 0, softened.stderr
+    assert written.returncode == 0, written.stderr
     assert fitted.returncode == 0, fitted.stderr
-    assert json.loads((tmp_path / "run" / "origin.json").read_text())["soft"] == "soft.npz"
+    assert json.loads((tmp_path / "run" / "origin.json").read_text())["targets"] == "targets.npz"
+
+
+def test_a_student_learns_from_teachers_that_are_asked_about_every_view(run, faces, tmp_path):
+    """Several teachers; the run's origin names them, and another teacher is another run."""
+    teachers = ("--teacher", run / "model.keras", "--teacher", run / "model.keras")
+    given = ("fit", "--data", faces, "--out", tmp_path / "run", *QUICK)
+    fitted = train(*given, "--epochs", 1, *teachers)
+    other = train(*given, "--epochs", 1, *teachers[:2])
+
+    assert fitted.returncode == 0, fitted.stderr
+    assert json.loads((tmp_path / "run" / "origin.json").read_text())["teachers"] == "run/model.keras, run/model.keras"
+    assert other.returncode == 1
+    assert "a run with other teachers" in other.stderr
+
+
+def test_a_run_stops_when_its_minutes_are_spent(faces, tmp_path):
+    """By --minutes it ends before its epochs, and given again trains nothing; with more minutes it goes on."""
+    given = ("fit", "--data", faces, "--out", tmp_path / "run", "--epochs", 9999, *QUICK, "--minutes")
+    first, again = train(*given, 0.0001), train(*given, 0.0001)
+
+    assert first.returncode == again.returncode == 0, first.stderr
+    assert epochs_in(tmp_path / "run") == 1
+    epoch_s = float((tmp_path / "run" / "history.csv").read_text().split(",")[-1])
+    more = train(*given, 3 * epoch_s / 60)
+    assert more.returncode == 0, more.stderr
+    assert "going on after epoch 1 of" in more.stderr
+    assert 1 < epochs_in(tmp_path / "run") < 9999
+
+
+def test_a_failed_start_leaves_a_folder_that_can_be_used(faces, tmp_path):
+    """Wrong files, and a run that ended within its first epoch, do not claim --out for their hyper-parameters."""
+    given = ("fit", "--data", faces, "--out", tmp_path / "run", "--epochs", 1, *QUICK)
+    (tmp_path / "targets.npz").write_bytes(b"nothing")
+    failed = train(*given, "--targets", tmp_path / "targets.npz")
+    diverged = train(*given[:7], "--architecture", "plain", "--set", "batch_size=32", "--set", "learning_rate=10.0",
+                     "--set", "weight_decay=1.0")  # fmt: skip
+    ended = train(*given)
+
+    assert failed.returncode == 1
+    assert "targets.npz: no teachers' probabilities" in failed.stderr
+    assert diverged.returncode == 1
+    assert "the loss is" in diverged.stderr
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_progress_is_told_within_an_epoch(faces, tmp_path):
+    """Where nobody looks at a terminal, too: share of the epoch, and minutes to the end."""
+    few = ("--epochs", 1, "--architecture", "plain", "--set", "batch_size=3")
+    ended = train("fit", "--data", faces, "--out", tmp_path / "run", *few)
+
+    assert ended.returncode == 0, ended.stderr
+    assert "epoch 1 of 1: " in ended.stderr
+    assert "minutes to the end of the run" in ended.stderr
+    assert not [line for line in ended.stderr.splitlines() if "oneDNN" in line or "absl" in line]
 
 
 def test_a_run_can_begin_with_anothers_weights(run, faces, tmp_path):
-    """--initial takes a finished model of the same architecture and refuses another one's."""
+    """--initial takes a finished model, and its architecture unless another is asked for, which is refused."""
     same = train(
         "fit", "--data", faces, "--out", tmp_path / "a", "--epochs", 1, "--initial", run / "model.keras", *QUICK
     )
-    other = train("fit", "--data", faces, "--out", tmp_path / "b", "--epochs", 1, "--initial", run / "model.keras")
+    other = train(
+        "fit", "--data", faces, "--out", tmp_path / "b", "--epochs", 1, "--initial", run / "model.keras",
+        "--architecture", "compact", "--set", "batch_size=32",
+    )  # fmt: skip
+    own = train(
+        "fit", "--data", faces, "--out", tmp_path / "c", "--epochs", 1, "--initial", run / "model.keras",
+        "--set", "batch_size=32",
+    )  # fmt: skip
 
-    assert same.returncode == 0, same.stderr
+    assert same.returncode == own.returncode == 0, same.stderr + own.stderr
+    assert json.loads((tmp_path / "c" / "run.json").read_text())["architecture"] == "plain"
     assert other.returncode == 1
     assert "not of the architecture compact" in other.stderr
 
@@ -268,18 +331,19 @@ def test_models_of_one_architecture_are_averaged(run, faces, tmp_path):
     assert "compact.keras: is compact, of other weights than plain" in other.stderr
 
 
-def test_balance_shows_rare_labels_more_often_than_they_are():
-    """At a balance of one half, a label four times as rare is shown half as often as the other, not a quarter."""
-    from train.augment import Augmentation
-    from train.batches import Batches, Targets, showings
+def test_balance_draws_rare_labels_more_often_than_they_are():
+    """At a balance of one half, a label four times as rare is drawn half as often as the other, not a quarter."""
+    from train.batches import Batches, Targets, oversampling, smoothed
+    from train.data import Faces
+    from train.hyperparameters import hyperparameters
 
     labels = np.repeat([EMOTIONS.index("happy"), EMOTIONS.index("disgust")], [400, 100])
-    images = np.arange(500).repeat(48 * 48).reshape(500, 48, 48).astype(np.uint8)
-    shown = showings(labels, 0.5)
-    assert shown.mean() == pytest.approx(1)
-    assert shown[400:].mean() == pytest.approx(2 * shown[:400].mean())
-    wanted = Targets(np.eye(len(EMOTIONS), dtype=np.float32)[labels], None, shown)
-    batches = Batches(images, wanted, size=50, augmentation=Augmentation(), seed=1, epoch=0)
+    faces = Faces(np.zeros((500, 48, 48), np.uint8), labels, ("",) * 500)
+    drawn = oversampling(labels, 0.5)
+    assert drawn.mean() == pytest.approx(1)
+    assert drawn[400:].mean() == pytest.approx(2 * drawn[:400].mean())
+    settings = hyperparameters({"batch_size": 50, "balance": 0.5})
+    batches = Batches(faces, Targets(smoothed(labels, 0)), settings, epoch=0)
     seen = sum(batches[number][1]["emotion"].sum(axis=0) for number in range(len(batches)))
     assert seen.sum() == 500
     assert seen[EMOTIONS.index("disgust")] == pytest.approx(500 / 3, abs=25)

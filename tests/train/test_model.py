@@ -6,7 +6,7 @@ import pytest
 pytestmark = [pytest.mark.train, pytest.mark.timeout(300)]
 
 
-@pytest.mark.parametrize("architecture", ["compact", "deep", "plain", "resnet50"])
+@pytest.mark.parametrize("architecture", ["compact", "deep", "teacher", "plain", "resnet50"])
 def test_an_architecture_gives_probabilities(architecture):
     """Also without ImageNet's weights, and the temperature that is folded in makes them flatter."""
     model = pytest.importorskip("train.model")

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data import load, pictures, split_validation
-from train.keeper import replace
+from train.checkpoint import replace
+from train.data import load_training, pictures
 from train.model import load_classifier
 
 log = logging.getLogger(__name__)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `soften`."""
-    parser.description = "Write the soft labels that `fit --soft` takes: the mean over models and mirrored faces."
+    """The arguments of `targets`."""
+    parser.description = (
+        "Write the distillation targets that `fit --targets` takes: the mean over models and mirrored faces."
+    )
     parser.add_argument("model", type=Path, nargs="+", help="model.keras of a run; several are averaged")
     parser.add_argument("--data", type=Path, required=True, help="folder, zip or fer2013.csv")
     parser.add_argument(
@@ -27,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read every training face by every model; the validation faces are left out."""
     models = [load_classifier(path) for path in arguments.model]
-    faces, _ = split_validation(load(arguments.data, "train"))
+    faces, _ = load_training(arguments.data)
     total = np.zeros((len(faces), 7))
     for path, model in zip(arguments.model, models, strict=True):
         log.info("%s: %d faces, twice", path, len(faces))

@@ -1,0 +1,190 @@
+"""What a run leaves on the disk after every epoch, so that it can be interrupted at any moment; its learning rates."""
+
+import io
+import logging
+import math
+import os
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from train import curves, figures
+from train.data import Faces
+from train.model import classifier
+from train.origin import TrainingError
+from train.step import TrainingStep
+
+log = logging.getLogger(__name__)
+
+NAME = "checkpoint.npz"
+_TOLD_EVERY_S = 60
+"""Between two lines of progress within an epoch."""
+_COMPILED = 10
+"""Batches after which the first ones, which compile, are forgotten."""
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Sets the rate of each epoch; after it evaluates the averaged weights, keeps the best and writes all files."""
+
+    def __init__(self, out: Path, validation: Faces, *, epochs: int, minutes: float | None, peak_rate: float) -> None:
+        """Go on after the epochs that `out` holds.
+
+        Args:
+            out: The run's folder.
+            validation: Faces to choose the best epoch by.
+            epochs: Of the whole run.
+            minutes: Of training, those of earlier starts included; it ends the run earlier than `epochs`.
+            peak_rate: The highest learning rate.
+        """
+        super().__init__()
+        self._out, self._validation = out, validation
+        self._epochs, self._minutes, self._peak_rate = epochs, minutes, peak_rate
+        self._history = curves.read(out / "history.csv")
+        self._told_s = time.monotonic()
+
+    @property
+    def epochs_done(self) -> int:
+        """Of this run, by all its starts."""
+        return len(self._history)
+
+    @property
+    def finished(self) -> bool:
+        """Whether there is neither an epoch nor time for one left."""
+        return self.epochs_done >= self._epochs or (self.epochs_done > 0 and self._left_s() < self._epoch_s() / 2)
+
+    def on_epoch_begin(self, epoch, logs=None):  # noqa: ARG002 - the signature is Keras's
+        """Note the time, draw anew, set the rate."""
+        self._began_s, self._batch = time.monotonic(), 0
+        self.model.begin_epoch(epoch)
+        share = (epoch + 0.5) / self._epochs
+        if self._minutes is not None:
+            share = max(share, 1 - (self._left_s() - self._epoch_s() / 2) / (60 * self._minutes))
+        self.model.optimizer.learning_rate = self._peak_rate * rate(epoch, min(share, 1), self._epochs)
+
+    def on_train_batch_end(self, batch, logs=None):  # noqa: ARG002
+        """Say how long it will take, as soon as that can be told, and again now and then."""
+        now_s = time.monotonic()
+        if batch == _COMPILED:
+            self._steady_s = now_s
+        first = batch == 4 * _COMPILED and not self._batch
+        if batch <= _COMPILED or not (first or now_s - self._told_s > _TOLD_EVERY_S) or os.isatty(1):
+            return
+        self._told_s, self._batch = now_s, batch
+        step_s = (now_s - self._steady_s) / (batch - _COMPILED)
+        steps, epoch = self.params["steps"], self.epochs_done + 1
+        epoch_left_s = (steps - batch) * step_s
+        left_s = min(epoch_left_s + (self._epochs - epoch) * steps * step_s, self._left_s() - (now_s - self._began_s))
+        log.info(
+            "epoch %d of %d: %.0f %%, %.1f of %.1f minutes left; %.0f minutes to the end of the run",
+            epoch, self._epochs, 100 * batch / steps, epoch_left_s / 60, steps * step_s / 60, left_s / 60,
+        )  # fmt: skip
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Everything is written to a temporary file first: a full disk or a kill leaves the last good checkpoint."""
+        network = self.model.network
+        own = network.get_weights()
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
+        row = {"epoch": epoch, "loss": logs["loss"], **validation_figures(network, self._validation)}
+        if not math.isfinite(row["loss"] + row["val_loss"]):
+            raise TrainingError(f"the loss is {row['val_loss']} in epoch {epoch + 1}: try a lower learning_rate")
+        best = max((r["val_accuracy"] for r in self._history), default=0)
+        if row["val_accuracy"] >= best:
+            shipped = classifier(network)
+            replace(self._out / "model.keras", shipped.save)
+            replace(self._out / "model.h5", shipped.save)
+        network.set_weights(own)
+        row["seconds"] = time.monotonic() - self._began_s
+        self._history.append(row)
+        replace(self._out / NAME, lambda fresh: save(fresh, self.model))
+        curves.write(self._out / "history.csv", self._history)
+        curves.plot(self._out / "curves.png", self._history)
+        log.info(
+            "epoch %d of %d: loss %.3f, validation accuracy %.1f %% (best %.1f), loss %.3f; %.0f s",
+            epoch + 1, self._epochs, row["loss"], 100 * row["val_accuracy"], 100 * max(best, row["val_accuracy"]),
+            row["val_loss"], row["seconds"],
+        )  # fmt: skip
+        self.model.stop_training = self.finished
+
+    def _left_s(self) -> float:
+        spent_s = sum(row["seconds"] for row in self._history)
+        return math.inf if self._minutes is None else 60 * self._minutes - spent_s
+
+    def _epoch_s(self) -> float:
+        return self._history[-1]["seconds"] if self._history else 0.0
+
+
+def rate(epoch: int, share: float, epochs: int) -> float:
+    """The learning rate of an epoch as a part of its peak: a cosine, after a few epochs of warm-up if there are many.
+
+    Source: Loshchilov and Hutter 2016, arXiv:1608.03983.
+
+    Args:
+        epoch: Its number, from 0.
+        share: Of the run that lies behind the middle of the epoch, 0-1.
+        epochs: Of the whole run.
+    """
+    warm_up = min(3, epochs // 10)
+    return min(1, (epoch + 1) / (warm_up + 1)) * (1 + math.cos(math.pi * share)) / 2
+
+
+def save(path: Path, step: TrainingStep) -> None:
+    """Write the weights, not averaged, and the optimizer's state."""
+    optimizer: dict[str, np.ndarray] = {}
+    step.optimizer.save_own_variables(optimizer)
+    weights = {f"weight {number}": weight for number, weight in enumerate(step.network.get_weights())}
+    states = {f"optimizer {name}": value for name, value in optimizer.items()}
+    # through memory: numpy's own file would complain on standard error when the disk is full
+    buffer = io.BytesIO()
+    np.savez(buffer, network=description(step.network), **weights, **states)
+    path.write_bytes(buffer.getvalue())
+
+
+def restore(path: Path, step: TrainingStep) -> None:
+    """Read what `save` wrote.
+
+    Raises:
+        TrainingError: If the file is another, or of another network.
+    """
+    try:
+        with np.load(path) as stored:
+            found = str(stored["network"])
+            values = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise TrainingError(f"{path}: not a checkpoint: {str(error).splitlines()[0]}") from error
+    if found != description(step.network):
+        raise TrainingError(f"{path}: is of {found}, but this run trains {description(step.network)}")
+    step.network.set_weights([values[f"weight {number}"] for number in range(len(step.network.weights))])
+    step.optimizer.build(step.trainable_variables)
+    step.optimizer.load_own_variables(
+        {name.removeprefix("optimizer "): value for name, value in values.items() if name.startswith("optimizer ")}
+    )
+
+
+def description(network: keras.Model) -> str:
+    """Architecture and heads, for people."""
+    return f"{network.name} with {' and '.join(sorted(network.output))}"
+
+
+def replace(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` make a new file and put it in the place of `path`; if it cannot, the old one stays."""
+    fresh = path.with_name("new-" + path.name)
+    try:
+        write(fresh)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    fresh.replace(path)
+
+
+def validation_figures(network: keras.Model, faces: Faces) -> dict[str, float]:
+    """Loss and accuracy of a network with heads on the held-out faces."""
+    logits = network.predict(faces.images[..., None].astype(np.float32), batch_size=256, verbose=0)["emotion"]
+    probabilities = figures.softmax(logits)
+    return {
+        "val_loss": figures.log_loss(faces.labels, probabilities),
+        "val_accuracy": figures.accuracy(faces.labels, probabilities),
+    }
