@@ -113,7 +113,7 @@ ONLY ?=
 test-install: .venv/.ready ## every extra of pyproject.toml, in an empty environment of each Python that is here
 	.venv/bin/pytest -m system tests/install
 
-test-train: .venv-train/.ready .venv/.ready ## train, evaluate and convert on tiny data, with TensorFlow
+test-train: .venv-train/.ready .venv/.ready .venv-litert/.ready ## train, evaluate and convert on tiny data, with TensorFlow
 	.venv-train/bin/python -m pytest -m train tests/train tests/convert
 
 test-runtimes: .venv/.ready .venv-litert/.ready ## the shipped model in tflite-runtime and in ai-edge-litert; CLASSPULSE_TEST_DATA= faces

@@ -29,7 +29,7 @@ _LAYOUT = {
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """The most that `folder` may have, or one file; docs/adr/ says where the figures come from."""
+    """The most that `folder` may have, or one file; docs/adr/0009 says where the figures come from."""
 
     name: str
     folder: str
@@ -40,11 +40,11 @@ class Budget:
 
 
 BUDGETS = (
-    Budget("the daemon: edge without commands", "edge", 1700, files=24, without="edge/commands"),
-    Budget("edge", "edge", 2400),
+    Budget("the daemon: edge without commands", "edge", 1950, files=24, without="edge/commands"),
+    Budget("edge", "edge", 3000),
     Budget("edge/uplink", "edge/uplink", 750),
     Budget("contract/message.py", "contract/message.py", 170),
-    Budget("aggregator", "aggregator", 3600),
+    Budget("aggregator", "aggregator", 5000),
 )
 
 
