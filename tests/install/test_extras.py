@@ -14,9 +14,9 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(900)]
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 PACKAGES = {
-    "edge": ("edge", "models", "contract", "service"),
-    "edge-litert": ("edge", "models", "contract", "service"),
-    "aggregator": ("aggregator", "models", "contract", "service"),
+    "edge": ("edge",),
+    "edge-litert": ("edge",),
+    "aggregator": ("aggregator",),
     "cluster": ("pika", "psycopg"),
     "train": ("train", "convert"),
     "demo": ("amqtt.broker",),
@@ -30,7 +30,7 @@ IMPORT = """
 import importlib, pkgutil, sys
 for name in sys.argv[1:]:
     package = importlib.import_module(name)
-    if package.__name__ not in ("edge", "aggregator", "train", "convert", "service", "contract"):
+    if package.__name__ not in ("edge", "aggregator", "train", "convert"):
         continue
     for module in pkgutil.walk_packages(package.__path__, name + "."):
         try:
