@@ -34,8 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder to write into (default: int8 beside the model)")
     parser.add_argument(
         "--device-python", type=Path, action="append", metavar="PYTHON",
-        help="Python of the device's environment, without TensorFlow (default: .venv/bin/python); repeat it for "
-        "another runtime, the first decides",
+        help="Python of the device's environment, without TensorFlow (default: .venv/bin/python); each runtime that is "
+        "installed there is measured, the device's choice decides; repeat it for another environment",
     )  # fmt: skip
     parser.add_argument("--votes", type=Path, help="csv of FER+ votes: the accuracy where annotators and label agree")
     parser.add_argument(
@@ -90,10 +90,14 @@ def _measure(
 ) -> document.Measurements:  # one argument per thing that is measured or told
     held_out = "test" if "test" in splits else "validation"
     before = figures.softmax(logits(model, splits[held_out].images))
-    runtimes = []
+    by_runtime: dict[str, device.Measured] = {}
     for python in pythons:
-        log.info("measuring %s with %s", held_out, python)
-        runtimes.append(device.measure(python, staged, data, held_out, staged.parent))
+        for runtime in [name for name in device.runtimes(python) if name not in by_runtime]:
+            log.info("measuring %s with %s, %s", held_out, python, runtime)
+            by_runtime[runtime] = device.measure(python, staged, data, held_out, staged.parent, runtime)
+    runtimes = list(by_runtime.values())
+    if not runtimes:
+        raise ConversionError(f"{pythons[0]} has no TFLite runtime; `make setup` makes the device's environment")
     _require_small_loss(splits[held_out].labels, before, runtimes[0].probabilities)
     validation = device.measure(pythons[0], staged, data, "validation", staged.parent)
     golden = device.golden(pythons[0], staged)

@@ -14,7 +14,7 @@ def _broken(*_arguments: object) -> None:
     raise RuntimeError("broken on purpose")
 
 
-Aggregator._take = _broken
+Aggregator._ingest = _broken
 """
 WRITE_KEY = "import sys; from pathlib import Path; from release.manifest import write_key; write_key(Path(sys.argv[1]))"
 
