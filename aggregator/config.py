@@ -9,8 +9,12 @@ from typing import Annotated
 from msgspec import Meta
 
 import models
+from contract.labels import EMOTIONS, GROUPS
 from contract.topics import check_id
 from service.config import NonEmpty, Port
+
+SIGNALS = ("faces", "unsure")
+"""What is watched for changes besides the groups of labels: no group can have these names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +102,20 @@ class SummaryConfig:
 
 @dataclass(frozen=True, slots=True)
 class AttentionConfig:
-    """`[attention]`: which changes of a class become an event."""
+    """`[attention]`: which changes of a class become an event (benchmarks/attention.py shows what the figures do)."""
 
     enabled: bool = True
     """false: no events."""
-    smooth_s: Annotated[float, Meta(ge=10, le=3600)] = 60.0
-    """The mix is averaged over so long before it is looked at."""
-    settle_s: Annotated[float, Meta(ge=30, le=3600)] = 180.0
-    """A lesson's own band is known after so long, at its begin and after an event."""
+    smooth_s: Annotated[float, Meta(ge=10, le=3600)] = 30.0
+    """Windows that are closer together count as one look at the class: people keep an expression for a while."""
+    settle_s: Annotated[float, Meta(ge=30, le=3600)] = 90.0
+    """So much of a lesson, or of the time since the last event, has to be known before a change."""
     least_change: Annotated[float, Meta(ge=0.01, le=1)] = 0.10
-    """A smaller change of a label's share is none."""
-    deviations: Annotated[float, Meta(ge=0.5, le=20)] = 2.5
-    """Half-width of the band in standard deviations of the smoothed share, where that is more."""
+    """A smaller change of a share is none."""
+    deviations: Annotated[float, Meta(ge=0.5, le=20)] = 3.8
+    """How clear a change has to be, in standard deviations of the difference of two means."""
     lasts_s: Annotated[float, Meta(ge=0, le=3600)] = 90.0
-    """The mix has to stay outside for so long. With these figures a lesson of 25 people without a change has 0.1
-    events, and nearly all changes of 40 points are told, after 130 s (benchmarks/attention.py)."""
+    """A change has to last for so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +182,8 @@ class AggregatorConfig:
     page: PageConfig = field(default_factory=PageConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     home_assistant: HomeAssistantConfig = field(default_factory=HomeAssistantConfig)
+    groups: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(GROUPS))
+    """`[groups]`: how the seven labels are grouped on the page, such as pleasant = ["happy", "surprise"]."""
     models_dir: Path = models.FOLDER
     """Model cards are looked for here, by the hash that messages carry."""
     credentials: Path = field(default_factory=lambda: Path(os.environ.get("CREDENTIALS_DIRECTORY", "/etc/classpulse")))
@@ -186,6 +191,13 @@ class AggregatorConfig:
 
     def __post_init__(self) -> None:
         check_id("site", self.site)
+        grouped = [label for labels in self.groups.values() for label in labels]
+        if sorted(grouped) != sorted(EMOTIONS):
+            raise ValueError(f"[groups] has to have each of {', '.join(EMOTIONS)} once, but has {', '.join(grouped)}")
+        for name, labels in self.groups.items():
+            taken = name in SIGNALS or (name in EMOTIONS and labels != (name,))
+            if taken or not labels or not re.fullmatch(r"[^\W\d_][\w -]{0,23}", name):
+                raise ValueError(f"[groups] {name!r} = {list(labels)}: this name cannot be used, or it has no labels")
         if (self.amqp is None) != (self.postgresql is None):
             raise ValueError(
                 "[amqp] and [postgresql] belong together: with one of them, messages would be lost or doubled"

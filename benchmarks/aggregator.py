@@ -23,6 +23,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from aggregator.analysis.cards import read_cards
+from aggregator.analysis.mix import Estimator
 from aggregator.analysis.rooms import Rooms
 from aggregator.config import AttentionConfig, SummaryConfig
 from aggregator.ingest.batch import RawMessage, read
@@ -85,7 +86,7 @@ def summaries(rooms: int, lesson_s: int = 2700, span_s: int = 20) -> dict[str, f
     """CPU of the live part: every room in the middle of a lesson, with a frame every second."""
     cards = read_cards(Path("models"))
     model = next(iter(cards), "3f9c1a77")
-    live, every_s = Rooms(cards, AttentionConfig()), SummaryConfig().every_s
+    live, every_s = Rooms(Estimator(cards), AttentionConfig()), SummaryConfig().every_s
     now, rng = time.time(), random.Random(7)
 
     def key(room: int, at: float) -> Key:

@@ -1,55 +1,82 @@
-"""How soon lasting changes of a class are told, and how often there is nothing to tell: synthetic lessons.
+"""How soon lasting changes of a class are noticed, and how often nothing has changed: synthetic lessons.
 
 People keep an expression for a while and then take another one from the class's mix; each reading errs as the shipped
 model's card says. `.venv/bin/python -m benchmarks.attention`
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from aggregator.analysis.attention import Point, events
-from aggregator.analysis.estimate import estimate
+from aggregator.analysis.estimate import posterior
 from aggregator.config import AttentionConfig
 from aggregator.store.windows import WINDOW_S
 from contract.card import read
-from contract.labels import EMOTIONS
+from contract.labels import EMOTIONS, GROUPS
 
 LESSON_S = 45 * 60
 CHANGE_S = 20 * 60
 """When the class changes."""
+EARLY_S = 2 * 60
+"""When it changes early."""
+RAMP_S = 10 * 60
+"""How long a slow change takes."""
 DWELL_S = 20.0
 """Mean time for which a person keeps an expression."""
 USUAL = np.array([0.04, 0.01, 0.05, 0.20, 0.10, 0.05, 0.55])
 """In the order of EMOTIONS."""
 SHARPNESS = 3.0
 """Of the Dirichlet distribution that a face's probabilities are drawn from; low: one label takes most."""
+MEMBERS = tuple(tuple(map(EMOTIONS.index, labels)) for labels in GROUPS.values())
+
+Course = Callable[[float], float]
+"""Seconds since the begin of the lesson -> how much of the class's share has moved from neutral to sad."""
 
 
-def mixes(change: float, lasts_s: float) -> np.ndarray:
-    """(windows, 7): `change` of the class's share moves from neutral to sad at CHANGE_S and back after `lasts_s`."""
-    whole = np.tile(USUAL, (LESSON_S // WINDOW_S, 1))
-    begin, end = CHANGE_S // WINDOW_S, int((CHANGE_S + lasts_s) // WINDOW_S)
-    whole[begin:end, EMOTIONS.index("neutral")] -= change
-    whole[begin:end, EMOTIONS.index("sad")] += change
-    return whole
+def step(change: float, begin_s: float, lasts_s: float = LESSON_S) -> Course:
+    """All at once, and back after `lasts_s`."""
+    return lambda t: change if begin_s <= t < begin_s + lasts_s else 0.0
 
 
-def lesson(wanted: np.ndarray, people: int, confusion: np.ndarray, rng: np.random.Generator) -> list[Point]:
-    """The windows of a lesson whose class has these mixes."""
+def ramp(change: float) -> Course:
+    """Slowly, from CHANGE_S on."""
+    return lambda t: change * min(max((t - CHANGE_S) / RAMP_S, 0.0), 1.0)
+
+
+def lesson(course: Course, people: int, confusion: np.ndarray, rng: np.random.Generator) -> list[Point]:
+    """The windows of a lesson."""
     labels = np.arange(len(EMOTIONS))
-    shown = rng.choice(labels, people, p=wanted[0])
+    shown = rng.choice(labels, people, p=USUAL)
     looks = np.array([rng.dirichlet(SHARPNESS * confusion[label] + 1e-3) for label in shown])
-    points = []
-    for window, mix in enumerate(wanted):
-        moved = window > 0 and not np.array_equal(mix, wanted[window - 1])
-        for person in np.flatnonzero(rng.random(people) < (0.8 if moved else WINDOW_S / DWELL_S)):
+    points, last = [], 0.0
+    for start in range(0, LESSON_S, WINDOW_S):
+        moved, last = course(start) - last, course(start)
+        mix = USUAL.copy()
+        mix[EMOTIONS.index("neutral")] -= last
+        mix[EMOTIONS.index("sad")] += last
+        for person in np.flatnonzero(rng.random(people) < (0.8 if abs(moved) > 0.1 else WINDOW_S / DWELL_S)):
             shown[person] = rng.choice(labels, p=mix)
             looks[person] = rng.dirichlet(SHARPNESS * confusion[shown[person]] + 1e-3)
-        found = estimate(looks.sum(axis=0).tolist(), people, tuple(map(tuple, confusion.tolist())))
-        points.append(Point(window * WINDOW_S, found.mix))
+        found = posterior(looks.sum(axis=0).tolist(), people, tuple(map(tuple, confusion.tolist())))
+        groups = dict(zip(GROUPS, found.estimate(MEMBERS).mix, strict=True))
+        points.append(Point(start, people, 0.0, groups, found.estimate().mix))
     return points
+
+
+CASES: dict[str, tuple[Course, float, float]] = {
+    "nothing": (step(0.0, 0), 0, 0),
+    "40 points for 20 s": (step(0.4, CHANGE_S, 20), 0, 0),
+    "40 points for 60 s": (step(0.4, CHANGE_S, 60), 0, 0),
+    "20 points": (step(0.2, CHANGE_S), CHANGE_S, 600),
+    "30 points": (step(0.3, CHANGE_S), CHANGE_S, 600),
+    "40 points": (step(0.4, CHANGE_S), CHANGE_S, 600),
+    "30 points in 10 min": (ramp(0.3), CHANGE_S, 1200),
+    "30 points, after 2 min": (step(0.3, EARLY_S), EARLY_S, 600),
+}
+"""Name -> course of the lesson, when the change begins, and how long after that it may be noticed."""
 
 
 def main() -> None:
@@ -62,18 +89,18 @@ def main() -> None:
     confusion = np.array(read(arguments.card).soft_confusion)
     rng = np.random.default_rng(0)
     print(f"{arguments.lessons} lessons of {LESSON_S // 60} minutes and {arguments.people} people per row")
-    print("change  lasts    told  median delay  other events per lesson")
-    for change, lasts_s in ((0.0, 0.0), (0.4, 20.0), (0.4, 60.0), (0.2, 1500.0), (0.3, 1500.0), (0.4, 1500.0)):
+    print(f"{'change':24} noticed  median delay  other events per lesson")
+    for name, (course, begin_s, within_s) in CASES.items():
         delays, others = [], 0
         for _ in range(arguments.lessons):
-            told = events(lesson(mixes(change, lasts_s), arguments.people, confusion, rng), AttentionConfig())
-            at = [event.t.timestamp() - CHANGE_S for event in told]
-            right = [delay for delay in at if 0 < delay <= 300 and change] if lasts_s > 60 else []
-            delays += right[:1]
-            others += len(at) - len(right[:1])
-        share = f"{len(delays) / arguments.lessons:5.0%}" if lasts_s > 60 else "    -"
+            found = events(lesson(course, arguments.people, confusion, rng), AttentionConfig())
+            at = [event.t.timestamp() - begin_s for event in found]
+            right = [delay for delay in at if 0 < delay <= within_s][:1]
+            delays += right
+            others += len(at) - len(right)
+        share = f"{len(delays) / arguments.lessons:7.0%}" if within_s else "      -"
         delay = f"{np.median(delays):10.0f} s" if delays else "           -"
-        print(f"{change:5.0%}  {lasts_s:4.0f} s  {share}  {delay}  {others / arguments.lessons:8.2f}")
+        print(f"{name:24} {share}  {delay}  {others / arguments.lessons:8.2f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from aggregator.analysis.estimate import Confusion, estimate
-from contract.labels import EMOTIONS
+from aggregator.analysis.estimate import LABELS, Confusion, Groups, posterior
+from contract.labels import EMOTIONS, GROUPS
 from edge.config import RuntimeConfig
 from edge.vision.classifier import EmotionClassifier
 from train.data import Faces, load
@@ -37,9 +37,10 @@ def bags(labels: np.ndarray, size: int, mix: str, draws: int, rng: np.random.Gen
         )
 
 
-def shares(labels: np.ndarray) -> np.ndarray:
-    """(7,) shares of the labels."""
-    return np.bincount(labels, minlength=len(EMOTIONS)) / max(len(labels), 1)
+def shares(labels: np.ndarray, groups: Groups) -> np.ndarray:
+    """(groups,) shares of these labels."""
+    by_label = np.bincount(labels, minlength=len(EMOTIONS)) / max(len(labels), 1)
+    return np.array([by_label[list(group)].sum() for group in groups])
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +56,14 @@ class Read:
     unsure_below: float
 
 
-def measure(faces: Read, bag: np.ndarray) -> tuple[float, ...]:
-    """Errors per class of raw counts, mean probabilities and estimate; share of truths in their interval; its width."""
-    read, true = faces.probabilities[bag], shares(faces.labels[bag])
+def measure(faces: Read, bag: np.ndarray, groups: Groups) -> tuple[float, ...]:
+    """Errors per group of raw counts, mean probabilities and estimate; share of truths in their interval; its width."""
+    read, true = faces.probabilities[bag], shares(faces.labels[bag], groups)
     sure = read.max(axis=1) >= faces.unsure_below
-    found = estimate(read.sum(axis=0).tolist(), len(bag), faces.confusion)
+    found = posterior(read.sum(axis=0).tolist(), len(bag), faces.confusion).estimate(groups)
     held = (np.array(found.low) <= true + 1e-9) & (true <= np.array(found.high) + 1e-9)
-    raw = shares(read.argmax(axis=1)[sure])
-    mean = read.mean(axis=0)
+    raw = shares(read.argmax(axis=1)[sure], groups)
+    mean = np.array([read.mean(axis=0)[list(group)].sum() for group in groups])
     errors = (np.abs(guess - true).mean() for guess in (raw, mean, np.array(found.mix)))
     return (*errors, float(held.mean()), float(np.mean(np.array(found.high) - np.array(found.low))))
 
@@ -99,11 +100,18 @@ def main() -> None:
         f"{len(faces.labels)} faces, top-1 {accuracy:.1%}; {arguments.draws} bags per row; errors in points per class"
     )
     print("mix      faces    raw  mean p  estimate  of raw   aim  coverage  width")
+    print_table(faces, LABELS, arguments)
+    print(f"the groups {', '.join(GROUPS)}")
+    print_table(faces, tuple(tuple(EMOTIONS.index(label) for label in labels) for labels in GROUPS.values()), arguments)
+
+
+def print_table(faces: Read, groups: Groups, arguments: argparse.Namespace) -> None:
+    """A row per mix and size of bags."""
     rng = np.random.default_rng(arguments.seed)
     for mix in ("random", "natural"):
         for size in SIZES:
             drawn = bags(faces.labels, size, mix, arguments.draws, rng)
-            rows = np.array([measure(faces, bag) for bag in drawn])
+            rows = np.array([measure(faces, bag, groups) for bag in drawn])
             raw, mean, error, coverage, width = rows.mean(axis=0)
             aim = 1.02 if mix == "natural" else AIMS[size]
             figures = f"{100 * raw:6.2f}  {100 * mean:6.2f}  {100 * error:8.2f}  {error / raw:6.2f}  {aim:4.2f}"

@@ -143,6 +143,8 @@ def _allowed(hint: Any) -> str:
     kind = hint.__origin__ if hasattr(hint, "__metadata__") else hint
     if typing.get_origin(kind) is Literal:
         return "one of " + ", ".join(_toml(choice) for choice in typing.get_args(kind))
+    if typing.get_origin(kind) is dict:
+        return f"table of {_allowed(typing.get_args(kind)[1])}"
     if typing.get_origin(kind) is tuple:
         return "list of texts"
     low, high = (next(iter(_meta(hint, name)), None) for name in ("ge", "le"))
@@ -152,6 +154,8 @@ def _allowed(hint: Any) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         value = list(value)
+    if isinstance(value, dict):
+        return f"{{ {', '.join(f'{key} = {_toml(item)}' for key, item in value.items())} }}"
     if value is None:
         return ""
     if not isinstance(value, int | float | list):

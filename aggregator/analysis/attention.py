@@ -1,9 +1,10 @@
-"""Changes that an instructor should know of: the mix leaves the lesson's own band and stays outside. No clock, no I/O.
+"""Changes that an instructor should know of: the class is not as it was before in this lesson. No clock, no I/O.
 
-A short change is no event, a lasting one is one event, and the mix after it is the new normal.
+For every moment at which the change could have begun, the mean of what came after is compared with the mean of what
+came before (a generalised likelihood ratio test for one change of the mean). A short change is no event, a lasting one
+is one event, and what it led to is what the next one is compared with.
 """
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,38 +13,57 @@ import numpy as np
 from msgspec import json
 
 from aggregator.analysis.mix import Moment
-from aggregator.config import AttentionConfig
+from aggregator.config import SIGNALS, AttentionConfig
 from aggregator.store.windows import WINDOW_S
 from contract.labels import EMOTIONS
 from contract.message import SCHEMA, instant, utc
 from contract.topics import Room
 
+FACES, UNSURE = SIGNALS
+"""Faces per frame, and the share of them that was too small or doubtful to read."""
+_LONGEST_S = 600.0
+"""How far back the begin of a change is looked for."""
+_KNOWN_S = 120.0
+"""The lesson's own variance counts in full after so long."""
+_LEAST_FACES, _LEAST_FACES_SHARE = 4.0, 0.25
+"""A smaller change of the faces is none: so many, and such a share of those before."""
+_FACES_VARIANCE = 0.25
+"""Variance of the faces of a frame, per face: people look down and up again."""
+_LEAST_LABEL = 0.05
+"""A smaller change of a label's share is not part of an event's payload."""
+
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The mix of one window of a room."""
+    """One window of a room."""
 
     start: int
     """Seconds since 1970."""
-    shares: tuple[float, ...]
-    """In the order of EMOTIONS."""
+    faces: float
+    unsure: float
+    groups: Mapping[str, float]
+    """Group -> its share."""
+    labels: tuple[float, ...]
+    """Shares in the order of EMOTIONS."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One change that lasted; one payload of a room's `events` topic."""
+    """One change that lasted."""
 
     t: datetime
     """When it had lasted long enough to be an event."""
     since: datetime
-    """When the mix left the band."""
+    """When it began."""
     changes: Mapping[str, tuple[float, float]]
-    """Label -> (share before, share since), for every label that left its band; largest change first."""
+    """Group, FACES or UNSURE -> (before, since), for every signal that changed; the clearest change first."""
+    labels: Mapping[str, tuple[float, float]]
+    """The same of labels, for those that changed; largest change first."""
 
     def to_json(self, room: Room) -> bytes:
-        """The payload."""
+        """The payload of a room's `events` topic, which knows labels only."""
         fields = {"schema": SCHEMA, "t": instant(self.t), "since": instant(self.since)}
-        changes = {label: [round(before, 3), round(after, 3)] for label, (before, after) in self.changes.items()}
+        changes = {label: [round(before, 3), round(after, 3)] for label, (before, after) in self.labels.items()}
         return json.encode({**fields, "site": room.site, "room": room.room, "changes": changes})
 
 
@@ -51,74 +71,94 @@ def points_of(moments: Iterable[Moment]) -> Iterator[Point]:
     """Those in which expressions were read."""
     for start, mix in moments:
         shares = mix.shares
-        if shares:
-            yield Point(start, tuple(shares[label] for label in EMOTIONS))
+        if shares and mix.groups:
+            groups = {name: share for name, (share, _, _) in mix.groups.items()}
+            yield Point(start, mix.faces, mix.unsure, groups, tuple(shares[label] for label in EMOTIONS))
 
 
 def events(points: Iterable[Point], config: AttentionConfig) -> list[Event]:
-    """The lasting changes of a lesson, oldest first; the same points always give the same events.
+    """The lasting changes of a lesson, oldest first; more of the lesson does not change those before.
 
     Args:
         points: One lesson's windows, by time; windows without a mix are left out.
         config: `[attention]`.
     """
-    found: list[Event] = []
-    starts: list[int] = []
-    rows: list[Sequence[float]] = []
-    normal = _Normal(config)
-    for point in points:
-        starts.append(point.start)
-        rows.append(point.shares)
-        smooth = np.mean(rows[bisect_right(starts, point.start - config.smooth_s) :], axis=0)
-        since = normal.left_at(point.start, smooth)
-        if since is not None and point.start - since >= config.lasts_s:
-            after = np.mean(rows[bisect_left(starts, since) :], axis=0)
-            found.append(_event(point.start, since, normal, after))
-            normal = _Normal(config)
-            starts, rows = [], []
-    return found
+    detector = Detector(config)
+    return [event for event in map(detector.push, points) if event]
 
 
-class _Normal:
-    """The lesson's own band since the last event."""
+class Detector:
+    """The lesson since the last event, window by window."""
 
     def __init__(self, config: AttentionConfig) -> None:
         self._config = config
-        self._count = 0
-        self.mean = np.zeros(len(EMOTIONS))
-        self._squares = np.zeros(len(EMOTIONS))
-        self.out = np.zeros(len(EMOTIONS), bool)
-        self._since: int | None = None
+        self._starts: list[int] = []
+        self._sums: list[np.ndarray] = []
+        """Running sums of signals, labels, and squares of signals: of all windows up to each."""
 
-    def left_at(self, start: int, smooth: np.ndarray) -> int | None:
-        """When the mix left the band in which it is not now; None while it is inside, or the band is not known yet."""
-        known = self._count * WINDOW_S >= self._config.settle_s
-        out = np.abs(smooth - self.mean) > self._half() if known else np.zeros(len(EMOTIONS), bool)
-        if not out.any():
-            self._since = None
-            self._learn(smooth)
-        elif self._since is None:
-            self._since = start
-        self.out = out
-        return self._since
+    def push(self, point: Point) -> Event | None:
+        """The event that this window completes."""
+        names = (*point.groups, FACES, UNSURE)
+        signals = np.array([*point.groups.values(), point.faces, point.unsure])
+        values = np.concatenate([signals, point.labels, signals**2])
+        self._starts.append(point.start)
+        self._sums.append(values + self._sums[-1] if self._sums else values)
+        settle = max(int(self._config.settle_s // WINDOW_S), 1)
+        lengths = np.arange(1, min(int(_LONGEST_S // WINDOW_S), len(self._sums) - settle) + 1)
+        if not len(lengths):
+            return None
+        before, after, clearness = self._compare(lengths, len(names))
+        best = int(np.argmax(clearness.max(axis=1)))
+        if clearness[best].max() < self._config.deviations or lengths[best] * WINDOW_S < self._config.lasts_s:
+            return None
+        return self._event(point, int(lengths[best]), names, before[best], after[best], clearness[best])
 
-    def _learn(self, smooth: np.ndarray) -> None:
-        self._count += 1
-        off = smooth - self.mean
-        self.mean = self.mean + off / self._count
-        self._squares = self._squares + off * (smooth - self.mean)
+    def _compare(self, lengths: np.ndarray, signals: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For each length of what came after: means before and after, and how clearly each signal differs, in sigma.
 
-    def _half(self) -> np.ndarray:
-        deviation = np.sqrt(self._squares / max(self._count - 1, 1))
-        half: np.ndarray = np.maximum(self._config.least_change, self._config.deviations * deviation)
-        return half
+        A signal that changed too little, or is on its way back, does not differ.
+        """
+        count, sums = len(self._sums), np.array(self._sums[-int(lengths[-1]) - 1 :])
+        first = sums[-1 - lengths]
+        known = (count - lengths)[:, None]
+        before, after = first / known, (sums[-1] - first) / lengths[:, None]
+        was, now = before[:, :signals], after[:, :signals]
+        faces = np.maximum(was[:, -2:-1], 1.0)
+        theory, least = np.clip(was, 0.02, 0.98), np.full_like(was, self._config.least_change)
+        theory = theory * (1 - theory) / faces  # of shares among so many people
+        theory[:, -2:-1] = _FACES_VARIANCE * faces
+        least[:, -2:-1] = np.maximum(_LEAST_FACES, _LEAST_FACES_SHARE * faces)
+        own = np.maximum(before[:, -signals:] - was**2, 0) * np.minimum(known * WINDOW_S / _KNOWN_S, 1)
+        # Windows that are close together show the same expressions of the same people.
+        alike = self._config.smooth_s / WINDOW_S
+        looks = np.minimum(alike / lengths[:, None], 1) + np.minimum(alike / known, 1)
+        change, newest = np.abs(now - was), min(int(alike), len(sums) - 1)
+        still = np.abs((sums[-1] - sums[-1 - newest])[:signals] / newest - was) >= change / 2
+        clear = change / np.sqrt(np.maximum(theory, own) * looks)
+        return before, after, np.where((change >= least) & still, clear, 0.0)
 
-
-def _event(now: int, since: int, normal: _Normal, after: np.ndarray) -> Event:
-    changes = {
-        label: (float(before), float(then))
-        for label, before, then, out in zip(EMOTIONS, normal.mean, after, normal.out, strict=True)
-        if out
-    }
-    falling = sorted(changes.items(), key=lambda item: -abs(item[1][1] - item[1][0]))
-    return Event(t=utc(now + WINDOW_S), since=utc(since), changes=dict(falling))
+    def _event(
+        self,
+        point: Point,
+        length: int,
+        names: Sequence[str],
+        before: np.ndarray,
+        after: np.ndarray,
+        clearness: np.ndarray,
+    ) -> Event:
+        since = self._starts[-length]
+        self._starts, known = self._starts[-length:], self._sums[-length - 1]
+        self._sums = [each - known for each in self._sums[-length:]]
+        pairs = list(zip(before.tolist(), after.tolist(), strict=True))
+        labels = dict(zip(EMOTIONS, pairs[len(names) :], strict=False))
+        return Event(
+            t=utc(point.start + WINDOW_S),
+            since=utc(since),
+            changes={names[i]: pairs[i] for i in np.argsort(-clearness) if clearness[i] > 0},
+            labels=dict(
+                sorted(
+                    ((label, pair) for label, pair in labels.items() if abs(pair[1] - pair[0]) >= _LEAST_LABEL),
+                    key=lambda item: -abs(item[1][1] - item[1][0]),
+                )
+            ),
+        )

@@ -3,10 +3,17 @@
 import logging
 from pathlib import Path
 
+from aggregator.analysis.mix import Estimator
+from aggregator.config import AggregatorConfig
 from contract.card import ModelCard, ModelCardError
 from contract.card import read as read_card
 
 log = logging.getLogger(__name__)
+
+
+def estimator_of(config: AggregatorConfig) -> Estimator:
+    """With the cards that are here, and the site's groups."""
+    return Estimator(read_cards(config.models_dir), config.groups)
 
 
 def read_cards(folder: Path) -> dict[str, ModelCard]:

@@ -34,11 +34,14 @@ _JITTER = 1e-6
 """Keeps matrices invertible: shares sum to 1, so their covariances have no full rank."""
 
 Confusion = tuple[tuple[float, ...], ...]
+Groups = tuple[tuple[int, ...], ...]
+"""The indices of the labels of each group."""
+LABELS: Groups = tuple((label,) for label in range(_LABELS))
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Shares of the labels, in the order of EMOTIONS; `mix` sums to 1 and low <= mix <= high."""
+    """Shares of the labels, or of groups of them; `mix` sums to 1 and low <= mix <= high."""
 
     mix: tuple[float, ...]
     low: tuple[float, ...]
@@ -46,8 +49,28 @@ class Estimate:
     """`low` and `high` bound a 90 % interval of each share by itself."""
 
 
-def estimate(expected: Sequence[float], faces: float, soft_confusion: Confusion) -> Estimate:
-    """The mix of the faces whose probabilities were summed.
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """What is known of the mix of the seven labels, in the order of EMOTIONS."""
+
+    mean: np.ndarray
+    """(7,)"""
+    covariance: np.ndarray
+    """(7, 7)"""
+
+    def estimate(self, groups: Groups = LABELS) -> Estimate:
+        """The share of each group with its own interval, which labels that are taken for one another do not widen."""
+        members = np.zeros((len(groups), _LABELS))
+        for row, group in enumerate(groups):
+            members[row, list(group)] = 1
+        variance = np.diag(members @ self.covariance @ members.T)
+        mix, half = on_simplex(members @ self.mean), _Z90 * np.sqrt(np.clip(variance, 0, None))
+        low, high = np.clip(mix - half, 0, 1), np.clip(mix + half, 0, 1)
+        return Estimate(tuple(mix.tolist()), tuple(low.tolist()), tuple(high.tolist()))
+
+
+def posterior(expected: Sequence[float], faces: float, soft_confusion: Confusion) -> Posterior:
+    """What the summed probabilities of faces tell of their mix.
 
     Args:
         expected: Summed or averaged probabilities per label, in any scale.
@@ -65,20 +88,18 @@ def estimate(expected: Sequence[float], faces: float, soft_confusion: Confusion)
     if total <= 0 or faces <= 0:
         raise ValueError(f"no mix of {faces} faces, {total} in sum")
     read = np.asarray(expected, float) / total
-    natural = _natural(soft_confusion)
     parts = [
         _given(read, faces, soft_confusion, np.full(_LABELS, 1 / _LABELS), *ANYTHING),
-        _given(read, faces, soft_confusion, natural, *NATURAL),
+        _given(read, faces, soft_confusion, _natural(soft_confusion), *NATURAL),
     ]
     weights = np.exp([part.log_weight - max(other.log_weight for other in parts) for part in parts])
     weights /= weights.sum()
-    centre = sum(weight * part.mean for weight, part in zip(weights, parts, strict=True))
-    variance = sum(
-        weight * (part.variance + (part.mean - centre) ** 2) for weight, part in zip(weights, parts, strict=True)
+    mean = sum(weight * part.mean for weight, part in zip(weights, parts, strict=True))
+    covariance = sum(
+        weight * (part.covariance + np.outer(part.mean - mean, part.mean - mean))
+        for weight, part in zip(weights, parts, strict=True)
     )
-    mix, half = on_simplex(np.asarray(centre)), _Z90 * np.sqrt(variance)
-    low, high = np.clip(mix - half, 0, 1), np.clip(mix + half, 0, 1)
-    return Estimate(tuple(mix.tolist()), tuple(low.tolist()), tuple(high.tolist()))
+    return Posterior(np.asarray(mean), np.asarray(covariance))
 
 
 def on_simplex(values: np.ndarray) -> np.ndarray:
@@ -97,7 +118,7 @@ class _Part:
     """The mix given one prior."""
 
     mean: np.ndarray
-    variance: np.ndarray
+    covariance: np.ndarray
     log_weight: float
 
 
@@ -114,8 +135,7 @@ def _given(
     gain = np.linalg.solve(seen, confusion.T @ spread).T
     off = read - confusion.T @ centre
     likelihood = off @ np.linalg.solve(seen, off) + np.linalg.slogdet(seen)[1]
-    variance = np.clip(np.diag(spread - gain @ confusion.T @ spread), 0, None)
-    return _Part(centre + gain @ off, variance, float(np.log(weight) - likelihood / 2))
+    return _Part(centre + gain @ off, spread - gain @ confusion.T @ spread, float(np.log(weight) - likelihood / 2))
 
 
 def _noise(soft_confusion: Confusion, weights: np.ndarray) -> np.ndarray:

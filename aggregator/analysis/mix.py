@@ -4,17 +4,22 @@ Everything is averaged per frame for each device before devices are added, or a 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from msgspec import Struct
 
-from aggregator.analysis.estimate import estimate
+from aggregator.analysis.estimate import Estimate, posterior
 from aggregator.store.windows import NOTHING, Key, Sums
 from contract.card import ModelCard
-from contract.labels import EMOTIONS
+from contract.labels import EMOTIONS, GROUPS
 
 Row = tuple[Key, Sums]
+
+
+Shares = dict[str, tuple[float, float, float]]
+"""Label or group -> (share, low, high), a 90 % interval."""
 
 
 class Mix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,13 +34,16 @@ class Mix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Share of the faces."""
     counts: Mapping[str, float] | None
     """Sure faces per frame and label; None where no emotion was read."""
-    estimate: Mapping[str, tuple[float, float, float]] | None
+    estimate: Shares | None
     """Label -> (share, low, high), a 90 % interval; None where no emotion was read or the model's card is unknown."""
 
     def __post_init__(self) -> None:
         for labels in (self.counts, self.estimate):
             if labels is not None and labels.keys() != set(EMOTIONS):
                 raise ValueError(f"labels are {', '.join(labels)}, not {', '.join(EMOTIONS)}")
+
+    groups: Shares | None = None
+    """The same of groups of labels; without the model's card the share of the counts, from 0 to 1. Not in payloads."""
 
     @property
     def shares(self) -> dict[str, float] | None:
@@ -46,6 +54,15 @@ class Mix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return {label: count / total for label, count in (self.counts or {}).items()} if total else None
 
 
+class Estimator(NamedTuple):
+    """What mixes are estimated with."""
+
+    cards: Mapping[str, ModelCard]
+    """By the hash that messages carry."""
+    groups: Mapping[str, Sequence[str]] = GROUPS
+    """Group -> its labels; every label is in one."""
+
+
 class Moment(NamedTuple):
     """The mix of one span of a room."""
 
@@ -54,24 +71,24 @@ class Moment(NamedTuple):
     mix: Mix
 
 
-def moments(rows: Iterable[Row], cards: Mapping[str, ModelCard], span_s: int) -> Iterator[Moment]:
+def moments(rows: Iterable[Row], estimator: Estimator, span_s: int) -> Iterator[Moment]:
     """The mix of every span of `span_s` seconds that has a frame, by time."""
     spans: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         spans[row[0].start // span_s * span_s].append(row)
     for start, group in sorted(spans.items()):
-        mix = mix_of(group, cards)
+        mix = mix_of(group, estimator)
         if mix:
             yield Moment(start, mix)
 
 
-def mix_of(rows: Iterable[Row], cards: Mapping[str, ModelCard]) -> Mix | None:
+def mix_of(rows: Iterable[Row], estimator: Estimator) -> Mix | None:
     """The mix of these windows of one room; None without a frame."""
-    groups: dict[tuple[str, str], Sums] = defaultdict(lambda: NOTHING)
+    parts: dict[tuple[str, str], Sums] = defaultdict(lambda: NOTHING)
     for key, sums in rows:
-        groups[key.device, key.model] += sums
+        parts[key.device, key.model] += sums
     devices: dict[str, Sums] = defaultdict(lambda: NOTHING)
-    for (device, _), sums in groups.items():
+    for (device, _), sums in parts.items():
         devices[device] += sums
     frames = sum(sums.frames for sums in devices.values())
     if not frames:
@@ -79,37 +96,50 @@ def mix_of(rows: Iterable[Row], cards: Mapping[str, ModelCard]) -> Mix | None:
     faces = sum(_per_frame(sums.faces, sums) for sums in devices.values())
     unsure = sum(_per_frame(sums.unsure, sums) for sums in devices.values())
     counts = [sum(_per_frame(sums.counts[i], sums) for sums in devices.values()) for i in range(len(EMOTIONS))]
-    read = any(model and sums.frames > sums.withheld for (_, model), sums in groups.items())
+    read = any(model and sums.frames > sums.withheld for (_, model), sums in parts.items())
+    labels, groups = _estimates(parts, devices, estimator)
     return Mix(
         frames=frames,
         withheld=sum(sums.withheld for sums in devices.values()) / frames,
         faces=faces,
         unsure=unsure / faces if faces else 0.0,
         counts=dict(zip(EMOTIONS, counts, strict=True)) if read else None,
-        estimate=_estimate(groups, devices, cards),
+        estimate=labels,
+        groups=groups or _counted(counts, estimator.groups),
     )
 
 
-def _estimate(
-    groups: Mapping[tuple[str, str], Sums], devices: Mapping[str, Sums], cards: Mapping[str, ModelCard]
-) -> dict[str, tuple[float, float, float]] | None:
-    """The models' estimates, weighted by the faces that each read; None if the card of any is unknown."""
+def _estimates(
+    parts: Mapping[tuple[str, str], Sums], devices: Mapping[str, Sums], estimator: Estimator
+) -> tuple[Shares | None, Shares | None]:
+    """Of labels and of groups: each model's, weighted by the faces that it read; None if the card of any is unknown."""
     expected: dict[str, list[float]] = defaultdict(lambda: [0.0] * len(EMOTIONS))
-    for (device, model), sums in groups.items():
+    for (device, model), sums in parts.items():
         for i, hundredths in enumerate(sums.expected):
             expected[model][i] += _per_frame(hundredths / 100, devices[device])
     read = {model: values for model, values in expected.items() if sum(values) > 0}
-    if not read or not read.keys() <= cards.keys():
+    if not read or not read.keys() <= estimator.cards.keys():
+        return None, None
+    weights = [sum(values) / sum(map(sum, read.values())) for values in read.values()]
+    known = [posterior(each, sum(each), estimator.cards[model].soft_confusion) for model, each in read.items()]
+    members = tuple(tuple(map(EMOTIONS.index, labels)) for labels in estimator.groups.values())
+    return (
+        _weighted(EMOTIONS, weights, [each.estimate() for each in known]),
+        _weighted(tuple(estimator.groups), weights, [each.estimate(members) for each in known]),
+    )
+
+
+def _weighted(names: Sequence[str], weights: Sequence[float], estimates: Sequence[Estimate]) -> Shares:
+    triples = np.average([(each.mix, each.low, each.high) for each in estimates], axis=0, weights=weights)
+    return dict(zip(names, zip(*triples.tolist(), strict=True), strict=True))
+
+
+def _counted(counts: Sequence[float], groups: Mapping[str, Sequence[str]]) -> Shares | None:
+    """Shares of raw counts, of which nobody knows how far they are from the truth."""
+    total, by_label = sum(counts), dict(zip(EMOTIONS, counts, strict=True))
+    if not total:
         return None
-    total = sum(map(sum, read.values()))
-    triples = [(0.0, 0.0, 0.0)] * len(EMOTIONS)
-    for model, values in read.items():
-        faces = sum(values)
-        found = estimate(values, faces, cards[model].soft_confusion)
-        for i, triple in enumerate(zip(found.mix, found.low, found.high, strict=True)):
-            share, low, high = (before + faces / total * part for before, part in zip(triples[i], triple, strict=True))
-            triples[i] = share, low, high
-    return dict(zip(EMOTIONS, triples, strict=True))
+    return {name: (sum(by_label[label] for label in labels) / total, 0.0, 1.0) for name, labels in groups.items()}
 
 
 def _per_frame(value: float, sums: Sums) -> float:

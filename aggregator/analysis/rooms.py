@@ -6,12 +6,11 @@ of several, reads windows again from the store.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from aggregator.analysis.attention import Event, events, points_of
-from aggregator.analysis.mix import Moment, Row, mix_of
+from aggregator.analysis.attention import Detector, Event, points_of
+from aggregator.analysis.mix import Estimator, Moment, Row, mix_of
 from aggregator.analysis.summary import DeviceState, Summary
 from aggregator.config import AttentionConfig
 from aggregator.store.windows import AHEAD_S, NOTHING, WINDOW_S, Key, Sums
-from contract.card import ModelCard
 from contract.labels import EMOTIONS
 from contract.message import State, instant, utc
 from contract.topics import Device, Room
@@ -30,6 +29,8 @@ _LONG = 120
 """Windows."""
 _UNCHANGED = 5
 """A room in which nothing changed is summarised so many times less often: only the age of its frames changes."""
+_LATE_S = 5.0
+"""A window is examined for events so long after its end: most late frames have come by then."""
 _NEWS_S = 120.0
 """An event that is older, found in frames that came late or after a restart, is not published: the page shows it."""
 
@@ -39,18 +40,19 @@ Windows = Mapping[Key, Sums]
 class RoomState:
     """One room; the caller brings the time, in seconds since 1970."""
 
-    def __init__(self, room: Room, cards: Mapping[str, ModelCard], attention: AttentionConfig) -> None:
+    def __init__(self, room: Room, estimator: Estimator, attention: AttentionConfig) -> None:
         self.room = room
         self.devices: dict[str, State] = {}
         """What each device last said."""
         self.newest: float | None = None
         """When the newest frame was taken, as far as is known."""
-        self._cards = cards
+        self._estimator = estimator
         self._attention = attention
         self._windows: dict[int, dict[Key, Sums]] = {}
         self._moments: dict[int, Moment | None] = {}
         self._lesson: tuple[float, list[int], list[Row]] = (float("-inf"), [], [])
-        self._events: tuple[list[int], list[Event]] = ([], [])
+        self._examined: list[int] = []
+        self._detector, self._events = Detector(attention), list[Event]()
 
     def add(self, key: Key, sums: Sums, now: float) -> None:
         """Add to a window what a batch brought."""
@@ -73,14 +75,16 @@ class RoomState:
             return False
         self._windows.setdefault(key.start, {})[key] = sums
         self._moments.pop(key.start, None)
+        if self._examined and key.start <= self._examined[-1]:
+            self._examined = []
         return True
 
     def summary(self, now: float) -> Summary:
         """The mix of the last minute and of the lesson, the trend, and the devices."""
         t, newest = utc(now), None if self.newest is None else utc(self.newest)
-        recent = mix_of(self._rows(start for start in self._windows if now - RECENT_S < start <= now), self._cards)
+        recent = mix_of(self._rows(start for start in self._windows if now - RECENT_S < start <= now), self._estimator)
         _, starts, rows = self._lesson_at(now)
-        lesson = mix_of(rows, self._cards)
+        lesson = mix_of(rows, self._estimator)
         shares, before = recent and recent.shares, lesson and lesson.shares
         return Summary(
             t=instant(t),
@@ -102,10 +106,15 @@ class RoomState:
     def events(self, now: float) -> list[Event]:
         """The lasting changes of the lesson so far, oldest first."""
         _, starts, _ = self._lesson_at(now)
-        if self._events[0] is not starts:
-            found = events(points_of(self._moments_of(starts)), self._attention) if self._attention.enabled else []
-            self._events = starts, found
-        return self._events[1]
+        ended = [start for start in starts if start <= now - WINDOW_S - _LATE_S]
+        examined = len(self._examined)
+        if not examined or ended[:examined] != self._examined:  # another lesson, or late frames changed this one
+            self._detector, self._events, examined = Detector(self._attention), [], 0
+        self._examined = ended
+        if self._attention.enabled:
+            found = map(self._detector.push, points_of(self._moments_of(ended[examined:])))
+            self._events += [event for event in found if event]
+        return self._events
 
     def _lesson_at(self, now: float) -> tuple[float, list[int], list[Row]]:
         """When it was looked at, at most _LESSON_S ago; the starts of its windows; their sums by device and model."""
@@ -139,7 +148,7 @@ class RoomState:
         """The mix of each window; one that has not changed is not worked out again."""
         for start in sorted(starts):
             if start not in self._moments:
-                mix = mix_of(self._windows[start].items(), self._cards)
+                mix = mix_of(self._windows[start].items(), self._estimator)
                 self._moments[start] = Moment(start, mix) if mix else None
             moment = self._moments[start]
             if moment:
@@ -149,9 +158,8 @@ class RoomState:
 class Rooms:
     """All rooms, and which of their summaries and events are to be published."""
 
-    def __init__(self, cards: Mapping[str, ModelCard], attention: AttentionConfig) -> None:
-        self.cards = cards
-        """By the hash that messages carry."""
+    def __init__(self, estimator: Estimator, attention: AttentionConfig) -> None:
+        self.estimator = estimator
         self._attention = attention
         self._states: dict[Room, RoomState] = {}
         self._changed: set[Room] = set()
@@ -163,7 +171,7 @@ class Rooms:
         """The room's state, a new one if nothing is known of it."""
         state = self._states.get(room)
         if state is None:
-            state = self._states[room] = RoomState(room, self.cards, self._attention)
+            state = self._states[room] = RoomState(room, self.estimator, self._attention)
         return state
 
     def add(
@@ -227,7 +235,7 @@ class Rooms:
         found = [
             event
             for event in self._states[room].events(now)
-            if event.since.timestamp() > last and event.t.timestamp() > now - _NEWS_S
+            if event.labels and event.since.timestamp() > last and event.t.timestamp() > now - _NEWS_S
         ]
         if found:
             self._last_event[room] = found[-1].t.timestamp()

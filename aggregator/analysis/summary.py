@@ -53,8 +53,11 @@ class Summary(Payload, frozen=True, kw_only=True):
         return Room(self.site, self.room)
 
     def to_json(self) -> bytes:
-        """The payload, with four decimals."""
-        return json.encode(_rounded(to_builtins(self)))
+        """The payload, with four decimals and without groups, which protocol v1 does not have."""
+        fields = to_builtins(self)
+        for mix in filter(None, (fields["recent"], fields["lesson"])):
+            del mix["groups"]
+        return json.encode(_rounded(fields))
 
 
 def _rounded(value: object) -> object:

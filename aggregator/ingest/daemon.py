@@ -12,7 +12,7 @@ from importlib.metadata import version
 from secrets import token_hex
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from aggregator.analysis.cards import read_cards
+from aggregator.analysis.cards import estimator_of
 from aggregator.analysis.rooms import LONGEST_S, Rooms
 from aggregator.config import AggregatorConfig
 from aggregator.ingest.batch import Acknowledge, RawMessage, Source, read
@@ -70,7 +70,7 @@ class Aggregator:
         self._clock = clock
         self._sharding = sharding
         self._duplicates = DuplicateDevices()
-        self._limits = Limits(rooms.cards)
+        self._limits = Limits(rooms.estimator.cards)
         self._clock_agreed_at = float("-inf")
         self._store_problem = ""
         self._state = own_state("ready")
@@ -288,8 +288,7 @@ def run_daemon(config: AggregatorConfig) -> None:
         StoreError: If the store cannot be used.
         OSError: If a credential cannot be read.
     """
-    cards = read_cards(config.models_dir)
-    rooms = Rooms(cards, config.attention)
+    rooms = Rooms(estimator_of(config), config.attention)
     with open_store(config) as store, open_source(config) as source:
         sharding = Sharding(cast("PostgresqlStore", store), rooms) if config.postgresql else None
         aggregator = Aggregator(config, store, source, rooms, sharding)

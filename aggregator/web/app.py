@@ -13,7 +13,7 @@ from nicegui import ui
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from aggregator.analysis.cards import read_cards
+from aggregator.analysis.cards import estimator_of
 from aggregator.config import AggregatorConfig, PageConfig
 from aggregator.store.factory import open_store
 from aggregator.store.types import Store, StoreError, StoreUnavailableError
@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         log.warning("%s", warning)
     commands = CommandSender(config.mqtt, config.credentials)
     with opened(config) as store:
-        app = build(config, RoomReader(store, read_cards(config.models_dir), config.attention), commands)
+        app = build(config, RoomReader(store, estimator_of(config), config.attention), commands)
         log.info("the page is at %s", address(config.page))
         settings = uvicorn.Config(
             AuthMiddleware(app, users, https=config.page.https),

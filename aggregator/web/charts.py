@@ -3,10 +3,11 @@
 Colours are set here for each label; text and lines take theirs from the style sheet (chart.css), for dark and light.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
+from html import escape
 
-from aggregator.analysis.mix import Mix, Moment
+from aggregator.analysis.mix import Mix, Moment, Shares
 from aggregator.web.text import clock
 from contract.message import utc
 
@@ -21,29 +22,48 @@ PALETTE = {
 }
 """Label -> colour, in the order in which labels are shown. Source: Okabe and Ito, "Color Universal Design", 2008: told
 apart by people with any kind of colour blindness."""
+_GROUP_COLOURS = ("#56b4e9", "#9a9a9a", "#d55e00", "#e69f00", "#009e73", "#cc79a7", "#0072b2")
+"""In the order of the groups: pleasant, neutral, unpleasant. Source: the same."""
 NOTABLE = 0.05
 """A trend of at least this share gets an arrow."""
 _TICKS_S = (60, 120, 300, 600, 1800, 3600, 7200, 10800)
 _MOST_TICKS = 10
 
 
-def mix_table(mix: Mix | None, trend: Mapping[str, float] | None) -> str:
-    """The current mix as HTML: a row per label with share, trend and a bar.
+def group_colours(groups: Iterable[str]) -> dict[str, str]:
+    """Group -> colour."""
+    return dict(zip(groups, _GROUP_COLOURS, strict=False))
 
-    On the bar the estimate's interval is a line, and the raw counts are a diamond.
-    """
-    shares, estimate, raw = (mix and mix.shares) or {}, (mix and mix.estimate) or {}, _raw(mix)
+
+def groups_table(recent: Mix | None, lesson: Mix | None, colours: Mapping[str, str]) -> str:
+    """The current mix of the groups, with what is more or less than in the lesson."""
+    now, before = (recent and recent.groups) or {}, (lesson and lesson.groups) or {}
+    trend = {name: now[name][0] - before[name][0] for name in now if name in before}
+    return _table(now, colours, trend, {}, intervals=bool(recent and recent.estimate))
+
+
+def labels_table(recent: Mix | None, trend: Mapping[str, float] | None) -> str:
+    """The same of the seven labels, and a diamond for the raw counts where there is an estimate."""
+    estimate = recent and recent.estimate
+    shares = estimate or {label: (share, 0.0, 1.0) for label, share in ((recent and recent.shares) or {}).items()}
+    return _table(shares, PALETTE, trend or {}, _raw(recent) if estimate else {}, intervals=bool(estimate))
+
+
+def _table(
+    shares: Shares, colours: Mapping[str, str], trend: Mapping[str, float], raw: Mapping[str, float], *, intervals: bool
+) -> str:
+    """A row for each label with share, trend, and a bar; on it a line for the interval."""
     rows = []
-    for label, colour in PALETTE.items():
-        share, change = shares.get(label), (trend or {}).get(label, 0.0)
+    for label, colour in colours.items():
+        share, low, high = shares.get(label, (None, 0.0, 0.0))
         bar = f'<i style="width:{_percent(share)}%;background:{colour}"></i>'
-        if estimate:
-            _, low, high = estimate[label]
+        if intervals:
             bar += f'<i class=interval style="left:{_percent(low)}%;width:{_percent(high - low)}%"></i>'
-            bar += f'<i class=raw style="left:{_percent(raw.get(label))}%"></i>' if raw else ""
+        if label in raw:
+            bar += f'<i class=raw style="left:{_percent(raw[label])}%"></i>'
         rows.append(
-            f"<tr><th scope=row>{label}</th><td>{'–' if share is None else f'{100 * share:.0f} %'}</td>"  # noqa: RUF001
-            f"<td class=trend>{_arrow(change)}</td><td class=track>{bar}</td></tr>"
+            f"<tr><th scope=row>{escape(label)}</th><td>{'–' if share is None else f'{100 * share:.0f} %'}</td>"  # noqa: RUF001
+            f"<td class=trend>{_arrow(trend.get(label, 0.0))}</td><td class=track>{bar}</td></tr>"
         )
     return f"<table class=mix>{''.join(rows)}</table>"
 
@@ -62,14 +82,17 @@ def _percent(share: float | None) -> float:
     return round(100 * (share or 0.0), 1)
 
 
-def timeline(moments: Sequence[Moment], begin: int, end: int, step_s: int, zone: tzinfo | None) -> str:
-    """Shares stacked to 100 % over time, and below them the faces.
+def timeline(
+    moments: Sequence[Moment], begin: int, end: int, step_s: int, colours: Mapping[str, str], zone: tzinfo | None
+) -> str:
+    """Shares of the groups stacked to 100 % over time, and below them the faces.
 
     Args:
         moments: Of spans of `step_s` seconds, by time.
         begin: Left edge, seconds since 1970.
         end: Right edge.
         step_s: Width of a moment.
+        colours: Of the groups.
         zone: Of the times below; this machine's if None.
     """
     scale = 1000 / max(end - begin, 1)
@@ -78,15 +101,15 @@ def timeline(moments: Sequence[Moment], begin: int, end: int, step_s: int, zone:
     faces = "".join(_steps([(left, right, most - mix.faces) for left, right, mix in spans]))
     line = f'<path class="line" d="{faces}"/>'
     return (
-        _plot("shares", ("100 %", "50 %", "0 %"), 1000, "".join(_areas(spans)))
+        _plot("shares", ("100 %", "50 %", "0 %"), 1000, "".join(_areas(spans, colours)))
         + _plot("faces", (f"{most} faces", "0"), most, line)
         + f"<div class=times>{''.join(_times(begin, end, zone))}</div>"
     )
 
 
-def legend() -> str:
-    """The colours and their labels."""
-    items = (f'<span style="--colour:{colour}">{label}</span>' for label, colour in PALETTE.items())
+def legend(colours: Mapping[str, str]) -> str:
+    """The colours and what they mean."""
+    items = (f'<span style="--colour:{colour}">{escape(label)}</span>' for label, colour in colours.items())
     return f"<p class=legend>{''.join(items)}</p>"
 
 
@@ -94,15 +117,15 @@ Span = tuple[float, float, Mix]
 """Left edge, right edge and mix of a moment."""
 
 
-def _areas(spans: Sequence[Span]) -> Iterator[str]:
-    """Each label from its upper edge down to the axis: the next one is painted over it."""
-    read = [(left, right, mix.shares) for left, right, mix in spans if mix.shares]
+def _areas(spans: Sequence[Span], colours: Mapping[str, str]) -> Iterator[str]:
+    """Each group from its upper edge down to the axis: the next one is painted over it."""
+    read = [(left, right, mix.groups) for left, right, mix in spans if mix.groups]
     edges = [0.0] * len(read)
-    for label, colour in PALETTE.items():
+    for name, colour in colours.items():
         steps = [(left, right, 1000 * edge) for (left, right, _), edge in zip(read, edges, strict=True)]
         path = "".join(_steps(steps, 1000))
         yield f'<path fill="{colour}" d="{path}"/>'
-        edges = [edge + shares[label] for (_, _, shares), edge in zip(read, edges, strict=True)]
+        edges = [edge + groups[name][0] for (_, _, groups), edge in zip(read, edges, strict=True)]
 
 
 def _steps(points: Sequence[tuple[float, float, float]], axis: int | None = None) -> Iterator[str]:

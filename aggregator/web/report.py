@@ -2,18 +2,20 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from datetime import tzinfo
 from html import escape
 from pathlib import Path
 from string import Template
 
-from aggregator.analysis.cards import read_cards
+from aggregator.analysis.cards import estimator_of
 from aggregator.analysis.lesson import MINUTE_S, Lesson, lesson
 from aggregator.analysis.mix import Mix
 from aggregator.config import AggregatorConfig
 from aggregator.store.factory import open_store
-from aggregator.web.charts import PALETTE, legend, timeline
-from aggregator.web.text import clock, event_text
+from aggregator.web.charts import PALETTE, group_colours, legend, timeline
+from aggregator.web.headline import event_sentence
+from aggregator.web.text import clock
 from contract.labels import EMOTIONS
 from contract.message import instant, utc
 from contract.topics import Room
@@ -40,7 +42,7 @@ def read(config: AggregatorConfig, room: Room, start: int, end: int) -> Lesson:
         raise ReportError(f"a report is of a day at most, not of {(end - start) / 3600:.1f} hours")
     with open_store(config, writable=False) as store:
         rows = store.windows(room.site, room.room, start, end)
-    return lesson(room, start, end, rows, read_cards(config.models_dir), config.attention)
+    return lesson(room, start, end, rows, estimator_of(config), config.attention)
 
 
 def file_name(lesson: Lesson) -> str:
@@ -52,11 +54,12 @@ def to_csv(lesson: Lesson) -> str:
     """A line per minute: faces, shares of what was withheld and unsure, estimate with interval, raw counts."""
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
-    kinds = [f"{label}{end}" for label in EMOTIONS for end in ("", "_low", "_high", "_counted")]
+    names = {**{label: (label,) for label in EMOTIONS}, **lesson.groups}
+    kinds = [f"{name}{end}" for name in names for end in ("", "_low", "_high", "_counted")]
     table.writerow(["minute", "frames", "withheld", "faces", "unsure", *kinds])
     for start, mix in lesson.minutes:
         head = [instant(utc(start)), mix.frames, f"{mix.withheld:.4f}", f"{mix.faces:.2f}", f"{mix.unsure:.4f}"]
-        table.writerow(head + [value for label in EMOTIONS for value in _cells(mix, label)])
+        table.writerow(head + [value for name, labels in names.items() for value in _cells(mix, name, labels)])
     return out.getvalue()
 
 
@@ -74,7 +77,7 @@ def to_html(lesson: Lesson, zone: tzinfo | None) -> str:
 
 
 def _body(lesson: Lesson, whole: Mix, zone: tzinfo | None) -> str:
-    lines = "".join(f"<li>{escape(event_text(event, zone))}</li>" for event in lesson.events)
+    lines = "".join(f"<li>{escape(event_sentence(event, zone))}</li>" for event in lesson.events)
     changes = f"<h2>Lasting changes</h2><ul>{lines}</ul>" if lines else ""
     facts = (
         f"<p><b>{whole.faces:.0f}</b> faces on average in {whole.frames} frames; {100 * whole.unsure:.0f} % of the "
@@ -82,21 +85,23 @@ def _body(lesson: Lesson, whole: Mix, zone: tzinfo | None) -> str:
         "read.</p>"
     )
     first, last = lesson.minutes[0].start, lesson.minutes[-1].start
-    drawn = timeline(lesson.minutes, first, last + MINUTE_S, MINUTE_S, zone)
-    return f"{facts}{changes}<h2>Minute by minute</h2>{drawn}{legend()}{_table(whole) if whole.shares else ''}"
+    colours = group_colours(lesson.groups)
+    drawn = timeline(lesson.minutes, first, last + MINUTE_S, MINUTE_S, colours, zone) + legend(colours)
+    return f"{facts}{changes}<h2>Minute by minute</h2>{drawn}{_table(lesson, whole) if whole.shares else ''}"
 
 
-def _table(whole: Mix) -> str:
-    rows = "".join(
-        f'<tr><th><span style="background:{colour}"></span>{label}</th>'
-        f"<td>{_percent(share)}</td><td>{f'{_percent(low)} to {_percent(high)}' if low != '' else ''}</td>"
-        f"<td>{_percent(counted)}</td></tr>"
-        for label, colour in PALETTE.items()
-        for share, low, high, counted in [_cells(whole, label)]
-    )
+def _table(lesson: Lesson, whole: Mix) -> str:
+    """Groups, then labels."""
+    rows = []
+    for name, colour in {**group_colours(lesson.groups), **PALETTE}.items():
+        share, low, high, counted = map(_percent, _cells(whole, name, lesson.groups.get(name, (name,))))
+        rows.append(
+            f'<tr><th><span style="background:{colour}"></span>{escape(name)}</th><td>{share}</td>'
+            f"<td>{low and f'{low} to {high}'}</td><td>{counted}</td></tr>"
+        )
     return (
         "<table><thead><tr><th>expression</th><th>share</th><th>90 % interval</th><th>raw counts</th></tr>"
-        f"</thead><tbody>{rows}</tbody></table>"
+        f"</thead><tbody>{''.join(rows)}</tbody></table>"
     )
 
 
@@ -104,13 +109,13 @@ def _percent(share: float | str) -> str:
     return "" if isinstance(share, str) else f"{100 * share:.0f} %"
 
 
-def _cells(mix: Mix, label: str) -> tuple[float | str, float | str, float | str, float | str]:
-    """Share, low, high, counted share; "" for what is not known."""
+def _cells(mix: Mix, name: str, labels: Sequence[str]) -> tuple[float | str, float | str, float | str, float | str]:
+    """Share, low, high and counted share of a label, or of a group of labels; "" for what is not known."""
     total = sum(mix.counts.values()) if mix.counts else 0.0
-    counted = round(mix.counts[label] / total, 4) if mix.counts and total else ""
-    if not mix.estimate:
+    counted = round(sum(mix.counts[label] for label in labels) / total, 4) if mix.counts and total else ""
+    if not mix.estimate or not mix.groups:
         return counted, "", "", counted
-    share, low, high = (round(value, 4) for value in mix.estimate[label])
+    share, low, high = (round(value, 4) for value in {**mix.estimate, **mix.groups}[name])
     return share, low, high, counted
 
 

@@ -5,15 +5,16 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
+from msgspec import json
 from nicegui import ui
 from starlette.requests import Request
 
 from aggregator.store.types import StoreError
-from aggregator.web.charts import legend
 from aggregator.web.commands import CommandSender
+from aggregator.web.headline import Headline, event_sentence
 from aggregator.web.reader import RoomReader, RoomView
-from aggregator.web.style import keep_fresh, show_status, top_line, user_of
-from aggregator.web.text import StatusLine, device_status, event_text, facts, mix_hint, room_status
+from aggregator.web.style import keep_fresh, show_headline, show_status, top_line, user_of
+from aggregator.web.text import StatusLine, device_status, facts, mix_hint
 from aggregator.web.users import User
 from contract.topics import Device, Room
 
@@ -37,17 +38,49 @@ def room_page(reader: RoomReader, commands: CommandSender, room: Room, request: 
     if unknown:
         ui.label("No data received yet from this room.").classes("panel")
         return
-    status = ui.label().props("role=status")
+    status = ui.label()
+    show_head = _headline(reader, room, request)
     with ui.element("main").classes("room"):
         panels = (_mix(), _facts(), _cameras(commands, room, request), _timeline(), _events())
 
-    def update(_user: User) -> None:
+    def update(user: User) -> None:
         view = reader.view(room, time.time())
-        show_status(status, room_status(view.summary, view.clock_errors), "top")
+        show_status(status, view.status, "top")
+        show_head(reader.headline(view, user))
         for show in panels:
             show(view)
 
     keep_fresh(request, store_error, update)
+
+
+def _headline(reader: RoomReader, room: Room, request: Request) -> Callable[[Headline], None]:
+    """The sentence; a button that puts an event back; and notifications, where they are allowed."""
+    notified = None
+    with ui.element("div").classes("top head"):
+        sentence = ui.label().props("role=status")
+        seen = ui.button("seen").props("no-caps outline").classes("act")
+        ask = "window.Notification && Notification.requestPermission()"
+        ui.button("notify me", on_click=lambda: ui.run_javascript(ask)).props("flat no-caps").classes("act")
+
+    def show(head: Headline) -> None:
+        nonlocal notified
+        show_headline(sentence, head)
+        seen.set_visibility(head.event is not None)
+        name = f"{room.site} / {room.room}"
+        ui.page_title(f"(1) {name}" if head.event else name)
+        if head.event and notified != head.event.t:
+            notified = head.event.t
+            text = json.encode([name, {"body": head.text}]).decode()
+            ui.run_javascript(f"window.Notification?.permission === 'granted' && new Notification(...{text})")
+
+    def mark_seen() -> None:
+        user, view = user_of(request), reader.view(room, time.time())
+        if user is not None:
+            reader.mark_seen(view, user)
+            show(reader.headline(view, user))
+
+    seen.on_click(mark_seen)
+    return show
 
 
 async def send_command(commands: CommandSender, request: Request, device: Device, command: str) -> str | None:
@@ -67,11 +100,17 @@ def _mix() -> Show:
     """The current mix with its interval."""
     with ui.element("section").classes("panel mix-panel"):
         _heading("The last minute")
-        table = ui.html(sanitize=False)
+        groups = ui.html(sanitize=False)
         hint = ui.label().classes("hint")
+        with ui.element("details"):
+            with ui.element("summary"):
+                ui.label("All seven expressions").style("display: inline")
+            labels = ui.html(sanitize=False)
+            ui.label("Diamond: raw counts.").classes("hint")
 
     def show(view: RoomView) -> None:
-        table.set_content(view.mix)
+        groups.set_content(view.groups)
+        labels.set_content(view.labels)
         hint.set_text(mix_hint(view.summary.recent))
 
     return show
@@ -152,7 +191,6 @@ def _timeline() -> Show:
     with ui.element("section").classes("panel timeline-panel"):
         _heading("The last ten minutes: expressions and faces")
         chart = ui.html(sanitize=False)
-        ui.html(legend(), sanitize=False)
 
     def show(view: RoomView) -> None:
         chart.set_content(view.timeline)
@@ -168,7 +206,7 @@ def _events() -> Show:
         rows = ui.element("div").props("role=log aria-live=polite")
 
     def show(view: RoomView) -> None:
-        lines = [event_text(event, None) for event in view.events()[:_MOST_EVENTS]]
+        lines = [event_sentence(event, None) for event in view.events[: -_MOST_EVENTS - 1 : -1]]
         if lines != shown:
             shown[:] = lines
             rows.clear()

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from aggregator.store.types import StoreError
 from aggregator.web.auth import LOCAL
+from aggregator.web.headline import Headline
 from aggregator.web.text import StatusLine
 from aggregator.web.users import User
 
@@ -53,6 +54,12 @@ def show_status(label: ui.label, status: StatusLine, more_classes: str = "") -> 
     """Set text and colour; the web framework sends what changed."""
     label.set_text(str(status))
     label.classes(replace=f"status {more_classes} {status.kind}")
+
+
+def show_headline(label: ui.label, head: Headline) -> None:
+    """Set the sentence; marked if it is about an event."""
+    label.set_text(head.text)
+    label.classes(replace="headline event" if head.event else "headline")
 
 
 def keep_fresh(request: Request, store_error: ui.label, update: Callable[[User], None]) -> None:

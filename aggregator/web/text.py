@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
-from aggregator.analysis.attention import Event
 from aggregator.analysis.mix import Mix
 from aggregator.analysis.summary import DeviceState, Summary
 
@@ -62,39 +61,20 @@ def clock_text(ahead_s: float) -> str:
     return f"its clock is {span(abs(ahead_s))} {direction}, so its data has the wrong time"
 
 
-def largest_shares(mix: Mix | None, most: int = 2) -> tuple[str, str]:
-    """The largest shares and their intervals, such as `sad 40 %` and `sad 31 to 52 %`."""
-    shares = sorted((mix.shares or {}).items() if mix else (), key=lambda item: -item[1])[:most]
-    intervals = [(label, *mix.estimate[label][1:]) for label, _ in shares] if mix and mix.estimate else []
-    return (
-        ", ".join(f"{label} {_percent(share)}" for label, share in shares),
-        ", ".join(f"{label} {100 * low:.0f} to {_percent(high)}" for label, low, high in intervals),
-    )
-
-
 def mix_hint(mix: Mix | None) -> str:
     """How the chart of the last minute is to be read, or why it is empty."""
     if mix is None:
         return "No data in the last minute."
     if mix.estimate:
         return (
-            "Bar: estimated share. Line: 90 % interval, the true share lies in it 9 times out of 10. Diamond: raw "
-            "counts. ▲▼: more or less than in the whole lesson. Expressions are not feelings."
+            "Bar: estimated share. Line: 90 % interval, the true share lies in it 9 times out of 10. ▲▼: more or less "
+            "than in the whole lesson. Expressions are not feelings."
         )
     if mix.shares:
         return "Raw counts only: there is no estimate, because the card of this camera's model is not installed here."
     if mix.withheld == 1:
         return "Not shown: too few faces could be read."
     return "No faces in view." if mix.counts else "Expressions are switched off: only faces are counted."
-
-
-def event_text(event: Event, zone: tzinfo | None) -> str:
-    """One event in one line, such as `since 10:31: happy 30 → 52 %, neutral 45 → 28 %`."""
-    changes = ", ".join(
-        f"{label} {100 * before:.0f}{_NBSP}→{_NBSP}{_percent(after)}"
-        for label, (before, after) in event.changes.items()
-    )
-    return f"since {clock(event.since, zone)}: {changes}"
 
 
 def _percent(share: float) -> str:

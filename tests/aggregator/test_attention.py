@@ -13,28 +13,66 @@ SAD, NEUTRAL = EMOTIONS.index("sad"), EMOTIONS.index("neutral")
 
 
 def lesson(*spans, noise=0.02, seed=0):
-    """Windows of a lesson: each span is (seconds, share of sad), the rest is neutral."""
+    """Windows of a lesson: each span is (seconds, share of sad, faces=25, unsure=0), the rest is neutral."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     points = []
-    for seconds, sad in spans:
+    for seconds, mean, *more in spans:
+        faces, unsure = (*more, 25, 0.0)[:2] if more else (25, 0.0)
         for _ in range(seconds // 10):
             shares = [0.0] * len(EMOTIONS)
-            shares[SAD] = min(1, max(0, sad + chance.gauss(0, noise)))
-            shares[NEUTRAL] = 1 - shares[SAD]
-            points.append(Point(len(points) * 10, tuple(shares)))
+            shares[SAD] = sad = min(1, max(0, mean + chance.gauss(0, noise)))
+            shares[NEUTRAL] = 1 - sad
+            groups = {"pleasant": 0.0, "neutral": 1 - sad, "unpleasant": sad}
+            points.append(Point(len(points) * 10, faces + chance.gauss(0, 0.5), unsure, groups, tuple(shares)))
     return points
 
 
-def test_a_lasting_change_is_one_event_that_names_the_labels():
-    """Sad goes from a tenth to half for the rest of the lesson: told once, within minutes, with both labels."""
+def test_a_lasting_change_is_one_event_that_names_groups_and_labels():
+    """Sad goes from a tenth to half for the rest of the lesson: one event within minutes, with both groups."""
     (event,) = events(lesson((900, 0.1), (900, 0.5)), CONFIG)
 
-    assert set(event.changes) == {"sad", "neutral"}
-    before, after = event.changes["sad"]
+    assert set(event.changes) == {"unpleasant", "neutral"}
+    assert set(event.labels) == {"sad", "neutral"}
+    before, after = event.changes["unpleasant"]
     assert abs(before - 0.1) < 0.03
     assert after > 0.3
-    assert 900 <= event.since.timestamp() <= 960
-    assert 60 <= event.t.timestamp() - 900 <= 180
+    assert 880 <= event.since.timestamp() <= 920
+    assert 60 <= event.t.timestamp() - 900 <= 150
+
+
+def test_a_slow_change_is_noticed():
+    """Ten minutes from a tenth to four tenths."""
+    ramp = [(10, 0.1 + 0.3 * step / 60) for step in range(60)]
+
+    found = events(lesson((900, 0.1), *ramp, (600, 0.4)), CONFIG)
+
+    assert found
+    assert all(event.changes["unpleasant"][0] < event.changes["unpleasant"][1] for event in found)
+    assert 900 <= found[0].t.timestamp() <= 1500
+
+
+def test_a_change_in_the_first_minutes_is_noticed():
+    """Little is known of the class before, but the change is large."""
+    (event,) = events(lesson((100, 0.1), (900, 0.6)), CONFIG)
+
+    assert event.since.timestamp() == 100
+
+
+def test_people_who_leave_are_an_event_of_their_own():
+    """From 26 to 14 faces; a few who look down are none."""
+    (event,) = events(lesson((900, 0.1, 26), (900, 0.1, 14)), CONFIG)
+
+    assert list(event.changes) == ["faces"]
+    assert [round(faces) for faces in event.changes["faces"]] == [26, 14]
+    assert not event.labels
+    assert events(lesson((900, 0.1, 26), (900, 0.1, 23)), CONFIG) == []
+
+
+def test_faces_that_cannot_be_read_are_an_event():
+    """Somebody should look at light and camera."""
+    (event,) = events(lesson((900, 0.1, 25, 0.05), (900, 0.1, 25, 0.5)), CONFIG)
+
+    assert list(event.changes) == ["unsure"]
 
 
 def test_a_flicker_is_no_event():
@@ -52,7 +90,7 @@ def test_a_change_back_is_an_event_of_its_own():
     found = events(lesson((900, 0.1), (900, 0.5), (900, 0.1)), CONFIG)
 
     assert len(found) == 2
-    assert found[1].changes["sad"][0] > found[1].changes["sad"][1]
+    assert found[1].changes["unpleasant"][0] > found[1].changes["unpleasant"][1]
 
 
 def test_a_restless_class_has_a_wide_band():
@@ -62,9 +100,9 @@ def test_a_restless_class_has_a_wide_band():
     assert events(lesson(*restless), CONFIG) == []
 
 
-def test_the_begin_of_a_lesson_is_no_change():
-    """Until the band is known nothing is told."""
-    assert events(lesson((60, 0.7), (100, 0.1)), CONFIG) == []
+def test_there_is_no_change_before_there_is_something_to_compare_with():
+    """A minute is too little."""
+    assert events(lesson((60, 0.7), (80, 0.1)), CONFIG) == []
 
 
 def test_thresholds_come_from_the_configuration():
@@ -79,6 +117,7 @@ def test_more_of_the_lesson_does_not_change_the_events_before():
     """What was told stays told: each prefix of a lesson has the first events of the whole."""
     points = lesson((600, 0.1), (600, 0.5), (600, 0.2))
     whole = events(points, CONFIG)
+    assert len(whole) == 2
 
     for end in range(0, len(points), 7):
         part = events(points[:end], CONFIG)

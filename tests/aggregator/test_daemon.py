@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from aggregator.analysis.cards import read_cards
+from aggregator.analysis.mix import Estimator
 from aggregator.analysis.rooms import Rooms
 from aggregator.analysis.summary import Summary
 from aggregator.config import AggregatorConfig, AmqpConfig, MqttConfig, PostgresqlConfig, StoreConfig, SummaryConfig
@@ -90,7 +91,9 @@ def run(config: AggregatorConfig, source: Script, failures: int = 0, now: float 
     """Run until the script ends."""
     with SickStore(config.store.path) as store:
         store.failures = failures
-        aggregator = Aggregator(config, store, source, Rooms({}, config.attention), clock=clock or (lambda: now))
+        aggregator = Aggregator(
+            config, store, source, Rooms(Estimator({}), config.attention), clock=clock or (lambda: now)
+        )
         with pytest.raises(SystemExit):
             aggregator.run()
     return aggregator

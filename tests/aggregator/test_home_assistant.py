@@ -5,6 +5,7 @@ import json
 import pytest
 from jinja2 import Environment
 
+from aggregator.analysis.mix import Estimator
 from aggregator.analysis.rooms import RoomState
 from aggregator.config import AttentionConfig
 from aggregator.ingest.home_assistant import discovery
@@ -31,7 +32,7 @@ def shown(told, name, summary):
 
 def test_the_sensors_read_a_summary(told):
     """Faces and shares; nothing where nothing is known."""
-    empty = RoomState(ROOM, {}, AttentionConfig()).summary(NOW).to_json()
+    empty = RoomState(ROOM, Estimator({}), AttentionConfig()).summary(NOW).to_json()
 
     assert {"faces", "unsure", *EMOTIONS} == told["components"].keys()
     assert told["state_topic"] == "classpulse/1/school/r1/summary"
@@ -41,7 +42,7 @@ def test_the_sensors_read_a_summary(told):
 def test_faces_and_shares_are_whole_numbers(told, store, keep, message, counted):
     """Without a model's card the shares stay unknown."""
     keep(message(0, counted(NOW, 0, 0, 0, 6, 2)))
-    room = RoomState(ROOM, {}, AttentionConfig())
+    room = RoomState(ROOM, Estimator({}), AttentionConfig())
     for key, sums in store.windows("school", "r1", int(NOW) - 60, int(NOW) + 60):
         room.replace(key, sums, NOW + 1)
     made = room.summary(NOW + 1).to_json()

@@ -5,24 +5,23 @@ import sqlite3
 import threading
 import time
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, timedelta, timezone
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 
-from aggregator.analysis.attention import Event
-from aggregator.analysis.mix import Mix, Moment
+from aggregator.analysis.mix import Estimator, Mix, Moment
 from aggregator.analysis.summary import DeviceState
 from aggregator.config import AggregatorConfig, AttentionConfig, MqttConfig, PageConfig, StoreConfig
 from aggregator.ingest.batch import read
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import Batch, StoreError, StoreUnavailableError
 from aggregator.web.app import STORE_S, address, check_certificate, open_users, opened, warnings
-from aggregator.web.charts import PALETTE, mix_table, timeline
+from aggregator.web.charts import PALETTE, group_colours, groups_table, labels_table, timeline
 from aggregator.web.reader import RoomReader
-from aggregator.web.text import device_status, event_text, facts, largest_shares, mix_hint, room_status, span
-from aggregator.web.users import Users
+from aggregator.web.text import device_status, facts, mix_hint, span
+from aggregator.web.users import User, Users
 from contract.labels import EMOTIONS
 from contract.message import Health, State, instant, utc
 from contract.topics import Device, Room
@@ -31,11 +30,6 @@ from service.config import ConfigError
 NOW = 1_795_000_000.0
 ROOM = Room("school", "r1")
 OFF = AttentionConfig(enabled=False)
-
-
-def status_of(view):
-    """How the room is doing, in words."""
-    return room_status(view.summary, view.clock_errors)
 
 
 def say(store, device, word, at=NOW):
@@ -58,7 +52,7 @@ def reader(store, device, keep, message, counted):
     """A room with a minute of frames: six happy, four neutral, one unsure."""
     say(store, device, "ready")
     keep(*(message(seq, counted(NOW - 60 + seq, 0, 0, 0, 6, 0, 0, 4, unsure=1)) for seq in range(60)))
-    return RoomReader(store, {}, OFF)
+    return RoomReader(store, Estimator({}), OFF)
 
 
 def test_a_view_has_the_mix_of_the_last_minute_and_its_windows(reader):
@@ -67,7 +61,7 @@ def test_a_view_has_the_mix_of_the_last_minute_and_its_windows(reader):
 
     assert view.summary.recent.faces == pytest.approx(11)
     assert view.summary.recent.shares["happy"] == pytest.approx(0.6)
-    assert paths(view.timeline)[PALETTE["happy"]].startswith("M")
+    assert paths(view.timeline)[COLOURS["pleasant"]].startswith("M")
     assert view.summary.devices == {"cam": DeviceState("ready", "")}
     assert view.summary.lesson_start <= instant(utc(NOW - 60))
 
@@ -118,7 +112,7 @@ class Away:
 def test_a_store_that_is_away_is_not_asked_by_every_page(reader, store):
     """Each page is told at once, the store is asked every ten seconds, and the pages go on when it is back."""
     away = Away(store)
-    pages = RoomReader(away, {}, OFF)
+    pages = RoomReader(away, Estimator({}), OFF)
     for page in range(200):
         with pytest.raises(StoreError, match="away"):
             pages.view(ROOM, NOW + page / 100)
@@ -143,10 +137,10 @@ def test_a_room_without_frames_has_an_empty_view(store, device):
     """A camera that only said that it is ready."""
     say(store, device, "ready")
 
-    view = RoomReader(store, {}, OFF).view(ROOM, NOW)
+    view = RoomReader(store, Estimator({}), OFF).view(ROOM, NOW)
 
-    assert (view.summary.recent, view.summary.lesson, view.events()) == (None, None, [])
-    assert status_of(view).kind == "silent"
+    assert (view.summary.recent, view.summary.lesson, view.events) == (None, None, [])
+    assert view.status.kind == "silent"
     assert facts(view.summary, UTC)["start of lesson"] == "\N{EN DASH}"
 
 
@@ -159,7 +153,7 @@ def test_frames_ten_years_ahead_change_nothing(reader, store, device, message, c
     after = reader.view(ROOM, NOW + 2)
 
     assert after.summary.lesson.faces == pytest.approx(before.summary.lesson.faces)
-    assert status_of(after).kind == "live"
+    assert after.status.kind == "live"
 
 
 @pytest.mark.parametrize(("off_s", "text"), [(10 * 31557600, "10 years ahead"), (-3 * 3600, "3 hours behind")])
@@ -168,7 +162,7 @@ def test_a_wrong_clock_is_told(reader, store, device, off_s, text):
     tell_time(store, device, NOW + off_s)
 
     view = reader.view(ROOM, NOW + 2)
-    assert status_of(view).text == f"cam: its clock is {text}, so its data has the wrong time"
+    assert view.status.text == f"cam: its clock is {text}, so its data has the wrong time"
     assert device_status(DeviceState("ready", ""), view.clock_errors["cam"]).kind == "fault"
     say(store, device, "lost")
     assert reader.view(ROOM, NOW + 4).clock_errors == {}
@@ -208,7 +202,7 @@ def test_a_room_stands_as_its_cameras_say(reader, store, device, word, late_s, k
     """And as its frames show."""
     say(store, device, word)
 
-    assert status_of(reader.view(ROOM, NOW + 2 + late_s)).kind == kind
+    assert reader.view(ROOM, NOW + 2 + late_s).status.kind == kind
 
 
 def test_every_state_of_a_device_has_a_word():
@@ -234,7 +228,7 @@ def cells(table):
 
 def test_the_mix_is_shown_in_percent_with_arrows(reader):
     """A row per label; an arrow from five points of trend on; without an estimate no interval."""
-    rows = cells(mix_table(reader.view(ROOM, NOW).summary.recent, {"happy": 0.06, "sad": -0.06, "neutral": -0.04}))
+    rows = cells(labels_table(reader.view(ROOM, NOW).summary.recent, {"happy": 0.06, "sad": -0.06, "neutral": -0.04}))
 
     assert list(rows) == list(PALETTE)
     assert [rows[label][:2] for label in ("happy", "neutral", "sad")] == [("60 %", "▲"), ("40 %", ""), ("0 %", "▼")]
@@ -244,15 +238,50 @@ def test_the_mix_is_shown_in_percent_with_arrows(reader):
 
 def test_the_mix_has_the_interval_and_the_raw_counts_on_its_bars():
     """Where the true share may lie, and what was counted."""
-    bar = cells(mix_table(MIX, None))["sad"][2]
+    bar = cells(labels_table(MIX, None))["sad"][2]
 
     assert "left:31.4%;width:20.6%" in bar
     assert 'class=raw style="left:14.3%"' in bar
 
 
+def test_groups_are_shown_with_their_interval_and_trend():
+    """Against the lesson; without an estimate there is no interval."""
+    lesson = structs.replace(MIX, groups={"pleasant": (0.5, 0, 1), "neutral": (0.19, 0, 1), "unpleasant": (0.31, 0, 1)})
+
+    rows = cells(groups_table(MIX, lesson, COLOURS))
+
+    assert [(name, *row[:2]) for name, row in rows.items()] == [
+        ("pleasant", "20 %", "▼"),
+        ("neutral", "20 %", ""),
+        ("unpleasant", "60 %", "▲"),
+    ]
+    assert "left:55.0%;width:15.0%" in rows["unpleasant"][2]
+    counted = structs.replace(MIX, estimate=None)
+    assert "interval" not in groups_table(counted, None, COLOURS)
+    assert list(cells(groups_table(None, None, COLOURS))) == list(COLOURS)
+
+
+ANNA, BEN = User("anna", "", ("*",)), User("ben", "", ("*",))
+
+
+def test_what_one_user_has_seen_is_news_for_another(store, device, keep, message, counted):
+    """Until there is a newer event."""
+    say(store, device, "ready")
+    at = [NOW - 10 * (60 - index) for index in range(60)]
+    keep(*(message(seq, counted(t, 0, 0, 0, *((6, 0) if seq < 30 else (0, 6)))) for seq, t in enumerate(at)))
+    reader = RoomReader(store, Estimator({}), AttentionConfig())
+    view = reader.view(ROOM, NOW)
+    assert reader.headline(view, ANNA).event is not None
+
+    reader.mark_seen(view, ANNA)
+
+    assert reader.headline(view, ANNA).event is None
+    assert reader.headline(view, BEN).event is not None
+
+
 def test_an_empty_mix_is_shown_without_figures():
     """Nothing is known, which is not nought per cent."""
-    assert {row[:2] for row in cells(mix_table(None, None)).values()} == {("\N{EN DASH}", "")}
+    assert {row[:2] for row in cells(labels_table(None, None)).values()} == {("\N{EN DASH}", "")}
 
 
 def paths(drawn):
@@ -267,39 +296,36 @@ def at(start, mix):
 
 def test_the_timeline_breaks_where_windows_are_missing():
     """A gap is a gap, not a slope: each area ends at the axis, and the line stops."""
-    drawn = paths(timeline([at(0, MIX), at(10, MIX), at(50, MIX)], 0, 100, 10, UTC))
+    drawn = paths(timeline([at(0, MIX), at(10, MIX), at(50, MIX)], 0, 100, 10, COLOURS, UTC))
 
-    assert drawn[PALETTE["happy"]] == "M0.0 1000.0V0.0H100.0V0.0H200.0V1000M500.0 1000.0V0.0H600.0V1000"
+    assert drawn[COLOURS["pleasant"]] == "M0.0 1000.0V0.0H100.0V0.0H200.0V1000M500.0 1000.0V0.0H600.0V1000"
     assert drawn["line"] == "M0.0 5.0V5.0H100.0V5.0H200.0M500.0 5.0V5.0H600.0"
 
 
 def test_shares_are_stacked_and_a_withheld_moment_has_none():
-    """Each label begins where the one above it ends; faces are drawn all the same."""
-    shares = structs.replace(
-        MIX, estimate=dict.fromkeys(EMOTIONS, (0.0, 0.0, 0.0)) | {"happy": (0.6, 0, 1), "sad": (0.4, 0, 1)}
-    )
-    nobody = structs.replace(MIX, estimate=None, counts=None, withheld=1.0, faces=0.0)
+    """Each group begins where the one above it ends; faces are drawn all the same."""
+    nobody = structs.replace(MIX, estimate=None, groups=None, counts=None, withheld=1.0, faces=0.0)
 
-    drawn = paths(timeline([at(0, shares), at(10, nobody)], 0, 20, 10, UTC))
+    drawn = paths(timeline([at(0, MIX), at(10, nobody)], 0, 20, 10, COLOURS, UTC))
 
-    assert drawn[PALETTE["happy"]] == "M0.0 1000.0V0.0H500.0V1000"
-    assert drawn[PALETTE["sad"]] == "M0.0 1000.0V600.0H500.0V1000"
+    assert drawn[COLOURS["pleasant"]] == "M0.0 1000.0V0.0H500.0V1000"
+    assert drawn[COLOURS["unpleasant"]] == "M0.0 1000.0V400.0H500.0V1000"
     assert drawn["line"].endswith("V25.0H1000.0")
 
 
 def test_an_empty_timeline_draws_nothing():
     """Browsers complain of a path that does not begin with a point."""
-    assert set(paths(timeline([], 0, 100, 10, UTC)).values()) == {""}
+    assert set(paths(timeline([], 0, 100, 10, COLOURS, UTC)).values()) == {""}
 
 
 def test_times_below_are_of_the_zone_of_the_site():
     """On whole minutes, few enough to be read."""
-    assert re.findall(r">(\d\d:\d\d)<", timeline([], 30, 630, 10, UTC)) == [
+    assert re.findall(r">(\d\d:\d\d)<", timeline([], 30, 630, 10, COLOURS, UTC)) == [
         f"00:{minute:02}" for minute in range(1, 11)
     ]
     india = timezone(timedelta(hours=5, minutes=30))
-    assert re.findall(r">(\d\d:\d\d)<", timeline([], 0, 2700, 60, india))[:2] == ["05:30", "05:35"]
-    assert len(re.findall("<span style", timeline([], 0, 86400, 60, UTC))) <= 11
+    assert re.findall(r">(\d\d:\d\d)<", timeline([], 0, 2700, 60, COLOURS, india))[:2] == ["05:30", "05:35"]
+    assert len(re.findall("<span style", timeline([], 0, 86400, 60, COLOURS, UTC))) <= 11
 
 
 MIX = Mix(
@@ -309,19 +335,9 @@ MIX = Mix(
     unsure=0.1,
     counts=dict.fromkeys(EMOTIONS, 1.0),
     estimate=dict.fromkeys(EMOTIONS, (0.1, 0.0, 0.2)) | {"sad": (0.4, 0.314, 0.52)},
+    groups={"pleasant": (0.2, 0.1, 0.3), "neutral": (0.2, 0.1, 0.3), "unpleasant": (0.6, 0.55, 0.7)},
 )
-
-
-def test_the_largest_shares_come_with_their_intervals():
-    """A share without its interval claims more than is known; raw counts have none."""
-    said = [text.replace("\N{NO-BREAK SPACE}", " ") for text in largest_shares(MIX, 1)]
-
-    assert said == [
-        "sad 40 %",
-        "sad 31 to 52 %",
-    ]
-    assert largest_shares(structs.replace(MIX, estimate=None), 1)[1] == ""
-    assert largest_shares(None) == ("", "")
+COLOURS = group_colours(MIX.groups)
 
 
 @pytest.mark.parametrize(
@@ -341,23 +357,17 @@ def test_an_empty_chart_says_why(mix, word):
 
 
 def test_a_lasting_change_is_on_the_page(store, device, keep, message, counted):
-    """The newest first, as long as the lesson runs."""
+    """As long as the lesson runs."""
     say(store, device, "ready")
     moods = [(6, 0)] * 90 + [(0, 6)] * 60 + [(6, 0)] * 60
     at = [NOW - 10 * (len(moods) - index) for index in range(len(moods))]
     keep(*(message(seq, counted(t, 0, 0, 0, *mood)) for seq, (t, mood) in enumerate(zip(at, moods, strict=True))))
 
-    found = RoomReader(store, {}, AttentionConfig()).view(ROOM, NOW).events()
+    found = RoomReader(store, Estimator({}), AttentionConfig()).view(ROOM, NOW).events
 
-    assert [max(event.changes, key=lambda label: event.changes[label][1]) for event in found] == ["happy", "sad"]
-    assert RoomReader(store, {}, OFF).view(ROOM, NOW).events() == []
-
-
-def test_an_event_is_one_line():
-    """Time, labels, before and after."""
-    event = Event(t=datetime.fromtimestamp(0, UTC), since=datetime.fromtimestamp(0, UTC), changes={"sad": (0.1, 0.52)})
-
-    assert event_text(event, UTC).replace("\N{NO-BREAK SPACE}", " ") == "since 00:00: sad 10 → 52 %"
+    risen = [max(event.changes, key=lambda name: event.changes[name][1]) for event in found]
+    assert risen == ["unpleasant", "pleasant"]
+    assert RoomReader(store, Estimator({}), OFF).view(ROOM, NOW).events == []
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 seconds"), (300, "5 minutes"), (10**9, "32 years")])
@@ -448,3 +458,35 @@ def test_the_address_is_what_a_browser_takes():
 
     assert address(PageConfig()) == "http://127.0.0.1:8080/"
     assert address(served) == "https://[::1]:1/"
+
+
+def config_with(**groups):
+    """A configuration with these groups."""
+    return AggregatorConfig(site="school", mqtt=MqttConfig("127.0.0.1"), groups=groups)
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        {"all": EMOTIONS[:6]},
+        {"all": EMOTIONS, "more": ("happy",)},
+        {"all": EMOTIONS, "none": ()},
+        {"faces": EMOTIONS},
+        {"happy": EMOTIONS},
+        {"<b>": EMOTIONS},
+        {"x" * 25: EMOTIONS},
+    ],
+)
+def test_groups_that_cannot_be_used_are_refused(groups):
+    """A label twice or nowhere, a name that means something else, markup."""
+    with pytest.raises(ValueError, match=r"\[groups\]"):
+        config_with(**groups)
+
+
+def test_a_site_can_name_its_groups():
+    """As it likes, in any language."""
+    assert set(config_with(gut=("happy",), neutral=("neutral",), Übrige=EMOTIONS[:3] + EMOTIONS[4:6]).groups) == {
+        "gut",
+        "neutral",
+        "Übrige",
+    }

@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 
 from aggregator.analysis.attention import Event
+from aggregator.analysis.mix import Estimator
 from aggregator.analysis.rooms import RoomState
 from aggregator.analysis.summary import Summary
 from aggregator.config import AttentionConfig
@@ -111,7 +112,7 @@ def test_summaries_match(store, keep, message, counted):
     keep(message(0, counted(NOW, 0, 0, 0, 6, 3)), message(1, counted(NOW + 1, 0, 0, 0, 6, 3)))
     rows = store.windows("school", "r1", int(NOW) - 60, int(NOW) + 60)
     for some in (rows, []):
-        room = RoomState(ROOM, {}, AttentionConfig())
+        room = RoomState(ROOM, Estimator({}), AttentionConfig())
         for key, sums in some:
             room.replace(key, sums, NOW)
         made = room.summary(NOW + 2)
@@ -122,9 +123,8 @@ def test_summaries_match(store, keep, message, counted):
 
 def test_events_match():
     """With one label or more."""
-    told = Event(
-        t=datetime.fromtimestamp(NOW, UTC), since=datetime.fromtimestamp(NOW, UTC), changes={"sad": (0.1, 0.4)}
-    )
+    then = datetime.fromtimestamp(NOW, UTC)
+    told = Event(t=then, since=then, changes={"unpleasant": (0.2, 0.5)}, labels={"sad": (0.1, 0.4)})
 
     check("events", json.loads(told.to_json(ROOM)))
 

@@ -11,6 +11,7 @@ import pytest
 from pyarrow import parquet
 
 from aggregator.analysis.lesson import lesson
+from aggregator.analysis.mix import Estimator
 from aggregator.commands.report import room_of, time_of
 from aggregator.config import AttentionConfig
 from aggregator.store.types import Batch
@@ -30,7 +31,7 @@ def told(store, keep, message, counted):
     at = [START + second for second in range(0, 300, 5) if second // 60 != 2]
     keep(*(message(seq, counted(t, 0, 0, 0, 8, 2)) for seq, t in enumerate(at)))
     rows = store.windows("school", "r1", START, START + 300)
-    return lesson(ROOM, START, START + 300, rows, {}, AttentionConfig())
+    return lesson(ROOM, START, START + 300, rows, Estimator({}), AttentionConfig())
 
 
 def test_a_lesson_has_its_minutes_and_the_whole(told):
@@ -56,7 +57,7 @@ def test_the_page_needs_nothing_else(told):
 
 def test_a_lesson_without_frames_says_so(told):
     """A page all the same."""
-    page = to_html(lesson(ROOM, START, START + 60, [], {}, AttentionConfig()), UTC)
+    page = to_html(lesson(ROOM, START, START + 60, [], Estimator({}), AttentionConfig()), UTC)
 
     assert "No data was stored in this time." in page
     assert "<svg" not in page
@@ -71,7 +72,7 @@ def test_a_lesson_of_withheld_frames_has_no_shares(store, keep, message):
     )
     rows = store.windows("school", "r1", START, START + 300)
 
-    page = to_html(lesson(ROOM, START, START + 300, rows, {}, AttentionConfig()), UTC)
+    page = to_html(lesson(ROOM, START, START + 300, rows, Estimator({}), AttentionConfig()), UTC)
 
     assert "100 % of the frames were withheld" in page
     assert "<table>" not in page
@@ -85,6 +86,7 @@ def test_the_csv_has_a_line_per_minute(told):
     assert float(lines[0]["happy"]) == pytest.approx(0.8)
     assert lines[0]["happy_low"] == ""
     assert float(lines[0]["faces"]) == pytest.approx(10)
+    assert float(lines[0]["pleasant"]) == pytest.approx(0.8)
 
 
 @pytest.mark.parametrize("text", ["", "r1", "a/b/c", "a/<b>", "A/b"])

@@ -5,6 +5,7 @@ from itertools import chain
 import pytest
 from msgspec.structs import replace
 
+from aggregator.analysis.mix import Estimator
 from aggregator.analysis.rooms import Rooms, RoomState
 from aggregator.config import AttentionConfig
 from aggregator.store.windows import NOTHING, Key, add, fold
@@ -19,7 +20,7 @@ ROOM = Room("school", "r1")
 @pytest.fixture
 def rooms() -> Rooms:
     """Nothing known yet."""
-    return Rooms({}, AttentionConfig())
+    return Rooms(Estimator({}), AttentionConfig())
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def note(rooms, device, now):
 @pytest.fixture
 def state():
     """A room of which nothing is known."""
-    return RoomState(ROOM, {}, AttentionConfig(enabled=False))
+    return RoomState(ROOM, Estimator({}), AttentionConfig(enabled=False))
 
 
 def window(start, device="cam", happy=6, neutral=4, *, synced=True):

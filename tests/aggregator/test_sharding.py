@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from aggregator.analysis.mix import Estimator
 from aggregator.analysis.rooms import Rooms
 from aggregator.config import AttentionConfig
 from aggregator.ingest.sharding import Sharding
@@ -46,7 +47,7 @@ class Database:
 @pytest.fixture
 def rooms() -> Rooms:
     """Rooms without cards."""
-    return Rooms({}, AttentionConfig(enabled=False))
+    return Rooms(Estimator({}), AttentionConfig(enabled=False))
 
 
 @pytest.fixture

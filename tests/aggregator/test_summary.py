@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from aggregator.analysis.mix import mix_of
+from aggregator.analysis.mix import Estimator, mix_of
 from aggregator.analysis.rooms import RoomState
 from aggregator.analysis.summary import DeviceState, Summary
 from aggregator.config import AttentionConfig
@@ -39,7 +39,7 @@ def test_mix_is_per_frame_so_a_fast_camera_weighs_no_more():
     """Ten times the frames of the same faces give the same faces."""
     slow, fast = row(0, frames=10), row(0, frames=100, device="cam2", happy=2, neutral=8)
 
-    mix = mix_of([slow, fast], {})
+    mix = mix_of([slow, fast], Estimator({}))
 
     assert mix.faces == pytest.approx(22)
     assert mix.counts["happy"] == pytest.approx(8)
@@ -49,7 +49,7 @@ def test_mix_is_per_frame_so_a_fast_camera_weighs_no_more():
 
 def test_withheld_frames_do_not_thin_the_mix():
     """What was withheld is told as a share and left out of every average."""
-    mix = mix_of([row(0, frames=10, withheld=5)], {})
+    mix = mix_of([row(0, frames=10, withheld=5)], Estimator({}))
 
     assert mix.withheld == 0.5
     assert mix.faces == pytest.approx(11)
@@ -57,7 +57,7 @@ def test_withheld_frames_do_not_thin_the_mix():
 
 def test_a_room_that_only_withholds_has_no_shares():
     """Without one readable frame there are no counts, not zeros."""
-    mix = mix_of([row(0, frames=10, withheld=10)], {MODEL: CARD})
+    mix = mix_of([row(0, frames=10, withheld=10)], Estimator({MODEL: CARD}))
 
     assert (mix.counts, mix.estimate, mix.shares) == (None, None, None)
 
@@ -66,7 +66,7 @@ def test_emotions_switched_off_leave_faces_only():
     """A device without a model counts faces and nothing else."""
     key, sums = row(0, model="", happy=0, neutral=0, unsure=12)
 
-    mix = mix_of([(key, sums)], {MODEL: CARD})
+    mix = mix_of([(key, sums)], Estimator({MODEL: CARD}))
 
     assert mix.faces == pytest.approx(12)
     assert (mix.counts, mix.estimate) == (None, None)
@@ -76,14 +76,14 @@ def test_an_unknown_model_gives_raw_counts_only():
     """An estimate needs the card of every model that read a face."""
     rows = [row(0), row(10, model="00000000")]
 
-    assert mix_of(rows, {MODEL: CARD}).estimate is None
-    assert mix_of(rows, {MODEL: CARD}).shares["happy"] == pytest.approx(0.6)
-    assert mix_of(rows[:1], {MODEL: CARD}).estimate is not None
+    assert mix_of(rows, Estimator({MODEL: CARD})).estimate is None
+    assert mix_of(rows, Estimator({MODEL: CARD})).shares["happy"] == pytest.approx(0.6)
+    assert mix_of(rows[:1], Estimator({MODEL: CARD})).estimate is not None
 
 
 def test_a_change_of_model_leaves_one_estimate():
     """Two models with the same card say together what one says."""
-    both = mix_of([row(0), row(10, model="00000000")], {MODEL: CARD, "00000000": CARD})
+    both = mix_of([row(0), row(10, model="00000000")], Estimator({MODEL: CARD, "00000000": CARD}))
 
     assert sum(share for share, _, _ in both.estimate.values()) == pytest.approx(1)
     assert all(low <= share <= high for share, low, high in both.estimate.values())
@@ -91,14 +91,14 @@ def test_a_change_of_model_leaves_one_estimate():
 
 def test_more_frames_of_the_same_faces_do_not_narrow_the_interval():
     """25 people seen a thousand times are 25 people."""
-    once, often = (mix_of([row(0, frames=frames)], {MODEL: CARD}).estimate for frames in (1, 1000))
+    once, often = (mix_of([row(0, frames=frames)], Estimator({MODEL: CARD})).estimate for frames in (1, 1000))
 
     assert all(once[label] == pytest.approx(often[label]) for label in EMOTIONS)
 
 
 def summary(*rows, now=105):
     """A summary of these windows at `now`."""
-    state = RoomState(ROOM, {MODEL: CARD}, AttentionConfig())
+    state = RoomState(ROOM, Estimator({MODEL: CARD}), AttentionConfig())
     state.devices["cam1"] = State(state="ready", reason="", version="1", model=MODEL, min_faces=5, boot="00000001")
     for key, sums in rows:
         state.replace(key, sums, now - 3)
@@ -118,7 +118,7 @@ def test_summary_survives_json():
 
 def test_a_summary_is_written_as_in_version_0_1():
     """The same fields in the same order, null where nothing is known, four decimals."""
-    made = RoomState(ROOM, {}, AttentionConfig()).summary(0)
+    made = RoomState(ROOM, Estimator({}), AttentionConfig()).summary(0)
     assert made.to_json() == (
         b'{"schema":1,"t":"1970-01-01T00:00:00.000Z","site":"north","room":"r101","newest":null,"age_s":null,'
         b'"recent":null,"lesson":null,"lesson_start":null,"trend":null,"devices":{}}'
@@ -133,7 +133,7 @@ def test_a_summary_is_written_as_in_version_0_1():
 
 def test_a_room_without_data_has_an_empty_summary():
     """Nothing is known, and that is what it says."""
-    made = RoomState(ROOM, {}, AttentionConfig()).summary(0)
+    made = RoomState(ROOM, Estimator({}), AttentionConfig()).summary(0)
 
     assert Summary.from_json(made.to_json()) == made
     assert (made.recent, made.lesson, made.age_s, made.trend) == (None, None, None, None)

@@ -4,6 +4,7 @@ import io
 
 from rich.console import Console
 
+from aggregator.analysis.mix import Estimator
 from aggregator.analysis.rooms import RoomState
 from aggregator.commands.watch import Board
 from aggregator.config import AttentionConfig
@@ -23,7 +24,7 @@ def shown(board, now):
 
 def summary(now, reason=""):
     """A summary of ten frames, 42 % of them happy."""
-    room = RoomState(ROOM, {}, AttentionConfig())
+    room = RoomState(ROOM, Estimator({}), AttentionConfig())
     counts = (10, 5, 5, 42, 10, 5, 23)
     room.add(Key("school", "r1", "cam", "3f9c1a77", int(now) // 10 * 10), Sums(10, 1, 110, 10, counts, counts), now)
     room.newest = now - 3

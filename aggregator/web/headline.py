@@ -1,0 +1,100 @@
+"""The sentence that a room opens with: is anything different, since when? Pure.
+
+It speaks of expressions, not of feelings, and claims no more than the intervals allow.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime, tzinfo
+from typing import NamedTuple
+
+from aggregator.analysis.attention import FACES, UNSURE, Event
+from aggregator.analysis.mix import Mix
+from aggregator.web.text import clock, span
+
+FRESH_S = 15 * 60.0
+"""An event is what the headline is about for so long, unless the user has seen it."""
+_STEADY_S = 5 * 60.0
+"""A shorter time is not called steady."""
+_WIDE = 0.5
+"""Intervals that are wider say nothing."""
+_NBSP = "\N{NO-BREAK SPACE}"
+
+
+class Headline(NamedTuple):
+    """What to say, and the event that it is about, if it is about one."""
+
+    text: str
+    event: Event | None
+
+
+def headline(
+    recent: Mix | None,
+    events: Sequence[Event],
+    *,
+    begin: float | None,
+    now: float,
+    seen: datetime | None,
+    zone: tzinfo | None,
+) -> Headline:
+    """The headline of a room.
+
+    Args:
+        recent: Its last minute.
+        events: Its lesson's, oldest first.
+        begin: Of its lesson, seconds since 1970; None if there is none.
+        now: The same.
+        seen: The newest event that the user has marked as seen became one then.
+        zone: Of the times, this machine's if None.
+    """
+    if recent is None or begin is None:
+        return Headline("No data in the last minute.", None)
+    last = events[-1] if events else None
+    if last and now - last.t.timestamp() < FRESH_S and (seen is None or last.t > seen):
+        return Headline(f"{mix_text(recent)} {event_sentence(last, zone)}", last)
+    steady_s = now - (last.since.timestamp() if last else begin)
+    if steady_s >= _STEADY_S:
+        return Headline(f"{mix_text(recent)} Steady for {span(steady_s)}.", None)
+    return Headline(f"{mix_text(recent)} {'' if last else 'The lesson has just begun.'}".strip(), None)
+
+
+def mix_text(mix: Mix) -> str:
+    """The last minute in two or three words, or why there is nothing to say."""
+    if mix.counts is None:
+        return "Too few faces to say." if mix.withheld == 1 else f"{mix.faces:.0f} faces."
+    if not mix.groups:
+        return "No faces in view."
+    (name, (_, low, high)), *others = sorted(mix.groups.items(), key=lambda item: -item[1][0])
+    if high - low > _WIDE:
+        return "Too few faces to say." if mix.estimate else "Raw counts only."
+    if low >= 0.5:
+        return f"Mostly {name}."
+    if all(low >= other_high for _, (_, _, other_high) in others):
+        return f"More {name} than other expressions."
+    return "Mixed expressions."
+
+
+def event_sentence(event: Event, zone: tzinfo | None) -> str:
+    """Such as `Since 18:22 more unpleasant expressions (12 → 41 %), fewer pleasant (30 → 9 %).`."""
+    return f"Since {clock(event.since, zone)} {', '.join(_changes(event))}."
+
+
+def _changes(event: Event) -> list[str]:
+    """A camera that reads less is the likely cause of whatever else has changed, so it is told alone."""
+    changes = event.changes
+    if UNSURE in changes and changes[UNSURE][1] > changes[UNSURE][0]:
+        return [f"more faces cannot be read ({_percents(*changes[UNSURE])}): check the light and the camera"]
+    texts, noun = [], " expressions"
+    for name, (before, after) in changes.items():
+        direction = "more" if after > before else "fewer"
+        if name == FACES:
+            texts.append(f"{direction} faces ({before:.0f}{_NBSP}→{_NBSP}{after:.0f})")
+        elif name == UNSURE:
+            texts.append(f"more faces can be read ({_percents(1 - before, 1 - after)})")
+        else:
+            texts.append(f"{direction} {name}{noun} ({_percents(before, after)})")
+            noun = ""
+    return texts
+
+
+def _percents(before: float, after: float) -> str:
+    return f"{100 * before:.0f}{_NBSP}→{_NBSP}{100 * after:.0f}{_NBSP}%"
