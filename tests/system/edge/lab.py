@@ -108,8 +108,11 @@ class Lab:
         self._aggregator.wait(10)
 
     def pause_daemon(self) -> None:
-        """Let it accept nothing more."""
+        """Let it accept nothing more; one that has just been started is waited for, or the signal would end it."""
         assert self._daemon is not None
+        until(
+            lambda: self._daemon.poll() is not None or catches(self._daemon.pid, signal.SIGUSR1), "the daemon's start"
+        )
         self._daemon.send_signal(signal.SIGUSR1)
 
     def close(self) -> None:
@@ -206,6 +209,12 @@ def retained(port: int, kind: str) -> bytes:
     """The device's retained message on a topic."""
     command = ["mosquitto_sub", "-p", str(port), "-t", DEVICE.topic(kind), "-C", "1", "-W", "10"]
     return subprocess.run(command, capture_output=True, check=True).stdout.rstrip(b"\n")
+
+
+def catches(pid: int, number: signal.Signals) -> bool:
+    """Whether a process has a handler of its own for a signal. Source: proc(5), SigCgt."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> number - 1 & 1)
 
 
 def kill_at_random(lab: Lab, rounds: int, dice: random.Random, tell: Callable[[str], None] = lambda _: None) -> None:
