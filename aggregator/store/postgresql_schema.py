@@ -113,7 +113,9 @@ def expire(db: "psycopg.Connection[tuple]", now: float, retention_days: int) -> 
     # Today's windows have a place already: to move them would take long. Those of clocks ahead are few.
     missing = [("messages", day) for day in range(first, today + _AHEAD_DAYS + 1) if day not in messages]
     missing += [("windows", day) for day in range(today + 1, today + _AHEAD_DAYS + 1) if day not in windows]
-    gone = sorted(day for day in windows if day < limit)[:1]
+    due = sorted(day for day in windows if day < limit)
+    filled = [day for day in due if db.execute(f"SELECT FROM windows_{day} LIMIT 1").rowcount][:1]
+    gone = [day for day in due if day <= filled[0]] if filled else due
     if missing or gone:
         # all of it: an insertion that had chosen the default partition would fail once the day has its own
         db.execute("LOCK TABLE messages, windows IN ACCESS EXCLUSIVE MODE")
@@ -124,7 +126,9 @@ def expire(db: "psycopg.Connection[tuple]", now: float, retention_days: int) -> 
     deleted = sum(_drop_windows(db, day, limit) for day in gone)
     _delete_oldest(db, "messages_other", "seen", int(now - HORIZON_S - DAY_S), DAY_S)
     _delete_oldest(db, "devices", "greatest(state_at, health_at)", now - retention_days * DAY_S, DAY_S)
-    return deleted + _delete_oldest(db, "windows_other", "day", limit, 1)
+    if not filled:  # else windows of two days would go at once
+        deleted += _delete_oldest(db, "windows_other", "day", limit, 1)
+    return deleted
 
 
 def _delete_oldest(db: "psycopg.Connection[tuple]", table: str, age: str, limit: float, span: float) -> int:

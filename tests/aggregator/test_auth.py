@@ -103,6 +103,35 @@ def test_after_five_wrong_passwords_the_right_one_waits_too(visitor):
     assert COOKIE not in visitor.cookies
 
 
+def test_an_address_waits_after_fifty_wrong_passwords_whatever_the_names(visitor):
+    """A right one in between clears its name, not the address: somebody may try names between logins of others."""
+    for number in range(49):
+        assert log_in(visitor, "wrong", name=f"name-{number}").status_code == 401
+    assert log_in(visitor).status_code == 303
+
+    assert log_in(visitor, "wrong", name="name-50").status_code == 401
+
+    assert log_in(visitor).status_code == 429
+
+
+def test_a_page_that_is_open_ends_with_its_session(users):
+    """It asks again at every update who looks."""
+    asked = []
+
+    async def keep(scope, receive, send):
+        asked.append(scope["state"]["who"])
+        await behind(scope, receive, send)
+
+    visitor = TestClient(AuthMiddleware(keep, users, https=False), follow_redirects=False)
+    log_in(visitor)
+    visitor.get("/")
+    assert asked[0]().name == "anna"
+
+    visitor.post("/logout")
+
+    assert asked[0]() is None
+
+
 def test_wrong_passwords_that_are_sent_at_once_are_slowed_down_too(users):
     """They are looked at one after the other: five, and none of the others, however many wait."""
 
@@ -164,9 +193,10 @@ def test_broken_cookies_are_no_session(visitor, cookie):
 
 def test_a_large_form_is_not_read(visitor):
     """It is answered like an empty one."""
-    answer = visitor.post("/login", data={"name": "x" * 100_000})
+    answer = log_in(visitor, filler="x" * 100_000)
 
     assert answer.status_code == 401
+    assert COOKIE not in visitor.cookies
 
 
 @pytest.mark.parametrize("path", ["/", "/login"])

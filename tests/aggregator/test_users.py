@@ -1,5 +1,6 @@
 """Users, sessions, attempts."""
 
+import copy
 import json
 import stat
 
@@ -170,3 +171,29 @@ def test_a_shared_address_is_slowed_down_later_than_a_name():
     attempts.succeeded(("name", "1"))
     attempts.failed([("name", "49"), address], 0.0)
     assert attempts.wait_s([("name", "anna"), address], 0.0) == 30
+
+
+def test_the_number_of_sessions_is_bounded(users):
+    """The one that was idle longest goes: logins cannot fill the memory."""
+    sessions = Sessions(users)
+    first = sessions.begin(users.find("anna"), 0.0)
+    for number in range(10_000):
+        sessions._sessions[str(number)] = copy.copy(sessions._sessions[first])
+        sessions._sessions[str(number)].seen = 1.0
+
+    newest = sessions.begin(users.find("anna"), 2.0)
+
+    assert len(sessions._sessions) == 10_000
+    assert sessions.user(first, 2.0) is None
+    assert sessions.user(newest, 2.0)
+
+
+def test_the_number_of_addresses_that_are_remembered_is_bounded():
+    """The oldest is forgotten: a crowd of addresses cannot fill the memory."""
+    attempts = Attempts()
+    for number in range(10_020):
+        attempts.failed([("address", str(number))], float(number))
+
+    assert len(attempts._records) == 10_000
+    assert ("address", "10019") in attempts._records
+    assert ("address", "0") not in attempts._records
