@@ -45,6 +45,7 @@ def test_a_slow_store_leaves_messages_in_the_broker(source_at):
 
     serve_until(source, lambda: source.connected)
     source.serve(1.0)  # the store is slow
+    assert len(source._messages) == 10
     batches = source.batches()
     first, _ = next(batches)
     second, _ = next(batches)
