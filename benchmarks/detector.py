@@ -20,6 +20,7 @@ import cv2
 import numpy as np
 
 from contract.card import YUNET
+from demo.scene import astronaut_photo
 from edge.camera.file import read_picture
 from edge.camera.source import Frame
 from edge.commands.bench import compose, faces_of
@@ -172,9 +173,7 @@ def accuracy(runs: list[Candidate], pictures: Path, table: Path, *, heads: bool)
 
 def cost(runs: list[Candidate], model: Path) -> None:
     """Print the CPU of a whole frame, 1280x720 with 30 faces, detected, cropped and classified on one thread."""
-    from skimage.data import astronaut  # noqa: PLC0415  only here is a face of the demonstration's needed
-
-    picture = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR)
+    picture = astronaut_photo()
     pipelines = [_pipeline(run, model) for run in runs]
     frame = Frame(compose(list(faces_of([picture], pipelines[-1])), (1280, 720), _FACES), 0.0)
     found = {len(pipeline.detect(frame)) for pipeline in pipelines}

@@ -11,6 +11,7 @@ import pytest
 
 from contract.labels import EMOTIONS
 from convert.crop import only_face
+from demo.scene import astronaut_photo
 from tests import yunet
 from train.layouts import Picture
 
@@ -62,8 +63,7 @@ def test_a_small_face_in_the_background_does_not_matter(photograph):
 @pytest.mark.skipif(yunet.find() is None, reason=yunet.MISSING)
 def test_a_folder_of_photographs_becomes_a_data_set(tmp_path):
     """What has no face is listed with its reason; every other picture has its face in the folder of its label."""
-    data = pytest.importorskip("skimage.data")
-    astronaut = cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR)
+    astronaut = astronaut_photo()
     for label in EMOTIONS:
         (tmp_path / "phone" / label).mkdir(parents=True)
         cv2.imwrite(str(tmp_path / "phone" / label / "IMG_1.jpg"), astronaut)

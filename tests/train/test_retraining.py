@@ -38,7 +38,7 @@ def checkout(tmp_path):
 
 def photographs(folder: Path, count: int) -> None:
     """Of one astronaut, seven labels by a patch painted on her face; half of them lie on their side."""
-    script = "import skimage.data, cv2; cv2.imwrite('a.png', skimage.data.astronaut()[:256, 96:352, ::-1])"
+    script = "import cv2; from demo.scene import astronaut_photo; cv2.imwrite('a.png', astronaut_photo()[:256, 96:352])"
     subprocess.run([ROOT / ".venv" / "bin" / "python", "-c", script], cwd=folder, check=True)
     astronaut, rng = cv2.imread(str(folder / "a.png")), np.random.default_rng(0)
     exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 274, 3, 1, 6, 0, 0)
