@@ -4,6 +4,8 @@ import itertools
 import json
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -201,6 +203,23 @@ def test_the_boxes_in_lecture_halls_are_those_of_opencvs_yunet(yunet_file, packa
 
     config = DetectorConfig(model=yunet_file, width=1280, height=720)
     compare(YuNet(config, RuntimeConfig(package=package)), [shrunk(Frame(frame, 0.0), 1280, 720) for frame in frames])
+
+
+@pytest.mark.parametrize("package", installed())
+def test_memory_at_1280x720_is_bounded(yunet_file, package):
+    """A hundred megabytes over the process before, 80 as measured: a Pi with 1 GB must hold the daemon."""
+    code = (
+        "import re, sys, numpy as np; from pathlib import Path; from edge.vision.detector import YuNet; "
+        "from edge.config import DetectorConfig, RuntimeConfig; "
+        "peak_kb = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1]); "
+        "detector = YuNet(DetectorConfig(model=Path(sys.argv[1])), RuntimeConfig(package=sys.argv[2], threads=1)); "
+        "before = peak_kb(); detector.find(np.zeros((720, 1280, 3), np.uint8)); print(peak_kb() - before)"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", code, yunet_file, package], capture_output=True, text=True, check=True
+    )
+
+    assert 20_000 < int(child.stdout) < 100_000  # kB; the input alone is 11,000
 
 
 def scenes(picture: np.ndarray, size: tuple[int, int]) -> list[np.ndarray]:
