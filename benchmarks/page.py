@@ -2,24 +2,44 @@
 
 Broker, daemon and page run as processes; a real Chromium measures the first two, web sockets in a process of their
 own (benchmarks/page_clients.py) are the many. `.venv/bin/python -m benchmarks.page [--pages 200]`
+
+`.venv/bin/python -m benchmarks.page --rooms 300 2000 [--postgresql]` measures the overview instead: of so many rooms in
+the middle of a lesson, each with a new frame every second, committed straight to the store.
 """
 
 import argparse
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
+import threading
 import time
+import urllib.error
+import urllib.request
 from collections import Counter
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 from playwright.sync_api import Page, sync_playwright
 
+from aggregator.config import AggregatorConfig
+from aggregator.store.factory import open_store
+from aggregator.store.types import Arrival, Batch, Store
+from aggregator.store.windows import WINDOW_S
 from benchmarks.page_clients import PageClients
+from contract.message import CountsMessage, State
+from contract.topics import Device
+from service.config import load
+from tests.cluster.servers import Postgres, public_folder
 from tests.system.broker import Mosquitto, free_port, until
-from tests.system.instructor import Classroom, Stage, frame
+from tests.system.instructor import MODEL, ROOT, Classroom, Stage, frame
 
 ROOM = "/room/north/r101"
+LESSON_S, BLOCK_S = 2700, 900
+"""How much of a lesson the overview's rooms have behind them, and how much of it one commit writes."""
 _SETTLE_S = 5.0
 """Before the measurement begins."""
 
@@ -78,14 +98,108 @@ def publish(classroom: Classroom, span_s: float) -> None:
         time.sleep(0.2)
 
 
+def overviews(rooms: int, folder: Path, *, postgresql: bool) -> None:
+    """Print how long the overview of so many rooms takes, and what the page then uses."""
+    with ExitStack() as stack:
+        config = folder / "aggregator.toml"
+        text = f'site = "s"\nmodels_dir = "{ROOT / "models"}"\n[mqtt]\nhost = "127.0.0.1"\ntls = false\n'
+        port = free_port()
+        text += (
+            f'[page]\nport = {port}\nusers = "{folder / "users.json"}"\n[store]\npath = "{folder / "store.sqlite"}"\n'
+        )
+        if postgresql:
+            server = Postgres(stack.enter_context(public_folder()))
+            stack.callback(server.crash)
+            server.start().create("benchmark")
+            text += '[amqp]\nhosts = ["127.0.0.1:1"]\ntls = false\n[postgresql]\nhost = "127.0.0.1"\n'
+            text += f'port = {server.port}\ntls = false\ndatabase = "benchmark"\nuser = "classpulse"\n'
+        config.write_text(text)
+        store = stack.enter_context(open_store(load(config, AggregatorConfig)))
+        for ago in range(LESSON_S, 0, -BLOCK_S):
+            commit(store, rooms, time.time() - ago, range(0, BLOCK_S, WINDOW_S))
+        page = subprocess.Popen([sys.executable, "-m", "aggregator", "--config", config, "page"], cwd=ROOT)
+        stack.callback(page.wait)
+        stack.callback(page.terminate)
+        stop = threading.Event()
+        feeder = threading.Thread(target=feed, args=(load(config, AggregatorConfig), rooms, stop))
+        stack.callback(feeder.join)
+        stack.callback(stop.set)
+        feeder.start()
+        browse(f"http://127.0.0.1:{port}/", rooms, psutil.Process(page.pid))
+
+
+def commit(store: Store, rooms: int, at: float, offsets: Iterable[int]) -> None:
+    """One message of each room, with a frame `offsets` seconds after `at`."""
+    seq = int(at)
+    frames = tuple(frame(at + offset) for offset in offsets)
+    message = CountsMessage(boot="00000001", seq=seq, model=MODEL, clock="synced", frames=frames)
+    devices = [Device(f"site-{room // 50}", f"r{room}", "cam") for room in range(rooms)]
+    newest = frames[-1].time.timestamp()
+    state = State(state="ready", reason="", version="1", model=MODEL, min_faces=5, boot="00000001")
+    store.commit(
+        Batch(
+            counts=[Arrival(device, message, time.time(), newest) for device in devices],
+            states={device: (state, time.time()) for device in devices},
+        )
+    )
+
+
+def feed(config: AggregatorConfig, rooms: int, stop: threading.Event) -> None:
+    """A frame of each room every second, until `stop`."""
+    with open_store(config) as store:
+        while not stop.wait(1.0):
+            commit(store, rooms, time.time(), (0,))
+
+
+def browse(address: str, rooms: int, page_process: psutil.Process) -> None:
+    """Open the overview as the first visitor, then again; seconds until a room's sentence is there."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        page, taken = browser.new_page(), []
+        for turn in range(8):
+            while turn == 0 and not answers(address):
+                time.sleep(0.2)
+            started = time.monotonic()
+            page.goto(address)
+            page.locator("a.panel .headline").first.wait_for()
+            taken.append(time.monotonic() - started)
+            page.wait_for_timeout(2000)
+        before, begin = sum(page_process.cpu_times()[:2]), time.monotonic()
+        page.wait_for_timeout(20_000)
+        used = (sum(page_process.cpu_times()[:2]) - before) / (time.monotonic() - begin)
+        print(
+            f"overview of {rooms} rooms: first {taken[0]:.2f} s, then median {statistics.median(taken[1:]):.2f} s, "
+            f"longest {max(taken[1:]):.2f} s; the page with it open: {used:.0%} of a core, "
+            f"{page_process.memory_info().rss / 2**20:.0f} MiB"
+        )
+
+
+def answers(address: str) -> bool:
+    """Whether the page does."""
+    try:
+        with urllib.request.urlopen(address + "login", timeout=5):  # noqa: S310 - http
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
 def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pages", type=int, default=200)
     parser.add_argument("--span-s", type=float, default=30.0)
     parser.add_argument("--no-browser", action="store_true", help="only what open pages cost")
+    parser.add_argument("--rooms", type=int, nargs="*", help="measure the overview of so many rooms, and nothing else")
+    parser.add_argument("--postgresql", action="store_true", help="with --rooms: in a server of its own")
     arguments = parser.parse_args()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the units have it
+    for rooms in arguments.rooms or ():
+        with tempfile.TemporaryDirectory() as folder:
+            overviews(rooms, Path(folder), postgresql=arguments.postgresql)
+    if arguments.rooms:
+        return
     with tempfile.TemporaryDirectory() as folder:
         broker = Mosquitto(Path(folder) / "mosquitto").start()
         stage = Stage(Path(folder), broker, free_port())

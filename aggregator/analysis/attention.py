@@ -29,6 +29,8 @@ _LEAST_FACES, _LEAST_FACES_SHARE = 4.0, 0.25
 """A smaller change of the faces is none: so many, and such a share of those before."""
 _FACES_VARIANCE = 0.25
 """Variance of the faces of a frame, per face: people look down and up again."""
+_BLOCK = 64
+"""Windows that are examined at once: more would need memory, fewer time."""
 _LEAST_LABEL = 0.05
 """A smaller change of a label's share is not part of an event's payload."""
 
@@ -83,76 +85,103 @@ def events(points: Iterable[Point], config: AttentionConfig) -> list[Event]:
         points: One lesson's windows, by time; windows without a mix are left out.
         config: `[attention]`.
     """
-    detector = Detector(config)
-    return [event for event in map(detector.push, points) if event]
+    return Detector(config).push(points)
 
 
 class Detector:
-    """The lesson since the last event, window by window."""
+    """The lesson since the last event."""
 
     def __init__(self, config: AttentionConfig) -> None:
         self._config = config
         self._starts: list[int] = []
-        self._sums: list[np.ndarray] = []
+        self._sums: np.ndarray | None = None
         """Running sums of signals, labels, and squares of signals: of all windows up to each."""
+        self._examined = 0
+        self._settle = max(int(config.settle_s // WINDOW_S), 1)
 
-    def push(self, point: Point) -> Event | None:
-        """The event that this window completes."""
-        names = (*point.groups, FACES, UNSURE)
-        signals = np.array([*point.groups.values(), point.faces, point.unsure])
-        values = np.concatenate([signals, point.labels, signals**2])
-        self._starts.append(point.start)
-        self._sums.append(values + self._sums[-1] if self._sums else values)
-        settle = max(int(self._config.settle_s // WINDOW_S), 1)
-        lengths = np.arange(1, min(int(_LONGEST_S // WINDOW_S), len(self._sums) - settle) + 1)
+    def push(self, points: Iterable[Point]) -> list[Event]:
+        """The events that these windows complete; many windows at once cost a small part of one by one."""
+        found, points = [], list(points)
+        if points:
+            names = (*points[0].groups, FACES, UNSURE)
+            signals = np.array([(*point.groups.values(), point.faces, point.unsure) for point in points])
+            values = np.concatenate([signals, [point.labels for point in points], signals**2], axis=1)
+            sums = values.cumsum(axis=0) + (0 if self._sums is None else self._sums[-1])
+            self._sums = sums if self._sums is None else np.concatenate([self._sums, sums])
+            self._starts += [point.start for point in points]
+            while self._examined < len(self._starts):
+                found += self._next(names)
+        return found
+
+    def _next(self, names: Sequence[str]) -> list[Event]:
+        """Examine a block of windows, or as many as the first event in it is completed by."""
+        ends = np.arange(self._examined + 1, min(self._examined + _BLOCK, len(self._starts)) + 1)
+        lengths = np.arange(1, min(int(_LONGEST_S // WINDOW_S), ends[-1] - self._settle) + 1)
+        self._examined = int(ends[-1])
         if not len(lengths):
-            return None
-        before, after, clearness = self._compare(lengths, len(names))
-        best = int(np.argmax(clearness.max(axis=1)))
-        if clearness[best].max() < self._config.deviations or lengths[best] * WINDOW_S < self._config.lasts_s:
-            return None
-        return self._event(point, int(lengths[best]), names, before[best], after[best], clearness[best])
+            return []
+        before, after, clearness = self._compare(ends, lengths, len(names))
+        best = clearness.max(axis=2).argmax(axis=1)
+        rows = np.arange(len(ends))
+        clear = clearness[rows, best].max(axis=1) >= self._config.deviations
+        hits = np.flatnonzero(clear & (lengths[best] * WINDOW_S >= self._config.lasts_s))
+        if not len(hits):
+            return []
+        at = hits[0], best[hits[0]]
+        return [self._event(int(ends[at[0]]), int(lengths[at[1]]), names, before[at], after[at], clearness[at])]
 
-    def _compare(self, lengths: np.ndarray, signals: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For each length of what came after: means before and after, and how clearly each signal differs, in sigma.
+    def _compare(
+        self, ends: np.ndarray, lengths: np.ndarray, signals: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Means before and after, and how clearly each signal differs, in sigma: (ends, lengths, values) each.
 
-        A signal that changed too little, or is on its way back, does not differ.
+        A signal that changed too little, or is on its way back, does not differ; nor does one of which too little is
+        known before.
+
+        Args:
+            ends: Numbers of windows: the lesson until then.
+            lengths: How many of those, the last, came after the change.
+            signals: How many values are watched.
         """
-        count, sums = len(self._sums), np.array(self._sums[-int(lengths[-1]) - 1 :])
-        first = sums[-1 - lengths]
-        known = (count - lengths)[:, None]
-        before, after = first / known, (sums[-1] - first) / lengths[:, None]
-        was, now = before[:, :signals], after[:, :signals]
-        faces = np.maximum(was[:, -2:-1], 1.0)
+        sums = np.asarray(self._sums)
+        possible = ends[:, None] - lengths >= self._settle
+        first, last = sums[np.maximum(ends[:, None] - lengths, 1) - 1], sums[ends - 1][:, None]
+        known, length = np.maximum(ends[:, None] - lengths, 1)[:, :, None], lengths[:, None]
+        before, after = first / known, (last - first) / length
+        was, now = before[:, :, :signals], after[:, :, :signals]
+        faces = np.maximum(was[:, :, -2:-1], 1.0)
         theory, least = np.clip(was, 0.02, 0.98), np.full_like(was, self._config.least_change)
         theory = theory * (1 - theory) / faces  # of shares among so many people
-        theory[:, -2:-1] = _FACES_VARIANCE * faces
-        least[:, -2:-1] = np.maximum(_LEAST_FACES, _LEAST_FACES_SHARE * faces)
-        own = np.maximum(before[:, -signals:] - was**2, 0) * np.minimum(known * WINDOW_S / _KNOWN_S, 1)
+        theory[:, :, -2:-1] = _FACES_VARIANCE * faces
+        least[:, :, -2:-1] = np.maximum(_LEAST_FACES, _LEAST_FACES_SHARE * faces)
+        own = np.maximum(before[:, :, -signals:] - was**2, 0) * np.minimum(known * WINDOW_S / _KNOWN_S, 1)
         # Windows that are close together show the same expressions of the same people.
         alike = self._config.smooth_s / WINDOW_S
-        looks = np.minimum(alike / lengths[:, None], 1) + np.minimum(alike / known, 1)
-        change, newest = np.abs(now - was), min(int(alike), len(sums) - 1)
-        still = np.abs((sums[-1] - sums[-1 - newest])[:signals] / newest - was) >= change / 2
+        looks = np.minimum(alike / length, 1) + np.minimum(alike / known, 1)
+        newest = np.clip(ends - self._settle, 1, min(int(alike), int(_LONGEST_S // WINDOW_S)))
+        recent = (last[:, 0] - sums[np.maximum(ends - newest, 1) - 1]) / newest[:, None]
+        change = np.abs(now - was)
+        still = np.abs(recent[:, None, :signals] - was) >= change / 2
         clear = change / np.sqrt(np.maximum(theory, own) * looks)
-        return before, after, np.where((change >= least) & still, clear, 0.0)
+        return before, after, np.where((change >= least) & still & possible[:, :, None], clear, 0.0)
 
     def _event(
         self,
-        point: Point,
+        end: int,
         length: int,
         names: Sequence[str],
         before: np.ndarray,
         after: np.ndarray,
         clearness: np.ndarray,
     ) -> Event:
-        since = self._starts[-length]
-        self._starts, known = self._starts[-length:], self._sums[-length - 1]
-        self._sums = [each - known for each in self._sums[-length:]]
+        """Begin anew with what the change led to."""
+        since, newest, sums = self._starts[end - length], self._starts[end - 1], np.asarray(self._sums)
+        self._starts, self._examined = self._starts[end - length :], length
+        self._sums = sums[end - length :] - sums[end - length - 1]
         pairs = list(zip(before.tolist(), after.tolist(), strict=True))
         labels = dict(zip(EMOTIONS, pairs[len(names) :], strict=False))
         return Event(
-            t=utc(point.start + WINDOW_S),
+            t=utc(newest + WINDOW_S),
             since=utc(since),
             changes={names[i]: pairs[i] for i in np.argsort(-clearness) if clearness[i] > 0},
             labels=dict(

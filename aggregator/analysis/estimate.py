@@ -51,30 +51,42 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """What is known of the mix of the seven labels, in the order of EMOTIONS."""
+    """What is known of n mixes of the seven labels, in the order of EMOTIONS."""
 
     mean: np.ndarray
-    """(7,)"""
+    """(n, 7)"""
     covariance: np.ndarray
-    """(7, 7)"""
+    """(n, 7, 7)"""
 
-    def estimate(self, groups: Groups = LABELS) -> Estimate:
-        """The share of each group with its own interval, which labels that are taken for one another do not widen."""
+    def estimates(self, groups: Groups = LABELS) -> np.ndarray:
+        """The share of each group with its own interval, which labels that are taken for one another do not widen.
+
+        Returns:
+            (n, groups, 3): share, low, high.
+        """
         members = np.zeros((len(groups), _LABELS))
         for row, group in enumerate(groups):
             members[row, list(group)] = 1
-        variance = np.diag(members @ self.covariance @ members.T)
-        mix, half = on_simplex(members @ self.mean), _Z90 * np.sqrt(np.clip(variance, 0, None))
-        low, high = np.clip(mix - half, 0, 1), np.clip(mix + half, 0, 1)
-        return Estimate(tuple(mix.tolist()), tuple(low.tolist()), tuple(high.tolist()))
+        variance = np.einsum("ga,nab,gb->ng", members, self.covariance, members)
+        mix, half = on_simplex(self.mean @ members.T), _Z90 * np.sqrt(np.clip(variance, 0, None))
+        return np.stack([mix, np.clip(mix - half, 0, 1), np.clip(mix + half, 0, 1)], axis=-1)
+
+    def estimate(self, groups: Groups = LABELS) -> Estimate:
+        """The first mix's."""
+        return Estimate(*map(tuple, self.estimates(groups)[0].T.tolist()))
 
 
 def posterior(expected: Sequence[float], faces: float, soft_confusion: Confusion) -> Posterior:
-    """What the summed probabilities of faces tell of their mix.
+    """What the summed probabilities of faces tell of their mix: `posteriors` of one."""
+    return posteriors(np.array([expected], float), np.array([faces], float), soft_confusion)
+
+
+def posteriors(expected: np.ndarray, faces: np.ndarray, soft_confusion: Confusion) -> Posterior:
+    """What the summed probabilities of faces tell of their mix, for n classes at once.
 
     Args:
-        expected: Summed or averaged probabilities per label, in any scale.
-        faces: How many people they were read from: faces per frame, not faces times frames.
+        expected: (n, 7) summed or averaged probabilities per label, in any scale.
+        faces: (n,) how many people they were read from: faces per frame, not faces times frames.
         soft_confusion: (7, 7), the card's: mean probabilities by true label (row).
 
     Raises:
@@ -84,58 +96,73 @@ def posterior(expected: Sequence[float], faces: float, soft_confusion: Confusion
         confusion (the adjusted probabilistic count of Bella et al. 2010, doi:10.1109/ICDM.2010.75) drawn to the prior
         as far as the noise asks for; the priors are weighed by the normal likelihood of what was read.
     """
-    total = float(sum(expected))
-    if total <= 0 or faces <= 0:
-        raise ValueError(f"no mix of {faces} faces, {total} in sum")
-    read = np.asarray(expected, float) / total
+    total = expected.sum(axis=1)
+    if total.min() <= 0 or faces.min() <= 0:
+        raise ValueError(f"no mix of {faces.min()} faces, {total.min()} in sum")
+    read = expected / total[:, None]
     parts = [
         _given(read, faces, soft_confusion, np.full(_LABELS, 1 / _LABELS), *ANYTHING),
         _given(read, faces, soft_confusion, _natural(soft_confusion), *NATURAL),
     ]
-    weights = np.exp([part.log_weight - max(other.log_weight for other in parts) for part in parts])
-    weights /= weights.sum()
-    mean = sum(weight * part.mean for weight, part in zip(weights, parts, strict=True))
+    weights = np.array([part.log_weight for part in parts])
+    weights = np.exp(weights - weights.max(axis=0))
+    weights /= weights.sum(axis=0)
+    mean = sum(weight[:, None] * part.mean for weight, part in zip(weights, parts, strict=True))
     covariance = sum(
-        weight * (part.covariance + np.outer(part.mean - mean, part.mean - mean))
+        weight[:, None, None] * (part.covariance + _outer(part.mean - mean))
         for weight, part in zip(weights, parts, strict=True)
     )
     return Posterior(np.asarray(mean), np.asarray(covariance))
 
 
 def on_simplex(values: np.ndarray) -> np.ndarray:
-    """The nearest shares, not negative and summing to 1, to (n,) numbers.
+    """The nearest shares, not negative and summing to 1, to (…, k) numbers.
 
     Source: Duchi et al. 2008, doi:10.1145/1390156.1390191, figure 1.
     """
-    falling = np.sort(values)[::-1]
-    excess = (np.cumsum(falling) - 1) / np.arange(1, len(values) + 1)
-    shares: np.ndarray = np.clip(values - excess[falling > excess][-1], 0, None)
+    falling = np.sort(values)[..., ::-1]
+    excess = (np.cumsum(falling, axis=-1) - 1) / np.arange(1, values.shape[-1] + 1)
+    last = (falling > excess).sum(axis=-1, keepdims=True) - 1
+    shares: np.ndarray = np.clip(values - np.take_along_axis(excess, last, axis=-1), 0, None)
     return shares
+
+
+def _outer(values: np.ndarray) -> np.ndarray:
+    product: np.ndarray = values[:, :, None] * values[:, None, :]
+    return product
 
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The mix given one prior."""
+    """The n mixes given one prior."""
 
     mean: np.ndarray
     covariance: np.ndarray
-    log_weight: float
+    log_weight: np.ndarray
 
 
 def _given(
-    read: np.ndarray, faces: float, soft_confusion: Confusion, centre: np.ndarray, weight: float, concentration: float
+    read: np.ndarray,
+    faces: np.ndarray,
+    soft_confusion: Confusion,
+    centre: np.ndarray,
+    weight: float,
+    concentration: float,
 ) -> _Part:
-    """The mix of `faces` people drawn from a Dirichlet-distributed mix, given their mean probabilities `read`."""
-    confusion = _rows(soft_confusion)
+    """The mixes of `faces` people drawn from a Dirichlet-distributed mix, given their mean probabilities `read`."""
+    confusion, each = _rows(soft_confusion), faces[:, None, None]
     drawn = np.diag(centre) - np.outer(centre, centre)
     spread = drawn / (concentration + 1)
-    spread = spread + (drawn - spread) / faces
-    noise = _noise(soft_confusion, centre / faces + centre**2 / (CARD_FACES * _natural(soft_confusion)))
-    seen = confusion.T @ spread @ confusion + noise + _JITTER * np.eye(_LABELS)
-    gain = np.linalg.solve(seen, confusion.T @ spread).T
-    off = read - confusion.T @ centre
-    likelihood = off @ np.linalg.solve(seen, off) + np.linalg.slogdet(seen)[1]
-    return _Part(centre + gain @ off, spread - gain @ confusion.T @ spread, float(np.log(weight) - likelihood / 2))
+    spread = spread + (drawn - spread) / each
+    card = centre**2 / (CARD_FACES * _natural(soft_confusion))
+    noise = _noise(soft_confusion, centre) / each + _noise(soft_confusion, card)
+    mixed = confusion.T @ spread
+    off = (read - confusion.T @ centre)[:, :, None]
+    seen = mixed @ confusion + noise + _JITTER * np.eye(_LABELS)
+    solved = np.linalg.solve(seen, np.concatenate([mixed, off], axis=2))
+    gain = np.swapaxes(solved[:, :, :-1], 1, 2)
+    likelihood = (off * solved[:, :, -1:]).sum(axis=(1, 2)) + np.linalg.slogdet(seen)[1]
+    return _Part(centre + (gain @ off)[:, :, 0], spread - gain @ mixed, np.log(weight) - likelihood / 2)
 
 
 def _noise(soft_confusion: Confusion, weights: np.ndarray) -> np.ndarray:

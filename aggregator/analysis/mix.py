@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from msgspec import Struct
 
-from aggregator.analysis.estimate import Estimate, posterior
-from aggregator.store.windows import NOTHING, Key, Sums
+from aggregator.analysis.estimate import posteriors
+from aggregator.store.windows import Key, Sums
 from contract.card import ModelCard
 from contract.labels import EMOTIONS, GROUPS
 
@@ -76,20 +76,46 @@ def moments(rows: Iterable[Row], estimator: Estimator, span_s: int) -> Iterator[
     spans: dict[int, list[Row]] = defaultdict(list)
     for row in rows:
         spans[row[0].start // span_s * span_s].append(row)
-    for start, group in sorted(spans.items()):
-        mix = mix_of(group, estimator)
+    starts = sorted(spans)
+    for start, mix in zip(starts, mixes([spans[start] for start in starts], estimator), strict=True):
         if mix:
             yield Moment(start, mix)
 
 
 def mix_of(rows: Iterable[Row], estimator: Estimator) -> Mix | None:
     """The mix of these windows of one room; None without a frame."""
-    parts: dict[tuple[str, str], Sums] = defaultdict(lambda: NOTHING)
+    return mixes([rows], estimator)[0]
+
+
+def mixes(spans: Iterable[Iterable[Row]], estimator: Estimator) -> list[Mix | None]:
+    """The mix of each span's windows; many at once cost a small part of what one by one would."""
+    summed = [_summed(rows) for rows in spans]
+    estimates = _estimates(summed, estimator)
+    return [
+        _mix(parts, devices, *estimates.get(i, (None, None)), estimator.groups)
+        for i, (parts, devices) in enumerate(summed)
+    ]
+
+
+Parts = Mapping[tuple[str, str], Sums]
+"""By device and model."""
+Devices = Mapping[str, Sums]
+
+
+def _summed(rows: Iterable[Row]) -> tuple[Parts, Devices]:
+    parts: dict[tuple[str, str], Sums] = {}
     for key, sums in rows:
-        parts[key.device, key.model] += sums
-    devices: dict[str, Sums] = defaultdict(lambda: NOTHING)
+        before = parts.get((key.device, key.model))
+        parts[key.device, key.model] = before + sums if before else sums
+    devices: dict[str, Sums] = {}
     for (device, _), sums in parts.items():
-        devices[device] += sums
+        devices[device] = devices[device] + sums if device in devices else sums
+    return parts, devices
+
+
+def _mix(
+    parts: Parts, devices: Devices, labels: Shares | None, groups: Shares | None, members: Mapping[str, Sequence[str]]
+) -> Mix | None:
     frames = sum(sums.frames for sums in devices.values())
     if not frames:
         return None
@@ -97,7 +123,6 @@ def mix_of(rows: Iterable[Row], estimator: Estimator) -> Mix | None:
     unsure = sum(_per_frame(sums.unsure, sums) for sums in devices.values())
     counts = [sum(_per_frame(sums.counts[i], sums) for sums in devices.values()) for i in range(len(EMOTIONS))]
     read = any(model and sums.frames > sums.withheld for (_, model), sums in parts.items())
-    labels, groups = _estimates(parts, devices, estimator)
     return Mix(
         frames=frames,
         withheld=sum(sums.withheld for sums in devices.values()) / frames,
@@ -105,33 +130,51 @@ def mix_of(rows: Iterable[Row], estimator: Estimator) -> Mix | None:
         unsure=unsure / faces if faces else 0.0,
         counts=dict(zip(EMOTIONS, counts, strict=True)) if read else None,
         estimate=labels,
-        groups=groups or _counted(counts, estimator.groups),
+        groups=groups or _counted(counts, members),
     )
 
 
 def _estimates(
-    parts: Mapping[tuple[str, str], Sums], devices: Mapping[str, Sums], estimator: Estimator
-) -> tuple[Shares | None, Shares | None]:
-    """Of labels and of groups: each model's, weighted by the faces that it read; None if the card of any is unknown."""
-    expected: dict[str, list[float]] = defaultdict(lambda: [0.0] * len(EMOTIONS))
-    for (device, model), sums in parts.items():
-        for i, hundredths in enumerate(sums.expected):
-            expected[model][i] += _per_frame(hundredths / 100, devices[device])
-    read = {model: values for model, values in expected.items() if sum(values) > 0}
-    if not read or not read.keys() <= estimator.cards.keys():
-        return None, None
-    weights = [sum(values) / sum(map(sum, read.values())) for values in read.values()]
-    known = [posterior(each, sum(each), estimator.cards[model].soft_confusion) for model, each in read.items()]
+    summed: Sequence[tuple[Parts, Devices]], estimator: Estimator
+) -> dict[int, tuple[Shares | None, Shares | None]]:
+    """Span -> shares of labels and of groups: each model's, weighted by the faces that it read.
+
+    None are known where the card of any model is not.
+    """
+    by_model: dict[str, list[tuple[int, float, list[float]]]] = defaultdict(list)
+    for i, (parts, devices) in enumerate(summed):
+        read = _expected(parts, devices)
+        total = sum(map(sum, read.values()))
+        if read.keys() <= estimator.cards.keys():
+            for model, values in read.items():
+                by_model[model].append((i, sum(values) / total, values))
     members = tuple(tuple(map(EMOTIONS.index, labels)) for labels in estimator.groups.values())
-    return (
-        _weighted(EMOTIONS, weights, [each.estimate() for each in known]),
-        _weighted(tuple(estimator.groups), weights, [each.estimate(members) for each in known]),
-    )
+    triples = np.zeros((len(summed), len(EMOTIONS) + len(members), 3))
+    for model, entries in by_model.items():
+        expected = np.array([values for _, _, values in entries])
+        known = posteriors(expected, expected.sum(axis=1), estimator.cards[model].soft_confusion)
+        both = np.concatenate([known.estimates(), known.estimates(members)], axis=1)
+        triples[[i for i, _, _ in entries]] += both * np.array([weight for _, weight, _ in entries])[:, None, None]
+    names = (*EMOTIONS, *estimator.groups)
+    return {
+        i: (_shares(names[: len(EMOTIONS)], each), _shares(names[len(EMOTIONS) :], each[len(EMOTIONS) :]))
+        for i, each in enumerate(triples.tolist())
+        if any(each[0])
+    }
 
 
-def _weighted(names: Sequence[str], weights: Sequence[float], estimates: Sequence[Estimate]) -> Shares:
-    triples = np.average([(each.mix, each.low, each.high) for each in estimates], axis=0, weights=weights)
-    return dict(zip(names, zip(*triples.tolist(), strict=True), strict=True))
+def _shares(names: Sequence[str], triples: Sequence[Sequence[float]]) -> Shares:
+    return {name: (share, low, high) for name, (share, low, high) in zip(names, triples, strict=False)}
+
+
+def _expected(parts: Parts, devices: Devices) -> dict[str, list[float]]:
+    """Model -> expected faces per frame and label, of those that read any."""
+    expected: dict[str, list[float]] = {}
+    for (device, model), sums in parts.items():
+        values = [_per_frame(hundredths / 100, devices[device]) for hundredths in sums.expected]
+        before = expected.get(model)
+        expected[model] = [a + b for a, b in zip(before, values, strict=True)] if before else values
+    return {model: values for model, values in expected.items() if sum(values) > 0}
 
 
 def _counted(counts: Sequence[float], groups: Mapping[str, Sequence[str]]) -> Shares | None:

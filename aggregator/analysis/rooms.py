@@ -7,7 +7,7 @@ of several, reads windows again from the store.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from aggregator.analysis.attention import Detector, Event, points_of
-from aggregator.analysis.mix import Estimator, Moment, Row, mix_of
+from aggregator.analysis.mix import Estimator, Moment, Row, mix_of, mixes
 from aggregator.analysis.summary import DeviceState, Summary
 from aggregator.config import AttentionConfig
 from aggregator.store.windows import AHEAD_S, NOTHING, WINDOW_S, Key, Sums
@@ -50,7 +50,8 @@ class RoomState:
         self._attention = attention
         self._windows: dict[int, dict[Key, Sums]] = {}
         self._moments: dict[int, Moment | None] = {}
-        self._lesson: tuple[float, list[int], list[Row]] = (float("-inf"), [], [])
+        self._lesson: tuple[float, list[int]] = (float("-inf"), [])
+        self._lesson_sums: tuple[float, list[Row]] = (float("-inf"), [])
         self._examined: list[int] = []
         self._detector, self._events = Detector(attention), list[Event]()
 
@@ -83,8 +84,8 @@ class RoomState:
         """The mix of the last minute and of the lesson, the trend, and the devices."""
         t, newest = utc(now), None if self.newest is None else utc(self.newest)
         recent = mix_of(self._rows(start for start in self._windows if now - RECENT_S < start <= now), self._estimator)
-        _, starts, rows = self._lesson_at(now)
-        lesson = mix_of(rows, self._estimator)
+        starts = self._lesson_at(now)
+        lesson = mix_of(self._lesson_rows(now), self._estimator)
         shares, before = recent and recent.shares, lesson and lesson.shares
         return Summary(
             t=instant(t),
@@ -105,30 +106,35 @@ class RoomState:
 
     def events(self, now: float) -> list[Event]:
         """The lasting changes of the lesson so far, oldest first."""
-        _, starts, _ = self._lesson_at(now)
+        starts = self._lesson_at(now)
         ended = [start for start in starts if start <= now - WINDOW_S - _LATE_S]
         examined = len(self._examined)
         if not examined or ended[:examined] != self._examined:  # another lesson, or late frames changed this one
             self._detector, self._events, examined = Detector(self._attention), [], 0
         self._examined = ended
         if self._attention.enabled:
-            found = map(self._detector.push, points_of(self._moments_of(ended[examined:])))
-            self._events += [event for event in found if event]
+            self._events += self._detector.push(points_of(self._moments_of(ended[examined:])))
         return self._events
 
-    def _lesson_at(self, now: float) -> tuple[float, list[int], list[Row]]:
-        """When it was looked at, at most _LESSON_S ago; the starts of its windows; their sums by device and model."""
+    def _lesson_at(self, now: float) -> list[int]:
+        """The starts of its windows, looked for at most _LESSON_S ago."""
         if not 0 <= now - self._lesson[0] < _LESSON_S or len(self._windows) < _LONG:
             for start in [start for start in self._windows if start < now - LONGEST_S]:
                 del self._windows[start]
                 self._moments.pop(start, None)
-            starts = self._lesson_starts(now)
+            self._lesson = now, self._lesson_starts(now)
+        return self._lesson[1]
+
+    def _lesson_rows(self, now: float) -> list[Row]:
+        """The sums of its windows by device and model."""
+        starts = self._lesson_at(now)
+        if self._lesson_sums[0] != self._lesson[0]:
             sums: dict[Key, Sums] = {}
             for key, each in self._rows(starts):
                 whole = Key(key.site, key.room, key.device, key.model, 0)
                 sums[whole] = sums.get(whole, NOTHING) + each
-            self._lesson = now, starts, list(sums.items())
-        return self._lesson
+            self._lesson_sums = self._lesson[0], list(sums.items())
+        return self._lesson_sums[1]
 
     def _lesson_starts(self, now: float) -> list[int]:
         """The windows of the lesson that runs: back to the first gap of GAP_S; none if that is now."""
@@ -146,13 +152,13 @@ class RoomState:
 
     def _moments_of(self, starts: Iterable[int]) -> Iterator[Moment]:
         """The mix of each window; one that has not changed is not worked out again."""
-        for start in sorted(starts):
-            if start not in self._moments:
-                mix = mix_of(self._windows[start].items(), self._estimator)
-                self._moments[start] = Moment(start, mix) if mix else None
-            moment = self._moments[start]
-            if moment:
-                yield moment
+        wanted = sorted(starts)
+        new = [start for start in wanted if start not in self._moments]
+        for start, mix in zip(
+            new, mixes([self._windows[start].items() for start in new], self._estimator), strict=True
+        ):
+            self._moments[start] = Moment(start, mix) if mix else None
+        return (moment for start in wanted if (moment := self._moments[start]))
 
 
 class Rooms:

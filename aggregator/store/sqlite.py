@@ -64,6 +64,11 @@ VALUES ({", ".join("?" * (len(KEY_COLUMNS) + 1 + len(SUM_COLUMNS)))})
 ON CONFLICT DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in SUM_COLUMNS)}
 """  # noqa: S608 - only constants
 _SELECT_WINDOWS = f"SELECT {', '.join((*KEY_COLUMNS, *SUM_COLUMNS))} FROM windows WHERE"  # noqa: S608 - the same
+_SELECT_RECENT = f"""
+SELECT {", ".join((*KEY_COLUMNS, *SUM_COLUMNS))} FROM (SELECT DISTINCT site, room FROM boots)
+CROSS JOIN windows USING (site, room) WHERE start >= ? AND synced
+"""  # noqa: S608 - the same
+"""Room by room along the primary key: who wrote lately has a boot."""
 _UPSERT_BOOT = """
 INSERT INTO boots (site, room, device, boot, floor, seen) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET floor = max(floor, excluded.floor), seen = max(seen, excluded.seen) RETURNING id
@@ -149,7 +154,7 @@ class SqliteStore:
 
     def recent(self, since: int) -> list[tuple[Key, Sums]]:
         """The windows of all rooms with `since` <= Key.start."""
-        return windows_of(self._rows(f"{_SELECT_WINDOWS} start >= ?1 AND day >= ?1 / 86400 - 1 AND synced", since))
+        return windows_of(self._rows(_SELECT_RECENT, since))
 
     def stored(self, device: Device) -> dict[str, int]:
         """Boot -> the highest seq with nothing missing below it; the payload of the device's `stored` topic."""

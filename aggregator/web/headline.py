@@ -49,12 +49,17 @@ def headline(
     if recent is None or begin is None:
         return Headline("No data in the last minute.", None)
     last = events[-1] if events else None
-    if last and now - last.t.timestamp() < FRESH_S and (seen is None or last.t > seen):
+    if last and is_news(last, now, seen):
         return Headline(f"{mix_text(recent)} {event_sentence(last, zone)}", last)
     steady_s = now - (last.since.timestamp() if last else begin)
     if steady_s >= _STEADY_S:
         return Headline(f"{mix_text(recent)} Steady for {span(steady_s)}.", None)
     return Headline(f"{mix_text(recent)} {'' if last else 'The lesson has just begun.'}".strip(), None)
+
+
+def is_news(event: Event, now: float, seen: datetime | None) -> bool:
+    """Whether it is what the headline is about, for a user who has seen the events until `seen`."""
+    return now - event.t.timestamp() < FRESH_S and (seen is None or event.t > seen)
 
 
 def mix_text(mix: Mix) -> str:

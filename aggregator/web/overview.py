@@ -13,6 +13,9 @@ from aggregator.web.style import keep_fresh, show_headline, show_status, top_lin
 from aggregator.web.users import User
 from contract.topics import Room
 
+MOST = 60
+"""Rooms that are shown at once; those with news and faults come first, and the others are found by name."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Panel:
@@ -27,32 +30,41 @@ def overview(reader: RoomReader, request: Request) -> None:
     store_error = top_line(request, "classpulse", back=False)
     panels: dict[Room, _Panel] = {}
     shown: list[Room] = []
+    most = MOST
     with ui.element("div").classes("top"):
         wanted = ui.input("find a room").props("clearable dense outlined")
     with ui.element("main").classes("rooms"):
         no_rooms = ui.label("No data received yet from a room that you may see.").classes("panel")
         place = ui.element("div").classes("contents")
+    more = ui.button().props("flat no-caps").classes("act")
 
     def update(user: User) -> None:
         now = time.time()
-        views = {room: reader.view(room, now) for room in reader.rooms(now) if user.may_see(room)}
-        heads = {room: reader.headline(view, user) for room, view in views.items()}
-        no_rooms.set_visibility(not views)
-        for room in panels.keys() - views.keys():
+        rooms, text = reader.listing(user, now), (wanted.value or "").strip().lower()
+        found = [room for room in rooms if text in f"{room.site} / {room.room}".lower()] if text else rooms
+        order = found[:most]
+        no_rooms.set_visibility(not rooms)
+        more.set_visibility(len(found) > most)
+        more.set_text(f"{most} of {len(found)} rooms: show more")
+        for room in panels.keys() - set(order):
             panels.pop(room).link.delete()
         with place:
-            panels.update((room, _panel(room)) for room in views if room not in panels)
-        for room, panel in panels.items():
-            panel.show(views[room], heads[room])
-            panel.link.set_visibility((wanted.value or "").strip().lower() in f"{room.site} / {room.room}")
-        order = sorted(views, key=lambda room: (heads[room].event is None, views[room].status.kind != "fault", room))
+            panels.update((room, _panel(room)) for room in order if room not in panels)
+        for room in order:
+            view = reader.view(room, now, whole=False)
+            panels[room].show(view, reader.headline(view, user))
         if order != shown:
             shown[:] = order
             for position, room in enumerate(order):
                 panels[room].link.move(place, position)
-        news = sum(head.event is not None for head in heads.values())
+        news = sum(reader.has_news(room, user, now) for room in rooms)
         ui.page_title(f"({news}) classpulse" if news else "classpulse")
 
+    def show_more() -> None:
+        nonlocal most
+        most += MOST
+
+    more.on_click(show_more)
     keep_fresh(request, store_error, update)
 
 

@@ -1,9 +1,10 @@
 """What pages show, read from the store once for all of them. The caller brings the time, seconds since 1970."""
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TypeVar
 
 from aggregator.analysis.attention import Event
@@ -13,10 +14,10 @@ from aggregator.config import AttentionConfig
 from aggregator.store.types import DeviceStatus, Store, StoreError
 from aggregator.store.windows import WINDOW_S
 from aggregator.web.charts import group_colours, groups_table, labels_table, legend, timeline
-from aggregator.web.headline import Headline, headline
-from aggregator.web.text import room_status
+from aggregator.web.headline import Headline, headline, is_news, mix_text
+from aggregator.web.text import faults, room_status
 from aggregator.web.users import User
-from contract.topics import Device, Room
+from contract.topics import Room
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -29,16 +30,25 @@ _RETRY_S = 10.0
 """A store that could not be read is left alone for so long: trying may take seconds, in which no page is served."""
 _FRESH_S = 0.9
 """A view is read again from the store when it is older."""
+_NEW_S = 40
+"""The windows that are read each time, of all rooms at once."""
 _LESSON_S = 10.0
-"""All windows of a lesson are read again this often, for late frames change old windows."""
+"""All windows of a lesson are read again this often while somebody looks, for late frames change old windows."""
+_UNSEEN_S = 300.0
+"""And this often of a room whose page nobody has open."""
+_EXAMINE_S = 0.15
+"""So much of each second is for events of rooms that nobody looks at, those first that were examined longest ago."""
 
 
 class RoomView:
     """A room as it was at `now`. What is drawn is drawn once for all pages."""
 
-    def __init__(self, state: RoomState, groups: Iterable[str], clock_errors: Mapping[str, float], now: float) -> None:
+    def __init__(
+        self, state: RoomState, groups: Iterable[str], clock_errors: Mapping[str, float], now: float, *, whole: bool
+    ) -> None:
         self._state = state
         self._now = now
+        self._whole = whole
         self._colours = group_colours(groups)
         self.clock_errors = clock_errors
         """Device -> by how many seconds its clock is ahead, behind if negative; only where that is above CLOCK_S."""
@@ -69,6 +79,10 @@ class RoomView:
 
     def headline(self, seen: datetime | None) -> Headline:
         """What there is to say, to a user who has seen the events until then."""
+        if not self._whole:  # soon after the start of the page
+            return Headline(
+                mix_text(self.summary.recent) if self.summary.recent else "No data in the last minute.", None
+            )
         start = self.summary.lesson_start
         begin = datetime.fromisoformat(start).timestamp() if start else None
         return headline(self.summary.recent, self.events, begin=begin, now=self._now, seen=seen, zone=None)
@@ -83,8 +97,11 @@ class RoomReader:
         self._rooms = Rooms(estimator, attention)
         self._seen: dict[tuple[str, Room], datetime] = {}
         self._views: dict[Room, tuple[float, RoomView]] = {}
+        self._listings: dict[User, tuple[float, list[Room]]] = {}
         self._lessons: dict[Room, float] = {}
-        self._statuses: tuple[float, dict[Device, DeviceStatus]] = (float("-inf"), {})
+        self._examined: dict[Room, Event | None] = {}
+        self._refreshed = float("-inf")
+        self._cameras: dict[Room, dict[str, DeviceStatus]] = {}
         self._failure: tuple[float, StoreError] | None = None
 
     def rooms(self, now: float) -> list[Room]:
@@ -93,14 +110,40 @@ class RoomReader:
         Raises:
             StoreError: If the store cannot be read, as from all methods here.
         """
-        return sorted({device.where for device in self._devices(now)})
+        self._refresh(now)
+        return list(self._cameras)
 
-    def view(self, room: Room, now: float) -> RoomView:
-        """The room as it is at `now`, or was a moment before: the same object for all pages."""
+    def listing(self, user: User, now: float) -> list[Room]:
+        """The rooms that the user may see: first those with news, then those with a fault."""
+        self._refresh(now)
+        made, order = self._listings.get(user, (float("-inf"), []))
+        if made != self._refreshed:
+            order = [room for room in self._cameras if user.may_see(room)]
+            order.sort(key=lambda room: (not self.has_news(room, user, now), not self._faults(room), room))
+            self._listings[user] = self._refreshed, order
+        return order
+
+    def has_news(self, room: Room, user: User, now: float) -> bool:
+        """Whether there is an event that the user has not seen."""
+        event = self._examined.get(room)
+        return event is not None and is_news(event, now, self._seen.get((user.name, room)))
+
+    def view(self, room: Room, now: float, *, whole: bool = True) -> RoomView:
+        """The room as it is at `now`, or was a moment before: the same object for all pages.
+
+        Args:
+            room: Which.
+            now: Seconds since 1970.
+            whole: With all of its lesson; without, with what is known of it.
+        """
+        self._refresh(now)
+        if whole and not 0 <= now - self._lessons.get(room, float("-inf")) < _LESSON_S:
+            self._try(partial(self._read, room, now), now)
         made, view = self._views.get(room, (float("-inf"), None))
-        if view is None or not 0 <= now - made < _FRESH_S:
-            view = self._try(lambda: self._read(room, now), now)
-            self._views[room] = now, view
+        if view is None or made != self._refreshed:
+            errors = _clock_errors(self._cameras.get(room, {}))
+            view = RoomView(self._rooms[room], self._groups, errors, now, whole=room in self._lessons)
+            self._views[room] = self._refreshed, view
         return view
 
     def headline(self, view: RoomView, user: User) -> Headline:
@@ -111,25 +154,44 @@ class RoomReader:
         """The user knows of the events so far; until the page's process is restarted."""
         if view.events:
             self._seen[user.name, view.summary.where] = view.events[-1].t
+            self._listings.pop(user, None)
 
-    def _devices(self, now: float) -> dict[Device, DeviceStatus]:
-        made, statuses = self._statuses
-        if not 0 <= now - made < _FRESH_S:
-            statuses = self._try(self._store.states, now)
-            self._statuses = now, statuses
-        return statuses
-
-    def _read(self, room: Room, now: float) -> RoomView:
-        whole = not 0 <= now - self._lessons.get(room, float("-inf")) < _LESSON_S
-        since = int(now) - (LONGEST_S if whole else TIMELINE_S)
-        rows = self._store.windows(room.site, room.room, since, int(now) + WINDOW_S)
+    def _refresh(self, now: float) -> None:
+        """Read what is new in all rooms, once for all pages, and look for events."""
+        if 0 <= now - self._refreshed < _FRESH_S:
+            return
+        since = int(now) - _NEW_S
+        statuses, rows = self._try(lambda: (self._store.states(), self._store.recent(since)), now)
+        self._cameras = {room: {} for room in sorted({device.where for device in statuses})}
+        for device, status in statuses.items():
+            self._cameras[device.where][device.device] = status
+        for room, cameras in self._cameras.items():
+            self._rooms[room].devices = {name: each.state for name, each in cameras.items() if each.state}
+        self._rooms.keep(lambda room: room in self._cameras)
         self._rooms.replace(dict(rows), {}, now)
-        if whole:
-            self._lessons[room] = now
-        statuses = {device.device: status for device, status in self._devices(now).items() if device.where == room}
-        state = self._rooms[room]
-        state.devices = {name: status.state for name, status in statuses.items() if status.state}
-        return RoomView(state, self._groups, _clock_errors(statuses), now)
+        self._refreshed = now
+        self._examine(now)
+
+    def _examine(self, now: float) -> None:
+        end = time.monotonic() + _EXAMINE_S
+        for room in [room for room in self._cameras if room not in self._examined] + list(self._examined):
+            if time.monotonic() > end:
+                break
+            if not 0 <= now - self._lessons.get(room, float("-inf")) < _UNSEEN_S:
+                self._try(partial(self._read, room, now), now)
+            events = self._rooms[room].events(now)
+            self._examined.pop(room, None)
+            if room in self._cameras:
+                self._examined[room] = events[-1] if events else None
+
+    def _read(self, room: Room, now: float) -> None:
+        rows = self._store.windows(room.site, room.room, int(now) - LONGEST_S, int(now) + WINDOW_S)
+        self._rooms.replace(dict(rows), {}, now)
+        self._lessons[room] = now
+        self._views.pop(room, None)
+
+    def _faults(self, room: Room) -> bool:
+        return bool(faults(self._rooms[room].devices, _clock_errors(self._cameras[room])))
 
     def _try(self, read: Callable[[], T], now: float) -> T:
         """What `read` gives; StoreError at once for a while after one."""

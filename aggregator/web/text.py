@@ -6,6 +6,7 @@ from datetime import datetime, tzinfo
 
 from aggregator.analysis.mix import Mix
 from aggregator.analysis.summary import DeviceState, Summary
+from contract.message import State
 
 LATE_S = 30.0
 """Without a frame for so long a room is not live."""
@@ -33,18 +34,22 @@ def room_status(summary: Summary, clock_errors: Mapping[str, float]) -> StatusLi
     states, age_s, recent = summary.devices, summary.age_s, summary.recent
     if states and all(_KINDS.get(device.state) == "paused" for device in states.values()):
         return StatusLine("paused", "paused")
-    faults = [
-        *(f"no connection to {name}" for name, device in states.items() if device.state == "lost"),
-        *(f"{name}: {clock_text(ahead_s)}" for name, ahead_s in clock_errors.items()),
-        *(f"{name}: {device.reason}" for name, device in states.items() if device.state == "degraded"),
-    ]
-    if faults:
-        return StatusLine("fault", "; ".join(faults))
+    if found := faults(states, clock_errors):
+        return StatusLine("fault", "; ".join(found))
     if age_s is None:
         return StatusLine("silent", "no data in the last six hours")
     if age_s > LATE_S:
         return StatusLine("silent", f"no data for {span(age_s)}")
     return StatusLine("live", "too few faces to show expressions" if recent and recent.withheld == 1 else "live")
+
+
+def faults(devices: Mapping[str, DeviceState | State], clock_errors: Mapping[str, float]) -> list[str]:
+    """What is wrong in a room, the most serious first."""
+    return [
+        *(f"no connection to {name}" for name, device in devices.items() if device.state == "lost"),
+        *(f"{name}: {clock_text(ahead_s)}" for name, ahead_s in clock_errors.items()),
+        *(f"{name}: {device.reason}" for name, device in devices.items() if device.state == "degraded"),
+    ]
 
 
 def device_status(device: DeviceState, ahead_s: float | None = None) -> StatusLine:

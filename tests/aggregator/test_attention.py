@@ -3,7 +3,7 @@
 import json
 import random
 
-from aggregator.analysis.attention import Point, events
+from aggregator.analysis.attention import Detector, Point, events
 from aggregator.config import AttentionConfig
 from contract.labels import EMOTIONS
 from contract.topics import Room
@@ -133,3 +133,14 @@ def test_an_event_is_published_as_json():
     assert fields["room"] == "r101"
     assert fields["schema"] == 1
     assert all(len(pair) == 2 for pair in fields["changes"].values())
+
+
+def test_windows_one_by_one_or_all_at_once_give_the_same_events():
+    """Three changes, of which one ends within the block of windows that is examined at once."""
+    points = lesson((600, 0.1), (500, 0.5), (300, 0.1), (900, 0.6))
+    detector = Detector(CONFIG)
+
+    single = [event for point in points for event in detector.push([point])]
+
+    assert len(single) >= 3
+    assert [(each.t, each.since) for each in single] == [(each.t, each.since) for each in events(points, CONFIG)]

@@ -14,10 +14,11 @@ from msgspec import structs
 from aggregator.analysis.mix import Estimator, Mix, Moment
 from aggregator.analysis.summary import DeviceState
 from aggregator.config import AggregatorConfig, AttentionConfig, MqttConfig, PageConfig, StoreConfig
-from aggregator.ingest.batch import read
+from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import Batch, StoreError, StoreUnavailableError
 from aggregator.web.app import STORE_S, address, check_certificate, open_users, opened, warnings
+from aggregator.web.auth import LOCAL
 from aggregator.web.charts import PALETTE, group_colours, groups_table, labels_table, timeline
 from aggregator.web.reader import RoomReader
 from aggregator.web.text import device_status, facts, mix_hint, span
@@ -104,8 +105,12 @@ class Away:
             raise StoreUnavailableError("the database is away")
         return self.store.states()
 
+    def recent(self, since):
+        """The windows; `states` is always asked first."""
+        return self.store.recent(since)
+
     def windows(self, *span):
-        """The windows; `states` is always asked too."""
+        """The same."""
         return self.store.windows(*span)
 
 
@@ -262,6 +267,61 @@ def test_groups_are_shown_with_their_interval_and_trend():
 
 
 ANNA, BEN = User("anna", "", ("*",)), User("ben", "", ("*",))
+
+
+def rooms_with(store, message, counted, spans):
+    """A device per room: `spans` has for each room the (seconds before NOW, happy, sad) of its frames."""
+    for number, frames in enumerate(spans):
+        device = Device("school", f"r{number}", "cam")
+        say(store, device, "ready")
+        sent = [
+            message(seq, counted(NOW + at, 0, 0, 0, happy, sad, 0, 20 - happy - sad))
+            for seq, (at, happy, sad) in enumerate(frames)
+        ]
+        items = [RawMessage(device.topic("counts"), each.to_json(), NOW) for each in sent]
+        store.commit(read(items))
+
+
+class Counting:
+    """A store that counts how often each method is called."""
+
+    def __init__(self, store):
+        self.store, self.calls = store, []
+
+    def __getattr__(self, name):
+        self.calls.append(name)
+        return getattr(self.store, name)
+
+
+def test_a_second_of_many_rooms_is_read_at_once(store, message, counted, monkeypatch):
+    """Two statements for forty rooms; a room by itself is read for its lesson only."""
+    monkeypatch.setattr("aggregator.web.reader._EXAMINE_S", 60)
+    rooms_with(store, message, counted, [[(-5, 6, 0)]] * 40)
+    counting = Counting(store)
+    reader = RoomReader(counting, Estimator({}), OFF)
+    reader.listing(LOCAL, NOW)
+    counting.calls.clear()
+
+    for room in reader.listing(LOCAL, NOW + 1):
+        assert reader.view(room, NOW + 1, whole=False).summary.recent.faces == 20
+
+    assert counting.calls == ["states", "recent"]
+
+
+def test_rooms_with_news_come_first_then_those_with_a_fault(store, message, counted):
+    """Whoever has seen the event finds the room at its place again."""
+    steady, moved = ([(at, 10, 0) for at in range(-900, 0, 5)] for _ in range(2))
+    moved[120:] = [(at, 0, 10) for at, _, _ in moved[120:]]
+    rooms_with(store, message, counted, [steady, steady, moved])
+    say(store, Device("school", "r1", "cam"), "lost")
+    reader = RoomReader(store, Estimator({}), AttentionConfig())
+    anna = User("anna", "", ("*",))
+
+    assert [room.room for room in reader.listing(anna, NOW)] == ["r2", "r1", "r0"]
+
+    reader.mark_seen(reader.view(Room("school", "r2"), NOW), anna)
+    assert [room.room for room in reader.listing(anna, NOW)] == ["r1", "r0", "r2"]
+    assert [room.room for room in reader.listing(User("ben", "", ("school/r0",)), NOW)] == ["r0"]
 
 
 def test_what_one_user_has_seen_is_news_for_another(store, device, keep, message, counted):
