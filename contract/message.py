@@ -23,6 +23,7 @@ HORIZON_S = 7 * 24 * 3600.0
 StateName = Literal["ready", "paused", "degraded", "stopped", "lost"]
 STATES: tuple[StateName, ...] = get_args(StateName)
 Confirm = Literal["stored", "puback"]
+FaceKind = Literal["found", "small", "unsure", "read"]
 COMMANDS = ("pause", "resume")
 """What may be published to a device's `set` topic, as plain text."""
 
@@ -202,6 +203,11 @@ class Health(Payload, frozen=True, kw_only=True):
     throttled: Text | None
     """The Pi's `get_throttled` flags as hex, None where there are none."""
     rss_bytes: Count
+    faces: dict[FaceKind, NonNegative] | UnsetType = UNSET
+    """Means per frame, of frames with `min_faces` faces or more: found, of them too small to read, unsure, and read.
+
+    Left out where there was no such frame, with emotions switched off, and by version 0.1.
+    """
 
     def __post_init__(self) -> None:
         try:

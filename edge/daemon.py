@@ -24,7 +24,7 @@ from edge.uplink.connection import Connection, publish_stopped
 from edge.uplink.outbox import Outbox
 from edge.uplink.uplink import Action, DeviceInfo, Hooks, Uplink, UplinkThread
 from edge.vision.detector import HAAR_LIMIT, DetectorError
-from edge.vision.pipeline import Pipeline, Reading, Record, open_pipeline
+from edge.vision.pipeline import Pipeline, Reading, Record, open_pipeline, readable
 from edge.vision.runtime import RuntimeMissingError
 from service.config import ConfigError, load
 from service.notify import notify
@@ -95,6 +95,7 @@ class Daemon:
         self._batcher = FrameBatcher(
             clock, config.publish, lambda frames, synced: uplink.publish(frames, synced=synced)
         )
+        self._min_faces = config.publish.min_faces
         self._limit = HAAR_LIMIT if config.detector.name == "haar" else ""
         self._progress: tuple[int, ...] = ()
         self._ready = False
@@ -139,7 +140,7 @@ class Daemon:
     def _count(self, read: Callable[[Frame], Reading], frame: Frame) -> None:
         self._monitor.record("capture", max(0.0, time.monotonic() - frame.captured_s))
         reading = read(frame)
-        self._monitor.count_frame(reading.captured_s)
+        self._monitor.count_frame(reading.captured_s, readable(reading, self._min_faces))
         self._batcher.add(reading)
         self._uplink.check()
         # a frame is done when the outbox has accepted it, or while it waits for the clock

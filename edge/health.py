@@ -8,12 +8,15 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from statistics import fmean
 from typing import NamedTuple
 
-from contract.message import Confirm, Health, instant
+from msgspec import UNSET
+
+from contract.message import Confirm, FaceKind, Health, instant
 
 _MAX_DURATIONS = 4096
-"""Durations of one stage that are kept; half a minute of 120 frames/s."""
+"""Durations of one stage, and frames, that are kept; half a minute of 120 frames/s."""
 _THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 _PLATFORM = Path("/sys/devices/platform")
 
@@ -46,6 +49,7 @@ class HealthMonitor:
         self._started_s = self._reported_s = now
         self._lock = threading.Lock()
         self._frames = 0
+        self._faces: deque[dict[FaceKind, int]] = deque(maxlen=_MAX_DURATIONS)
         self._captured_s: float | None = None
         self._durations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_MAX_DURATIONS))
 
@@ -54,17 +58,20 @@ class HealthMonitor:
         with self._lock:
             self._durations[stage].append(seconds)
 
-    def count_frame(self, captured_s: float) -> None:
-        """A frame was counted."""
+    def count_frame(self, captured_s: float, faces: dict[FaceKind, int] | None) -> None:
+        """A frame was counted; `faces` as `edge.vision.pipeline.readable` gives them."""
         with self._lock:
             self._frames += 1
             self._captured_s = captured_s
+            if faces is not None:
+                self._faces.append(faces)
 
     def report(self, t: datetime, now: float, outbox: OutboxStats, reconnects: int) -> Health:
         """The health at `t`; rates and latencies begin anew."""
         with self._lock:
             durations, self._durations = self._durations, defaultdict(lambda: deque(maxlen=_MAX_DURATIONS))
             frames, self._frames = self._frames, 0
+            faces, self._faces = self._faces, deque(maxlen=_MAX_DURATIONS)
             captured_s = self._captured_s
         since_s, self._reported_s = now - self._reported_s, now
         return Health(
@@ -81,6 +88,7 @@ class HealthMonitor:
             temperature_c=temperature_c(),
             throttled=throttled(),
             rss_bytes=rss_bytes(),
+            faces={kind: round(fmean(each[kind] for each in faces), 1) for kind in faces[0]} if faces else UNSET,
         )
 
 

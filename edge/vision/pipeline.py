@@ -10,7 +10,7 @@ import numpy as np
 
 from contract.card import INPUT_SIZE
 from contract.labels import EMOTIONS
-from contract.message import FrameCounts, instant
+from contract.message import FaceKind, FrameCounts, instant
 from contract.preprocess import crop
 from edge.camera.source import Frame
 from edge.config import EdgeConfig
@@ -40,6 +40,8 @@ class Reading:
     """Faces per label, every label present; None with emotions switched off."""
     expected: dict[str, float] | None
     """Sum of the probabilities per label over every classified face; None with emotions switched off."""
+    small: int = 0
+    """Of `unsure`, those too small to classify."""
 
 
 class Pipeline:
@@ -120,14 +122,17 @@ def count_faces(captured_s: float, faces: int, probabilities: np.ndarray, unsure
     """
     sure = probabilities[probabilities.max(axis=1, initial=0) >= unsure_below]
     counted = np.bincount(sure.argmax(axis=1), minlength=len(EMOTIONS)).tolist()
-    expected = probabilities.sum(axis=0, dtype=np.float64).round(2).tolist()  # two decimals, as a message carries them
-    return Reading(
-        captured_s=captured_s,
-        faces=faces,
-        unsure=faces - len(sure),
-        counts=dict(zip(EMOTIONS, counted, strict=True)),
-        expected=dict(zip(EMOTIONS, expected, strict=True)),
-    )
+    summed = probabilities.sum(axis=0, dtype=np.float64).round(2).tolist()  # two decimals, as a message carries them
+    counts, expected = (dict(zip(EMOTIONS, each, strict=True)) for each in (counted, summed))
+    return Reading(captured_s, faces, faces - len(sure), counts, expected, small=faces - len(probabilities))
+
+
+def readable(reading: Reading, min_faces: int) -> dict[FaceKind, int] | None:
+    """For `health`: how many faces were read and why others not; None of a frame that shows fewer than `min_faces`."""
+    if reading.counts is None or reading.faces < min_faces:
+        return None
+    unsure = reading.unsure - reading.small
+    return {"found": reading.faces, "small": reading.small, "unsure": unsure, "read": sum(reading.counts.values())}
 
 
 def frame_counts(reading: Reading, t: datetime, min_faces: int) -> FrameCounts:

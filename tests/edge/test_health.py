@@ -4,6 +4,7 @@ import os
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import UNSET
 
 from contract.message import Health
 from edge.health import HealthMonitor, OutboxStats, rss_bytes, temperature_c, throttled
@@ -21,10 +22,10 @@ def test_rates_and_latencies_are_of_the_time_since_the_last_report():
     """A slow first minute does not colour the whole day."""
     it = monitor()
     for number in range(100):
-        it.count_frame(number / 10)
+        it.count_frame(number / 10, None)
         it.record("detect", 0.001 * number)
     first = it.report(T0, 10.0, EMPTY, reconnects=0)
-    it.count_frame(19.0)
+    it.count_frame(19.0, None)
 
     second = it.report(T0, 20.0, EMPTY, reconnects=1)
 
@@ -39,6 +40,21 @@ def test_a_report_is_a_message():
 
     assert Health.from_json(report.to_json()) == report
     assert report.frame_age_s is None
+
+
+def test_faces_are_means_of_the_frames_that_tell_of_them():
+    """Frames with few faces tell of none; the next report begins anew."""
+    it = monitor()
+    for found, small in ((40, 26), (41, 27)):
+        it.count_frame(1.0, {"found": found, "small": small, "unsure": 3, "read": 11})
+    it.count_frame(2.0, None)
+
+    first, second = (it.report(T0, now, EMPTY, reconnects=0) for now in (10.0, 20.0))
+
+    assert first.faces == {"found": 40.5, "small": 26.5, "unsure": 3.0, "read": 11.0}
+    assert Health.from_json(first.to_json()) == first
+    assert second.faces is UNSET
+    assert b"faces" not in second.to_json()
 
 
 def test_durations_are_bounded():

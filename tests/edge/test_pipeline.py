@@ -15,7 +15,7 @@ from edge.camera.source import Frame
 from edge.config import CameraConfig, DetectorConfig, EdgeConfig, EmotionsConfig, MqttConfig, RuntimeConfig
 from edge.vision.classifier import EmotionClassifier
 from edge.vision.detector import Box
-from edge.vision.pipeline import Pipeline, Reading, count_faces, frame_counts, open_pipeline
+from edge.vision.pipeline import Pipeline, Reading, count_faces, frame_counts, open_pipeline, readable
 
 T = datetime(2026, 11, 22, 6, 31, 7, 412000, tzinfo=UTC)
 
@@ -161,6 +161,16 @@ def test_a_frame_without_faces_is_a_frame_of_zeros():
 
     assert reading.counts == dict.fromkeys(EMOTIONS, 0)
     assert reading.expected == dict.fromkeys(EMOTIONS, 0.0)
+
+
+def test_faces_that_were_not_read_are_told_with_the_reason():
+    """Six found, three large enough, one of those unsure; nothing where fewer than `min_faces` are in view."""
+    rows = np.vstack([one_hot("happy", "sad"), np.full((1, 7), 1 / 7, np.float32)])
+    reading = count_faces(0.0, faces=6, probabilities=rows, unsure_below=0.5)
+
+    assert readable(reading, 6) == {"found": 6, "small": 3, "unsure": 1, "read": 2}
+    assert readable(reading, 7) is None
+    assert readable(Reading(0.0, faces=9, unsure=0, counts=None, expected=None), 6) is None
 
 
 @pytest.mark.parametrize(("min_faces", "withheld"), [(2, UNSET), (3, True)])
