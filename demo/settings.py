@@ -56,7 +56,7 @@ def edge(options: Options, detector_name: str, camera: str, folder: Path = FOLDE
         detector={"name": detector_name, "model": str(YUNET)},
         emotions={"model": str(ROOT / "models" / "emotion_int8.tflite")},
         mqtt={"host": options.host, "port": options.port, "tls": False},
-        publish={"health_s": 5.0, "min_faces": min_faces(options)},
+        publish={"health_s": 5.0, "min_faces": min_faces(options), "span_s": 0.0},
         # a laptop's clock is taken as right: there is no systemd-timesyncd to ask in every container
         clock={"wait_s": 0.0, "synchronized": "/"},
     )

@@ -1,4 +1,4 @@
-"""Readings to the frames of a message: stamped when the clock is known, gathered for `batch_s`."""
+"""Readings to frames of messages: stamped when the clock is known, averaged over `span_s` or gathered for `batch_s`."""
 
 from collections import deque
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contract.message import FrameCounts
 from edge.clock import Clock, Stamp
 from edge.config import PublishConfig
-from edge.vision.pipeline import Reading, frame_counts
+from edge.vision.pipeline import Reading, averaged, frame_counts, withheld
 
 MAX_FRAMES = 150
 """In one message: 50 KB of the 64 that a message may have."""
@@ -24,14 +24,14 @@ class FrameBatcher:
 
         Args:
             clock: Stamps the frames.
-            config: `min_faces` and `batch_s`.
+            config: `[publish]`.
             publish: Given the frames of one message, oldest first, and whether their stamps are synchronised.
         """
         self._clock = clock
         self._config = config
         self._publish = publish
         self._waiting: deque[Reading] = deque()
-        self._frames: list[FrameCounts] = []
+        self._gathered: list[tuple[Reading, Stamp]] = []
         self._began_s = 0.0
         self._synced = False
 
@@ -40,13 +40,18 @@ class FrameBatcher:
         """Readings that wait for the clock."""
         return len(self._waiting)
 
+    @property
+    def gathering(self) -> bool:
+        """Whether a span or batch has begun."""
+        return bool(self._gathered)
+
     def add(self, reading: Reading) -> None:
         """Publish what is complete with this reading."""
         self._waiting.append(reading)
         self._stamp(wait=True)
 
     def flush(self, *, wait: bool) -> None:
-        """Publish what is gathered.
+        """Publish what is gathered; a span that is cut short is withheld, or each pause would tell another mean.
 
         Args:
             wait: Whether readings still wait for the clock, as in a pause, or are published as well, as at the end.
@@ -65,13 +70,20 @@ class FrameBatcher:
     def _gather(self, reading: Reading, stamp: Stamp) -> None:
         if stamp.synced != self._synced:
             self._publish_frames()
-        if not self._frames:
+        if not self._gathered:
             self._began_s, self._synced = reading.captured_s, stamp.synced
-        self._frames.append(frame_counts(reading, stamp.t, self._config.min_faces))
-        if len(self._frames) >= MAX_FRAMES or reading.captured_s - self._began_s >= self._config.batch_s:
-            self._publish_frames()
+        self._gathered.append((reading, stamp))
+        lasted_s, span_s = reading.captured_s - self._began_s, self._config.span_s
+        if lasted_s >= (span_s or self._config.batch_s) or (not span_s and len(self._gathered) >= MAX_FRAMES):
+            self._publish_frames(complete=True)
 
-    def _publish_frames(self) -> None:
-        if self._frames:
-            frames, self._frames = tuple(self._frames), []
-            self._publish(frames, self._synced)
+    def _publish_frames(self, *, complete: bool = False) -> None:
+        gathered, self._gathered = self._gathered, []
+        config, readings = self._config, [reading for reading, _ in gathered]
+        if config.span_s:
+            readings = averaged(readings, config.min_faces, config.epsilon) if complete else withheld(readings)
+        frames = [
+            frame_counts(each, stamp.t, config.min_faces) for each, (_, stamp) in zip(readings, gathered, strict=True)
+        ]
+        for first in range(0, len(frames), MAX_FRAMES):
+            self._publish(tuple(frames[first : first + MAX_FRAMES]), self._synced)

@@ -1,5 +1,6 @@
 """The daemon's settings: each declared once, with default and unit. Secrets are files in `credentials`."""
 
+import math
 import os
 import tomllib
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from service.config import NonEmpty, Port, build
 
 DEFAULT_PATH = Path("/etc/classpulse/edge.toml")
 """Where a device's configuration lies."""
+MIN_FRAMES = 5
+"""A span with fewer frames that show enough faces is withheld: it would tell of a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +125,12 @@ class PublishConfig:
 
     min_faces: Annotated[int, Meta(ge=1, le=1000)] = 5
     """A frame with fewer readable faces is withheld. 1 only for a demonstration, with those filmed."""
+    span_s: Annotated[float, Meta(ge=0, le=300)] = 20.0
+    """Every frame of so many seconds tells their mean, with noise (docs/privacy.md); 0: each frame its own counts."""
+    epsilon: Annotated[float, Meta(ge=0.01, le=100)] = 2.0
+    """Privacy loss of a span: noise of 2 / epsilon faces is added to the sum of each label; smaller is more private."""
     batch_s: Annotated[float, Meta(ge=0, le=10)] = 0.0
-    """0: one message per frame; else all frames of this time in one message."""
+    """With span_s = 0; 0: one message per frame; else all frames of this time in one message."""
     health_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
     """Seconds from one `health` message to the next."""
 
@@ -183,6 +190,14 @@ class EdgeConfig:
     """Folder for the outbox and the pause; systemd's StateDirectory by default."""
     credentials: Path = field(default_factory=lambda: Path(os.environ.get("CREDENTIALS_DIRECTORY", "/etc/classpulse")))
     """Folder of ca.crt, device.crt, device.key, mqtt-password; systemd's credentials by default."""
+
+    def __post_init__(self) -> None:
+        least_s = MIN_FRAMES / self.camera.rate_hz
+        if 0 < self.publish.span_s < least_s:
+            raise ValueError(
+                f"[publish] span_s = {self.publish.span_s:g} holds fewer than {MIN_FRAMES} frames at [camera] "
+                f"rate_hz = {self.camera.rate_hz:g}: set it to {math.ceil(least_s)} or more, or to 0 for single frames"
+            )
 
     @property
     def clock_wait_s(self) -> float:

@@ -91,11 +91,11 @@ class Daemon:
         self._pause = pause
         self._monitor = monitor
         self._uplink = uplink
+        self._min_faces = config.publish.min_faces
         self._schedule = Schedule(config.schedule.time_zone, config.schedule.lessons)
         self._batcher = FrameBatcher(
             clock, config.publish, lambda frames, synced: uplink.publish(frames, synced=synced)
         )
-        self._min_faces = config.publish.min_faces
         self._limit = HAAR_LIMIT if config.detector.name == "haar" else ""
         self._progress: tuple[int, ...] = ()
         self._ready = False
@@ -138,13 +138,16 @@ class Daemon:
                 camera.resume()
 
     def _count(self, read: Callable[[Frame], Reading], frame: Frame) -> None:
-        self._monitor.record("capture", max(0.0, time.monotonic() - frame.captured_s))
+        late_s = max(0.0, time.monotonic() - frame.captured_s)
         reading = read(frame)
+        if reading.sure >= self._min_faces:
+            self._monitor.record("capture", late_s)
         self._monitor.count_frame(reading.captured_s, readable(reading, self._min_faces))
         self._batcher.add(reading)
         self._uplink.check()
-        # a frame is done when the outbox has accepted it, or while it waits for the clock
-        self._feed_watchdog(self._uplink.accepted, self._batcher.waiting)
+        # a frame is done when the outbox has accepted it, or while it waits for the clock or for the end of its span
+        ticks = self._uplink.ticks if self._batcher.gathering else -1
+        self._feed_watchdog(self._uplink.accepted, self._batcher.waiting, ticks)
 
     def _wait_while_paused(self) -> None:
         published = ""

@@ -53,10 +53,10 @@ class HealthMonitor:
         self._captured_s: float | None = None
         self._durations: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_MAX_DURATIONS))
 
-    def record(self, stage: str, seconds: float) -> None:
-        """A stage took this long for one frame."""
+    def record(self, stage: str, seconds: float, faces: int = 1) -> None:
+        """A stage took this long for one frame, of which the time per face is told, not the number of faces."""
         with self._lock:
-            self._durations[stage].append(seconds)
+            self._durations[stage].append(seconds / faces)
 
     def count_frame(self, captured_s: float, faces: dict[FaceKind, int] | None) -> None:
         """A frame was counted; `faces` as `edge.vision.pipeline.readable` gives them."""

@@ -119,7 +119,8 @@ def published(faces: Sequence[Face], min_faces: int, *, emotions: bool) -> str:
     """For people: what a message would say of a frame with these faces."""
     found = f"{len(faces)} {'face' if len(faces) == 1 else 'faces'}"
     if not emotions:
-        return f"would be published: {found}"
+        few = len(faces) < min_faces
+        return f"would be withheld: {found}, min_faces = {min_faces}" if few else f"would be published: {found}"
     labels = Counter(top(face.probabilities)[0] for face in faces if face.probabilities is not None and face.sure)
     if labels.total() < min_faces:
         return f"would be withheld: faces with a sure label: {labels.total()}, min_faces = {min_faces}"

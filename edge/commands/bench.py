@@ -99,7 +99,7 @@ def measure(
     """Read `image` again and again; `capture` decodes it as a USB camera's JPEG, `publish` makes the payload."""
     durations: dict[str, list[float]] = defaultdict(list)
     pipeline = Pipeline(
-        detector, classifier, min_face_px, record=lambda stage, seconds: durations[stage].append(seconds)
+        detector, classifier, min_face_px, record=lambda stage, seconds, _faces: durations[stage].append(seconds)
     )
     jpeg = cv2.imencode(".jpg", image)[1]
     totals = [_frame(pipeline, jpeg, classifier.card.short, durations) for _ in range(_WARM_UP + frames)][_WARM_UP:]

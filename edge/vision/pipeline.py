@@ -1,8 +1,9 @@
-"""From a frame to what is counted in it: detect, crop, classify, count. Pictures go in, numbers come out."""
+"""From a frame to what is counted in it, and what is published of that. Pictures go in, numbers come out."""
 
+import random
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import cv2
@@ -13,17 +14,18 @@ from contract.labels import EMOTIONS
 from contract.message import FaceKind, FrameCounts, instant
 from contract.preprocess import crop
 from edge.camera.source import Frame
-from edge.config import EdgeConfig
+from edge.config import MIN_FRAMES, EdgeConfig
 from edge.vision.classifier import EmotionClassifier
 from edge.vision.detector import Box, Detector, open_detector
 
 STAGES = ("capture", "detect", "crop", "emotions", "publish")
 """What every frame passes, in order; `detect`, `crop` and `emotions` are timed here."""
-Record = Callable[[str, float], None]
-"""Called with a stage's name and its seconds."""
+Record = Callable[[str, float, int], None]
+"""Called with a stage's name, its seconds, and the number of faces that they were spent on."""
+_random = random.SystemRandom()
 
 
-def ignore(stage: str, seconds: float) -> None:
+def ignore(stage: str, seconds: float, faces: int) -> None:
     """The Record of a caller who measures nothing."""
 
 
@@ -43,12 +45,22 @@ class Reading:
     small: int = 0
     """Of `unsure`, those too small to classify."""
 
+    @property
+    def sure(self) -> int:
+        """Faces that are not unsure; a frame with fewer than `min_faces` of them is withheld."""
+        return self.faces - self.unsure
+
 
 class Pipeline:
     """A detector and, unless emotions are off, a classifier."""
 
     def __init__(
-        self, detector: Detector, classifier: EmotionClassifier | None, min_face_px: int, record: Record = ignore
+        self,
+        detector: Detector,
+        classifier: EmotionClassifier | None,
+        min_face_px: int,
+        min_faces: int = 0,
+        record: Record = ignore,
     ) -> None:
         """Join the parts.
 
@@ -56,17 +68,27 @@ class Pipeline:
             detector: Finds the faces.
             classifier: None counts faces only.
             min_face_px: A face whose box is less high is not classified.
-            record: Called once per stage and frame.
+            min_faces: Of a frame with fewer readable faces nothing is recorded: durations tell how many there were.
+            record: Called once per stage and frame, by `read`.
         """
         self._detector = detector
         self.classifier = classifier
         self._min_face_px = min_face_px
         self.model = classifier.card.short if classifier else None
         """The short hash of the emotion model, if there is one."""
+        self._min_faces = min_faces
         self._record = record
+        self._taken: dict[str, tuple[float, int]] = {}
 
     def read(self, frame: Frame) -> Reading:
         """The counts of one frame."""
+        reading = self._read(frame)
+        if reading.sure >= self._min_faces:
+            for stage, (seconds, faces) in self._taken.items():
+                self._record(stage, seconds, faces)
+        return reading
+
+    def _read(self, frame: Frame) -> Reading:
         boxes = self.detect(frame)
         if self.classifier is None:
             return Reading(frame.captured_s, faces=len(boxes), unsure=0, counts=None, expected=None)
@@ -77,7 +99,7 @@ class Pipeline:
         """Boxes of all faces."""
         start = time.perf_counter()
         boxes = self._detector.detect(frame)
-        self._record("detect", time.perf_counter() - start)
+        self._taken["detect"] = time.perf_counter() - start, 1
         return boxes
 
     def large_enough(self, boxes: list[Box]) -> list[Box]:
@@ -92,8 +114,8 @@ class Pipeline:
             crops[index] = crop(frame.image, box)
         cropped = time.perf_counter()
         probabilities = classifier.probabilities(crops)
-        self._record("crop", cropped - start)
-        self._record("emotions", time.perf_counter() - cropped)
+        self._taken["crop"] = cropped - start, len(boxes)
+        self._taken["emotions"] = time.perf_counter() - cropped, len(boxes)
         return probabilities
 
 
@@ -108,7 +130,7 @@ def open_pipeline(config: EdgeConfig, record: Record = ignore) -> Pipeline:
     cv2.setNumThreads(config.runtime.thread_count)
     detector = open_detector(config.detector, config.runtime)
     classifier = EmotionClassifier(config.emotions.model, config.runtime) if config.emotions.enabled else None
-    return Pipeline(detector, classifier, config.detector.min_face_px, record=record)
+    return Pipeline(detector, classifier, config.detector.min_face_px, config.publish.min_faces, record)
 
 
 def count_faces(captured_s: float, faces: int, probabilities: np.ndarray, unsure_below: float) -> Reading:
@@ -135,12 +157,64 @@ def readable(reading: Reading, min_faces: int) -> dict[FaceKind, int] | None:
     return {"found": reading.faces, "small": reading.small, "unsure": unsure, "read": sum(reading.counts.values())}
 
 
+def averaged(readings: Sequence[Reading], min_faces: int, epsilon: float) -> list[Reading]:
+    """A span's readings as they may be told: all the same, their mean with noise; those with too few faces as they are.
+
+    Args:
+        readings: Of one span.
+        min_faces: A frame with fewer readable faces is no part of the mean.
+        epsilon: Privacy loss of the span for the expression of one person, who adds 1 to the sum of `expected`.
+    """
+    shown = [each for each in readings if each.sure >= min_faces]
+    if len(shown) < MIN_FRAMES:
+        return withheld(readings)
+    sure, unsure = np.rint(np.mean([(each.sure, each.unsure) for each in shown], axis=0)).astype(int).tolist()
+    mean = replace(shown[0], faces=sure + unsure, unsure=unsure)
+    if mean.expected is not None:
+        sums = np.mean([list(each.expected.values()) for each in shown if each.expected], axis=0)
+        hundredths = _noisy(sums, epsilon)
+        hundredths = np.floor(hundredths * min(100 * sums.sum(), 100 * mean.faces) / hundredths.sum())
+        mean = replace(
+            mean,
+            counts=dict(zip(EMOTIONS, _whole(hundredths, sure), strict=True)),
+            expected=dict(zip(EMOTIONS, (hundredths / 100).tolist(), strict=True)),
+        )
+    return [replace(mean, captured_s=r.captured_s) if r.sure >= min_faces else r for r in readings]
+
+
+def withheld(readings: Sequence[Reading]) -> list[Reading]:
+    """Readings of which nothing but the time is told."""
+    return [replace(each, faces=0, unsure=0) for each in readings]
+
+
+def _noisy(sums: np.ndarray, epsilon: float) -> np.ndarray:
+    """(7,) sums in hundredths, with discrete Laplace noise; not negative, and not all 0.
+
+    Another expression of one person moves the sums by 2 in all, so the scale is 2 / epsilon faces.
+
+    Source: Ghosh, Roughgarden, Sundararajan 2009, arXiv:0811.2841, the geometric mechanism: the difference of two
+        geometric numbers. Whole numbers, because floating point noise can be told from its last bits (Mironov 2012).
+    """
+    rate = epsilon / 200
+    noise = [int(_random.expovariate(rate)) - int(_random.expovariate(rate)) for _ in EMOTIONS]
+    noisy = np.clip(np.rint(100 * sums) + noise, 0, None)
+    return noisy if noisy.any() else np.ones(len(EMOTIONS))
+
+
+def _whole(parts: np.ndarray, total: int) -> list[int]:
+    """Whole numbers in proportion to `parts` that sum to `total`: largest remainders."""
+    exact = parts * total / parts.sum()
+    whole = np.floor(exact).astype(int)
+    whole[np.argsort(whole - exact)[: total - whole.sum()]] += 1
+    return [int(number) for number in whole]
+
+
 def frame_counts(reading: Reading, t: datetime, min_faces: int) -> FrameCounts:
-    """A message's frame, captured at `t` (UTC): withheld if fewer than `min_faces` faces count for a label."""
+    """A message's frame, captured at `t` (UTC): withheld if fewer than `min_faces` faces could be read."""
+    if reading.sure < min_faces:
+        return FrameCounts(t=instant(t), withheld=True)
     if reading.counts is None or reading.expected is None:
         return FrameCounts(t=instant(t), faces=reading.faces)
-    if reading.faces - reading.unsure < min_faces:
-        return FrameCounts(t=instant(t), withheld=True)
     return FrameCounts(
         t=instant(t), faces=reading.faces, unsure=reading.unsure, counts=reading.counts, expected=reading.expected
     )

@@ -158,11 +158,12 @@ def test_a_line_says_what_would_be_published(sure, unsure, small, told):
     assert annotate.published(faces, 5, emotions=True) == told
 
 
-def test_with_emotions_off_only_the_faces_would_be_published():
-    """There is nothing to withhold."""
-    assert annotate.published([Face((0, 0, 30, 30), None, sure=False)], 5, emotions=False) == (
-        "would be published: 1 face"
-    )
+@pytest.mark.parametrize(
+    ("faces", "told"), [(5, "would be published: 5 faces"), (1, "would be withheld: 1 face, min_faces = 5")]
+)
+def test_with_emotions_off_only_the_faces_would_be_published(faces, told):
+    """If they are enough."""
+    assert annotate.published([Face((0, 0, 30, 30), None, sure=False)] * faces, 5, emotions=False) == told
 
 
 def test_no_configuration_is_needed(tmp_path):

@@ -112,7 +112,14 @@ class ScriptedPause:
 class Room:
     """A daemon with fakes around it. A frame shows as many faces as its time says."""
 
-    def __init__(self, *frames: float | BaseException, pauses: tuple[str, ...] = (), batch_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        *frames: float | BaseException,
+        pauses: tuple[str, ...] = (),
+        batch_s: float = 0.0,
+        span_s: float = 0.0,
+        min_faces: int = 1,
+    ) -> None:
         self.log: list[str] = []
         self.synchronized = True
         self.camera = ListCamera(self.log, *frames)
@@ -121,11 +128,11 @@ class Room:
             device=Device("school", "room", "pi"),
             camera=CameraConfig(source="pi"),
             mqtt=MqttConfig(host="localhost"),
-            publish=PublishConfig(batch_s=batch_s),
+            publish=PublishConfig(batch_s=batch_s, span_s=span_s, min_faces=min_faces),
         )
         clock = Clock(300.0, synchronized=lambda: self.synchronized, monotonic=time.monotonic, wall=lambda: 1.8e9)
-        monitor = HealthMonitor("0000000b", "stored", lambda: 0, 0.0)
-        self.daemon = Daemon(config, clock, ScriptedPause(*pauses), monitor, self.uplink)
+        self.monitor = HealthMonitor("0000000b", "stored", lambda: 0, 0.0)
+        self.daemon = Daemon(config, clock, ScriptedPause(*pauses), self.monitor, self.uplink)
         self.daemon.poll_s = 0.0
 
     def run(self) -> list[str]:
@@ -241,9 +248,17 @@ def test_frames_that_wait_for_the_clock_are_progress(watchdog):
     assert watchdog() == 3
 
 
-def test_an_uplink_that_hangs_starves_the_watchdog_whatever_the_camera_gives(watchdog):
+def test_frames_of_a_span_are_progress_while_the_uplink_works(watchdog):
+    """A span may last longer than systemd waits for a sign of life."""
+    Room(1, 2, 3, span_s=300.0).run()
+
+    assert watchdog() == 3
+
+
+@pytest.mark.parametrize("span_s", [0.0, 300.0])
+def test_an_uplink_that_hangs_starves_the_watchdog_whatever_the_camera_gives(watchdog, span_s):
     """Frames come, but the outbox accepts none: only the first round may still feed it."""
-    room = Room(*range(1, 50))
+    room = Room(*range(1, 50), span_s=span_s)
     room.uplink.hangs = True
 
     room.run()
@@ -266,6 +281,15 @@ def test_an_uplink_that_hangs_in_a_pause_starves_the_watchdog(watchdog):
     room.run()
 
     assert watchdog() <= 1
+
+
+def test_health_says_nothing_of_withheld_frames():
+    """Not even how late they were read, which depends on the faces of the frame before."""
+    room = Room(1, 2, 3, 4, min_faces=4)
+
+    room.run()
+
+    assert len(room.monitor._durations["capture"]) == 1
 
 
 def test_a_pause_ordered_by_signal_while_the_model_loads_is_kept(edge_toml, tmp_path):

@@ -34,6 +34,14 @@ def test_rates_and_latencies_are_of_the_time_since_the_last_report():
     assert (second.dropped_frames, second.reconnects, second.uptime_s) == (3, 1, 20.0)
 
 
+def test_durations_are_told_per_face():
+    """Or the emotions' 0.01, 2.7, 4.7, 6.8 ms would tell 0, 1, 2, 3 faces."""
+    it = monitor()
+    it.record("emotions", 0.030, faces=10)
+
+    assert it.report(T0, 1.0, EMPTY, reconnects=0).latency_ms == {"emotions": (3.0, 3.0)}
+
+
 def test_a_report_is_a_message():
     """What is reported can be read on the other side."""
     report = monitor().report(T0, 1.0, EMPTY, reconnects=0)

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import UNSET
 
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts, instant
 from contract.topics import Device
 from edge.camera.source import Frame
-from edge.config import CameraConfig, DetectorConfig, EdgeConfig, EmotionsConfig, MqttConfig, RuntimeConfig
+from edge.config import MIN_FRAMES, CameraConfig, DetectorConfig, EdgeConfig, EmotionsConfig, MqttConfig, RuntimeConfig
 from edge.vision.classifier import EmotionClassifier
 from edge.vision.detector import Box
-from edge.vision.pipeline import Pipeline, Reading, count_faces, frame_counts, open_pipeline, readable
+from edge.vision.pipeline import Pipeline, Reading, averaged, count_faces, frame_counts, open_pipeline, readable
 
 T = datetime(2026, 11, 22, 6, 31, 7, 412000, tzinfo=UTC)
 
@@ -78,15 +80,43 @@ def test_without_a_classifier_faces_are_counted_and_nothing_else():
 def test_each_stage_is_recorded_once_per_frame(classifier):
     """In the order of the stages, and within the time that the frame took."""
     frame, boxes = scene("happy")
-    recorded: list[tuple[str, float]] = []
-    pipeline = Pipeline(FixedBoxes(*boxes), classifier, 24, record=lambda *pair: recorded.append(pair))
+    recorded: list[tuple[str, float, int]] = []
+    pipeline = Pipeline(FixedBoxes(*boxes), classifier, 24, record=lambda *each: recorded.append(each))
     start = time.perf_counter()
 
     pipeline.read(frame)
 
-    assert [stage for stage, _ in recorded] == ["detect", "crop", "emotions"]
-    assert all(seconds > 0 for _, seconds in recorded)
-    assert sum(seconds for _, seconds in recorded) <= time.perf_counter() - start
+    assert [stage for stage, _, _ in recorded] == ["detect", "crop", "emotions"]
+    assert all(seconds > 0 for _, seconds, _ in recorded)
+    assert sum(seconds for _, seconds, _ in recorded) <= time.perf_counter() - start
+
+
+@pytest.mark.parametrize(("faces", "told"), [(2, []), (3, [("detect", 1), ("crop", 3), ("emotions", 3)])])
+def test_durations_of_a_withheld_frame_are_not_recorded(classifier, faces, told):
+    """They rise with the number of faces; of the others it is said for how many faces they are."""
+    frame, boxes = scene(*["happy"] * faces)
+    recorded: list[tuple[str, float, int]] = []
+    pipeline = Pipeline(FixedBoxes(*boxes), classifier, 24, 3, lambda *each: recorded.append(each))
+
+    pipeline.read(frame)
+
+    assert [(stage, faces) for stage, _, faces in recorded] == told
+
+
+def test_a_configured_pipeline_records_nothing_of_a_frame_below_min_faces(brightness_model, detector_config, astronaut):
+    """One face, where five is the least."""
+    recorded: list[tuple[str, float, int]] = []
+    config = EdgeConfig(
+        device=Device("school", "room", "pi"),
+        camera=CameraConfig(source="pi"),
+        mqtt=MqttConfig(host="localhost"),
+        detector=detector_config,
+        emotions=EmotionsConfig(model=brightness_model),
+    )
+
+    assert open_pipeline(config, lambda *each: recorded.append(each)).read(astronaut).faces == 1
+
+    assert recorded == []
 
 
 def test_a_configuration_opens_a_pipeline_that_reads_a_real_face(brightness_model, detector_config, astronaut):
@@ -184,11 +214,75 @@ def test_only_faces_that_were_read_count_for_min_faces(min_faces, withheld):
     assert frame.time == T
 
 
-def test_with_emotions_off_only_faces_are_told():
-    """Without counts there is nothing to withhold: a face is counted, whoever it is."""
-    frame = frame_counts(Reading(0.0, faces=1, unsure=0, counts=None, expected=None), T, min_faces=5)
+@pytest.mark.parametrize(("faces", "told"), [(4, {"withheld": True}), (5, {"faces": 5})])
+def test_with_emotions_off_the_minimum_holds_too(faces, told):
+    """One person alone in the room is a person who is there."""
+    frame = frame_counts(Reading(0.0, faces=faces, unsure=0, counts=None, expected=None), T, min_faces=5)
 
-    assert frame == FrameCounts(t=instant(T), faces=1)
+    assert frame == FrameCounts(t=instant(T), **told)
+
+
+def reading(captured_s: float, *labels: str) -> Reading:
+    """A frame of faces that are certainly these labels."""
+    return count_faces(captured_s, len(labels), one_hot(*labels), unsure_below=0.5)
+
+
+def test_a_span_is_told_as_the_mean_of_the_frames_with_enough_faces():
+    """The others stay withheld and are no part of it. With next to no noise the mean is what is told."""
+    crowd, few = [*["happy"] * 6, *["sad"] * 3], ["angry"] * 2
+    span = [reading(0.0, *crowd), reading(1.0, *few), *(reading(s, *crowd, "sad") for s in (2.0, 3.0, 4.0, 5.0))]
+
+    told = averaged(span, min_faces=5, epsilon=1e9)
+
+    assert [each.captured_s for each in told] == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+    assert told[1] == span[1]
+    assert {(each.faces, each.unsure, each.expected["sad"], each.counts["sad"]) for each in told if each.faces > 5} == {
+        (10, 0, 3.8, 4)
+    }
+
+
+def test_a_span_with_fewer_frames_than_five_that_have_enough_faces_is_withheld():
+    """When 199 of 200 frames are withheld, their mean would be a single frame."""
+    span = [reading(0.0, *["happy"] * 9)] * (MIN_FRAMES - 1) + [reading(1.0, "happy")] * 100
+
+    assert all(frame_counts(each, T, 5).withheld is True for each in averaged(span, min_faces=5, epsilon=2.0))
+    assert averaged([span[0], *span], min_faces=5, epsilon=2.0)[0].faces == 9
+
+
+def test_the_noise_is_two_over_epsilon_faces():
+    """The mean distance of Laplace noise is its scale; bringing seven labels back to the number of people takes 5 %."""
+    span = [reading(0.0, *EMOTIONS * 100)] * MIN_FRAMES
+
+    drawn = [averaged(span, min_faces=5, epsilon=0.5)[0].expected for _ in range(1000)]
+
+    distances = np.abs(np.array([list(each.values()) for each in drawn]) - 100)
+    assert distances.mean() == pytest.approx(0.95 * 4, rel=0.1)
+
+
+def test_every_span_draws_anew_and_frames_of_one_share_it():
+    """Noise of each frame would average out, noise that stays would cancel in the difference."""
+    span = [reading(float(s), *["happy"] * 9, *["sad"] * 9) for s in range(5)]
+
+    first, second = averaged(span, 5, epsilon=1.0), averaged(span, 5, epsilon=1.0)
+
+    assert len({tuple(each.expected.values()) for each in first}) == 1
+    assert first[0].expected != second[0].expected
+
+
+@given(st.lists(st.sampled_from(EMOTIONS), min_size=5, max_size=40), st.floats(0.01, 100))
+def test_whatever_the_noise_a_span_makes_a_legal_message(labels, epsilon):
+    """Nothing negative, nothing above the number of faces, counts and unsure are the faces."""
+    for each in averaged([reading(0.0, *labels)] * 5, min_faces=5, epsilon=epsilon):
+        frame = frame_counts(each, T, min_faces=5)
+        message = CountsMessage(boot="9f3a2c41", seq=0, model="3f9c1a77", clock="synced", frames=(frame,))
+        assert CountsMessage.from_json(message.to_json()) == message
+
+
+def test_a_span_without_emotions_is_told_as_its_mean():
+    """Whole faces, and no noise: who is in the room can be seen by who is in the room."""
+    span = [Reading(float(s), faces=9 + s, unsure=0, counts=None, expected=None) for s in range(6)]
+
+    assert [each.faces for each in averaged(span, 5, 2.0)] == [12] * 6
 
 
 def test_thirty_faces_whose_sums_are_rounded_make_a_legal_message():

@@ -153,6 +153,7 @@ class Fleet:
             "edge_camera_loop": True,
             "edge_camera_rate_hz": 1.0,
             "edge_min_faces": 1,
+            "edge_span_s": 0.0,
             "edge_health_s": 5.0,
             "edge_clock_wait_s": 0.0,
             "edge_clock_synchronized": "/etc/hostname",

@@ -51,6 +51,7 @@ tls = false
 wait_s = 0
 [publish]
 min_faces = 1
+span_s = 0
 """
 
 

@@ -143,7 +143,7 @@ class Classroom:
             "emotions": {"model": str(MODEL)},
             "runtime": {"package": "tflite_runtime"},
             "mqtt": {"host": "127.0.0.1", "port": self.port, "tls": False},
-            "publish": {"health_s": 1.0},
+            "publish": {"health_s": 1.0, "span_s": 0.0},
             "clock": {"wait_s": 0.0, "synchronized": "/"},
         }
         merged = {name: {**table, **tables.get(name, {})} for name, table in usual.items()}

@@ -58,7 +58,7 @@ class Lab:
             "detector": {"name": "haar"},
             "emotions": {"enabled": False},
             "mqtt": {"host": "127.0.0.1", "port": self.edge_port, "tls": False, "reconnect_max_s": 1.0},
-            "publish": {"health_s": 1.0},
+            "publish": {"health_s": 1.0, "span_s": 0.0},
             "outbox": {"resend_s": 5.0},
             "clock": {"synchronized": "/"},
         }
