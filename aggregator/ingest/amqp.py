@@ -20,7 +20,7 @@ from pika.spec import Basic, BasicProperties
 
 from aggregator.config import AmqpConfig
 from aggregator.ingest.batch import Acknowledge, RawMessage, Source
-from aggregator.ingest.mqtt import secrets
+from aggregator.ingest.mqtt import password_and_tls
 from aggregator.ingest.topology import DEAD, STATUS, TOPICS, counts_queues, declare, routing_key, topic_of
 from service.backoff import ReconnectBackoff
 
@@ -48,7 +48,7 @@ class AmqpSource(Source):
         """
         super().__init__(config.batch)
         self._config = config
-        secrets(config, credentials)
+        password_and_tls(config, credentials)
         self._consumer = _Reconnecting(config, credentials, self._consume)
         self._publisher = _Reconnecting(config, credentials, lambda _: None)
 
@@ -236,7 +236,7 @@ def _any_node(config: AmqpConfig, credentials: Path) -> Iterator[BlockingChannel
 def _open(host: str, config: AmqpConfig, credentials: Path) -> pika.BlockingConnection:
     """A connection to a node; OSError or AMQPError if it cannot be reached or refuses."""
     name, _, port = host.rpartition(":")
-    password, tls = secrets(config, credentials)
+    password, tls = password_and_tls(config, credentials)
     return pika.BlockingConnection(
         pika.ConnectionParameters(
             host=name,

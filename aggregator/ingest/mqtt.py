@@ -39,7 +39,7 @@ class MqttSource(Source):
         """
         super().__init__(config.batch)
         self._config = config
-        self._password, self._tls = secrets(config, credentials)
+        self._password, self._tls = password_and_tls(config, credentials)
         self._will = will
         self._client = self._new_client()
         self._refusal = ""
@@ -153,7 +153,7 @@ class MqttSource(Source):
         self._ids.append(message.mid)
 
 
-def secrets(config: MqttConfig | AmqpConfig, credentials: Path) -> tuple[str | None, ssl.SSLContext | None]:
+def password_and_tls(config: MqttConfig | AmqpConfig, credentials: Path) -> tuple[str | None, ssl.SSLContext | None]:
     """Password and TLS context, where the configuration asks for them.
 
     Raises:

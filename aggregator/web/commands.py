@@ -10,7 +10,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from aggregator.config import MqttConfig
-from aggregator.ingest.mqtt import secrets
+from aggregator.ingest.mqtt import password_and_tls
 from contract.message import COMMANDS
 from contract.topics import Device
 
@@ -32,7 +32,7 @@ class CommandSender:
             OSError: If a file of `credentials` is needed and cannot be read.
         """
         self._config = config
-        self._password, self._tls = secrets(config, credentials)
+        self._password, self._tls = password_and_tls(config, credentials)
         self._one_at_a_time = threading.Lock()  # a broker ends the older of two connections with one client id
 
     def send(self, device: Device, command: str) -> Outcome:
