@@ -1,8 +1,12 @@
 """The command `classpulse-edge`."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
+
+# The imports below take a second. A pause that is ordered meanwhile waits until `run` can obey it, and ends nothing.
+signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGUSR1, signal.SIGUSR2))
 
 from contract.card import ModelCardError
 from edge.camera.source import CameraError

@@ -206,10 +206,10 @@ class EdgeConfig:
 
 
 def load_partly(path: Path) -> EdgeConfig | None:
-    """What a faulty file says of device and broker; None if not even that can be used."""
+    """What a faulty file says of device, broker and folders; None if not even that can be used."""
     try:
         table = tomllib.loads(path.read_text())
-        usable = {key: value for key, value in table.items() if key in ("device", "mqtt", "credentials")}
+        usable = {key: value for key, value in table.items() if key in ("device", "mqtt", "state", "credentials")}
         return build(usable | {"camera": {"source": "pi"}}, EdgeConfig)
     except (OSError, ValueError):
         return None

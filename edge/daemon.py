@@ -6,23 +6,26 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
 
+from msgspec.structs import replace
+
 from contract.card import ModelCardError
-from contract.message import StateName
+from contract.message import State, StateName
 from edge.batch import FrameBatcher
 from edge.camera import open_camera
 from edge.camera.source import Camera, CameraError, Frame
 from edge.clock import Clock
 from edge.config import CameraConfig, DetectorConfig, EdgeConfig, load_partly
 from edge.health import HealthMonitor
-from edge.lock import single_instance
+from edge.lock import LockError, single_instance
 from edge.pause import Pause
 from edge.schedule import Schedule
 from edge.uplink.connection import Connection, publish_stopped
 from edge.uplink.outbox import Outbox
-from edge.uplink.uplink import Action, DeviceInfo, Hooks, Uplink, UplinkThread
+from edge.uplink.uplink import Action, Hooks, Uplink, UplinkThread
 from edge.vision.detector import HAAR_LIMIT, DetectorError
 from edge.vision.pipeline import Pipeline, Reading, Record, open_pipeline, readable
 from edge.vision.runtime import RuntimeMissingError
@@ -63,17 +66,20 @@ def run(
             pause = Pause(config.state / "pause")
             signal.signal(signal.SIGUSR1, lambda *_: pause.apply("pause", by="signal"))
             signal.signal(signal.SIGUSR2, lambda *_: pause.apply("resume", by="signal"))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGUSR1, signal.SIGUSR2))
             camera = open_camera(config.camera, config.detector)
             monitor = HealthMonitor(boot, config.outbox.confirm, lambda: camera.dropped, time.monotonic())
             pipeline = open_pipeline(config, monitor.record)
             clock = Clock(config.clock_wait_s, config.clock.synchronized.exists)
             hooks = Hooks(clock.now, partial(pause.apply, by="MQTT"), accepted)
-            info = _device_info(config, boot, pipeline.model)
-            with UplinkThread(partial(_uplink, config, info, monitor, hooks)) as uplink:
+            make = partial(_uplink, config, _lost(config, boot, pipeline.model), monitor, hooks)
+            with UplinkThread(make) as uplink:
                 Daemon(config, clock, pause, monitor, uplink).run(camera, pipeline.read)
     except (ConfigError, ModelCardError, DetectorError, RuntimeMissingError) as error:
         if config:
-            publish_stopped(config, _device_info(config, boot, None).state("stopped", str(error)))
+            state = replace(_lost(config, boot, None), state="stopped", reason=str(error)[:1000])
+            with suppress(LockError), single_instance(config.state):  # a daemon that runs is not stopped
+                publish_stopped(config, state.to_json())
         raise
     return 0
 
@@ -171,7 +177,7 @@ class Daemon:
 
     def _set_state(self, state: StateName, reason: str) -> None:
         self._batcher.flush(wait=True)
-        self._uplink.set_status(state, reason)
+        self._uplink.set_state(state, reason)
         notify(f"{'' if self._ready else 'READY=1'}\nSTATUS={state} {reason}".strip())
         self._ready = True
 
@@ -183,12 +189,19 @@ class Daemon:
 
 
 def _uplink(
-    config: EdgeConfig, info: DeviceInfo, monitor: HealthMonitor, hooks: Hooks, call: Callable[[Action], None]
+    config: EdgeConfig, lost: State, monitor: HealthMonitor, hooks: Hooks, call: Callable[[Action], None]
 ) -> Uplink:
-    connection = Connection(config, info.state("lost", "connection lost"), call)
-    outbox = Outbox(config.state / "outbox.sqlite", config.outbox, info.boot, time.monotonic())
-    return Uplink(config, info, outbox, connection, monitor, hooks)
+    outbox = Outbox(config.state / "outbox.sqlite", config.outbox, lost.boot, time.monotonic())
+    return Uplink(config, lost, outbox, Connection(config, lost.to_json(), call), monitor, hooks)
 
 
-def _device_info(config: EdgeConfig, boot: str, model: str | None) -> DeviceInfo:
-    return DeviceInfo(version=version("classpulse"), model=model, min_faces=config.publish.min_faces, boot=boot)
+def _lost(config: EdgeConfig, boot: str, model: str | None) -> State:
+    """What the broker says of this start when the connection is lost, and what all its states have in common."""
+    return State(
+        state="lost",
+        reason="connection lost",
+        version=version("classpulse"),
+        model=model,
+        min_faces=config.publish.min_faces,
+        boot=boot,
+    )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean
-from typing import NamedTuple
+from typing import Any
 
 from msgspec import UNSET
 
@@ -19,16 +19,6 @@ _MAX_DURATIONS = 4096
 """Durations of one stage, and frames, that are kept; half a minute of 120 frames/s."""
 _THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
 _PLATFORM = Path("/sys/devices/platform")
-
-
-class OutboxStats(NamedTuple):
-    """What waits in the outbox: fields of contract.message.Health."""
-
-    outbox_messages: int
-    outbox_bytes: int
-    outbox_oldest_s: float
-    outbox_dropped: dict[str, int]
-    outbox_first: dict[str, int]
 
 
 class HealthMonitor:
@@ -66,8 +56,8 @@ class HealthMonitor:
             if faces is not None:
                 self._faces.append(faces)
 
-    def report(self, t: datetime, now: float, outbox: OutboxStats, reconnects: int) -> Health:
-        """The health at `t`; rates and latencies begin anew."""
+    def report(self, t: datetime, now: float, **others: Any) -> Health:
+        """The health at `t`, with the fields that others know; rates and latencies begin anew."""
         with self._lock:
             durations, self._durations = self._durations, defaultdict(lambda: deque(maxlen=_MAX_DURATIONS))
             frames, self._frames = self._frames, 0
@@ -82,13 +72,12 @@ class HealthMonitor:
             frame_age_s=None if captured_s is None else round(max(0.0, now - captured_s), 3),
             latency_ms={stage: _percentiles_ms(values) for stage, values in durations.items()},
             dropped_frames=self._dropped_frames(),
-            **outbox._asdict(),
             confirm=self._confirm,
-            reconnects=reconnects,
             temperature_c=temperature_c(),
             throttled=throttled(),
             rss_bytes=rss_bytes(),
             faces={kind: round(fmean(each[kind] for each in faces), 1) for kind in faces[0]} if faces else UNSET,
+            **others,
         )
 
 

@@ -19,8 +19,8 @@ class WeeklyHours:
     days: frozenset[int]
     """Of datetime.weekday()."""
     begin: time
-    end: time | None
-    """None: midnight."""
+    end: time
+    """time.max: midnight."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -32,21 +32,20 @@ class WeeklyHours:
         match = _HOURS.fullmatch(text.strip().lower())
         if match is None:
             raise ValueError(f"lessons has {text!r}, which is not like mon-fri 08:00-12:30")
-        first, last = (DAYS.index(name) for name in (match["first"], match["last"] or match["first"]))
+        first, last = DAYS.index(match["first"]), DAYS.index(match["last"] or match["first"])
         try:
             begin = time.fromisoformat(match["begin"])
-            end = None if match["end"] == "24:00" else time.fromisoformat(match["end"])
+            end = time.max if match["end"] == "24:00" else time.fromisoformat(match["end"])
         except ValueError as error:
             raise ValueError(f"lessons has {text!r}: {error}") from None
-        if end is not None and end <= begin:
+        if end <= begin:
             raise ValueError(f"lessons has {text!r}: it ends before it begins")
         days = frozenset((first + offset) % len(DAYS) for offset in range((last - first) % len(DAYS) + 1))
         return cls(days, begin, end)
 
     def __contains__(self, local: datetime) -> bool:
         """Whether a local time lies within."""
-        now = local.time()
-        return local.weekday() in self.days and self.begin <= now and (self.end is None or now < self.end)
+        return local.weekday() in self.days and self.begin <= local.time() < self.end
 
 
 class Schedule:

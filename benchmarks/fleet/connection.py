@@ -103,7 +103,7 @@ class Connection:
         """Make a connection; may wait for seconds, so call it in a thread. What went wrong, or ""."""
         broker = self._options.brokers[self._broker % len(self._options.brokers)]
         first = self._fleet.devices[self._devices[0]]
-        client = new_client(broker, first.client_id, self._options.tls, self._options.password, clean=False)
+        client = new_client(broker, first.client_id, self._options.tls, self._options.password)
         if not self._options.quiet:
             client.will_set(first.topic("state"), self._fleet.state(self._devices[0], "lost"), qos=1, retain=True)
         client.max_inflight_messages_set(0)

@@ -7,10 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sized
-from functools import partial
 from typing import Protocol
 
-from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -78,15 +77,19 @@ class Connection:
         self.drop()
         self._ended.clear()
         device, config = self._config.device, self._config.mqtt
-        # a session that lasts: the broker keeps a command to pause for a device that is away
-        client = new_client(config, device.client_id, self._tls, self._password, clean=False)
+        client = new_client(config, device.client_id, self._tls, self._password)
         client.will_set(device.topic("state"), self._will, qos=1, retain=True)
         client.max_inflight_messages_set(config.inflight + _SPARE)
         client.max_queued_messages_set(config.inflight + _SPARE)
         client.user_data_set(listener)
-        client.on_connect, client.on_connect_fail = self._on_connect, self._on_connect_fail
-        client.on_disconnect, client.on_subscribe = self._on_disconnect, self._on_subscribe
-        client.on_publish, client.on_message = self._on_publish, self._on_message
+        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        # paho calls this while it handles the exception, and does not hand it over
+        client.on_connect_fail = lambda *_: self._tell(client, listener.disconnected, str(sys.exc_info()[1]))
+        client.on_publish = lambda _client, _data, mid, *_: self._tell(client, listener.acked, mid)
+        client.on_message = lambda _client, _data, message: self._tell(
+            client, listener.received, message.topic.rpartition("/")[2], bytes(message.payload)
+        )
         self._client = client
         client.connect_async(config.host, config.port, config.keepalive_s)
         client.loop_start()
@@ -124,46 +127,38 @@ class Connection:
 
     # -- paho's callbacks, in its thread
 
-    def _call_listener(self, client: Client, action: Callable[[float], None]) -> None:
-        self._call(lambda now: action(now) if client is self._client else None)
+    def _tell(self, client: Client, action: Callable[..., None], *what: object) -> None:
+        self._call(lambda now: action(*what, now) if client is self._client else None)
 
     def _on_connect(self, client: Client, listener: Listener, _flags: object, reason: ReasonCode, *_: object) -> None:
         if reason.is_failure or client is not self._client:
-            self._call_listener(client, partial(listener.disconnected, f"refused: {reason}"))
+            self._tell(client, listener.disconnected, f"refused: {reason}")
             client.disconnect()
             return
         client.subscribe([(self._config.device.topic(kind), qos) for kind, qos in SUBSCRIPTIONS])
-        self._call_listener(client, listener.connected)
-
-    def _on_connect_fail(self, client: Client, listener: Listener) -> None:
-        # paho calls this while it handles the exception, and does not hand it over
-        self._call_listener(client, partial(listener.disconnected, str(sys.exc_info()[1])))
+        self._tell(client, listener.connected)
 
     def _on_disconnect(
         self, client: Client, listener: Listener, _flags: object, reason: ReasonCode, *_: object
     ) -> None:
         if client is self._client:
             self._ended.set()
-        self._call_listener(client, partial(listener.disconnected, f"connection lost: {reason}"))
+        self._tell(client, listener.disconnected, f"connection lost: {reason}")
 
     def _on_subscribe(self, _client: Client, _data: object, _mid: int, codes: list[ReasonCode], *_: object) -> None:
         for (kind, _qos), code in zip(SUBSCRIPTIONS, codes, strict=False):
             if code.is_failure:
                 log.error("%s: the broker refuses the subscription", self._config.device.topic(kind))
 
-    def _on_publish(self, client: Client, listener: Listener, mid: int, *_: object) -> None:
-        self._call_listener(client, partial(listener.acked, mid))
-
-    def _on_message(self, client: Client, listener: Listener, message: MQTTMessage) -> None:
-        kind = message.topic.rpartition("/")[2]
-        self._call_listener(client, partial(listener.received, kind, bytes(message.payload)))
-
 
 def new_client(
-    config: MqttConfig, client_id: str, tls: ssl.SSLContext | None, password: str | None, *, clean: bool
+    config: MqttConfig, client_id: str, tls: ssl.SSLContext | None, password: str | None, *, manual_ack: bool = False
 ) -> Client:
     """A paho client for MQTT 3.1.1 that never reconnects by itself."""
-    client = Client(CallbackAPIVersion.VERSION2, client_id, clean_session=clean, reconnect_on_failure=False)
+    # a session that lasts: the broker keeps a command to pause for a device that is away
+    client = Client(
+        CallbackAPIVersion.VERSION2, client_id, clean_session=False, reconnect_on_failure=False, manual_ack=manual_ack
+    )
     client.connect_timeout = CONNECT_S
     if tls:
         client.tls_set_context(tls)
@@ -192,7 +187,7 @@ def probe(config: EdgeConfig) -> str:
         BrokerError: With the reason, if the broker does not accept the connection.
         ConfigError: If a file of the credentials cannot be used.
     """
-    _visit(config, "check")
+    _visit(config)
     where = f"{config.mqtt.host}:{config.mqtt.port}"
     return f"{where} takes {config.device.client_id} in, {'TLS' if config.mqtt.tls else 'without TLS'}"
 
@@ -200,22 +195,23 @@ def probe(config: EdgeConfig) -> str:
 def publish_stopped(config: EdgeConfig, state: bytes) -> None:
     """The retained `state` of a daemon that cannot start; a broker that cannot be reached is only logged."""
     try:
-        _visit(config, "stopped", state)
+        _visit(config, state)
     except (BrokerError, ConfigError) as error:
         log.warning("the broker does not get the state: %s", error)
 
 
-def _visit(config: EdgeConfig, purpose: str, state: bytes | None = None) -> None:
-    """Connect, publish `state` if there is one, and disconnect.
+def _visit(config: EdgeConfig, state: bytes | None = None) -> None:
+    """Connect as the device, publish `state` if there is one, and disconnect; to be called while no daemon runs.
 
-    Under a client id of its own: the device's session stays, and with it the commands kept there.
+    The device's session stays as it is: what the broker keeps there is received, but not acknowledged, so that it comes
+    again. A client id of our own would not do: some brokers take the name of the certificate in its place.
 
     Raises:
         BrokerError: With the reason, if the broker does not accept the connection, or does not acknowledge.
         ConfigError: If a file of the credentials cannot be used.
     """
-    where, client_id = f"{config.mqtt.host}:{config.mqtt.port}", f"{config.device.client_id}.{purpose}"
-    client = new_client(config.mqtt, client_id, *_credentials(config), clean=True)
+    where = f"{config.mqtt.host}:{config.mqtt.port}"
+    client = new_client(config.mqtt, config.device.client_id, *_credentials(config), manual_ack=True)
     answers: list[ReasonCode] = []
     pubacks: list[int] = []
     client.on_connect = lambda _client, _data, _flags, reason, _more: answers.append(reason)

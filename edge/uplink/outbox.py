@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from contract.message import CountsMessage, FrameCounts
 from edge.config import OutboxConfig
@@ -53,12 +53,14 @@ CREATE TABLE message (
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
+_OLDEST = "id IN (SELECT id FROM message ORDER BY id LIMIT ?)"
 _INSERT = "INSERT OR IGNORE INTO message (id, t, crc, payload) VALUES (?, ?, ?, ?)"
 _AFTER = "SELECT id, boot, t, crc, payload FROM message JOIN boot ON no = id >> ? WHERE id > ? ORDER BY id LIMIT 1"
 _OF_BOOT = f"FROM message WHERE id BETWEEN no << {_SEQ_BITS} AND (no << {_SEQ_BITS}) + {_SEQ_MAX}"
 _FIRST = f"SELECT boot, (SELECT min(id) & {_SEQ_MAX} {_OF_BOOT}) FROM boot"  # noqa: S608 - constants
 _UNUSED_BOOTS = f"DELETE FROM boot WHERE NOT EXISTS (SELECT 1 {_OF_BOOT})"  # noqa: S608 - constants
 _TOTALS = f"SELECT count(*), coalesce(sum(length(payload) + {_OVERHEAD_BYTES}), 0) FROM message"  # noqa: S608 - constant
+_OLDEST_T = "SELECT t FROM message ORDER BY id LIMIT 1"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -84,27 +86,41 @@ class Message:
 
 
 class Outbox:
-    """The messages that wait to be confirmed. Every `now` is of the same monotonic clock, in seconds."""
+    """The messages that wait to be confirmed. Every `now` is of the same monotonic clock, in seconds.
+
+    No method raises for a file that fails: `error` tells. A full disk ends writing but not reading; a file that fails
+    otherwise is closed; both are tried again. A damaged file is set aside.
+    """
 
     def __init__(self, path: Path, config: OutboxConfig, boot: str, now: float) -> None:
         """Open the file; what earlier boots left in it waits from now on."""
+        self.error = ""
+        """Why the file cannot be written, or could not a few seconds ago; "" if it can."""
+        self.dropped: Counter[str] = Counter()
+        """Reason -> messages given up since the start: size, age, disk, corrupt."""
         self._boot = boot
         self._config = config
         self._memory: dict[int, Message] = {}
         """Seq -> message of this boot that is not in the file, in the order of acceptance."""
         self._next_seq = self._next_live = 0
-        self._file = _File(path, boot, now)
-        self._dropped: Counter[str] = Counter()
-        self._confirmed: dict[str, int] = {}
-        """Boot -> highest seq that is confirmed, to be deleted from the file."""
-        self._acked: set[tuple[str, int]] = set()
-        """In the file, and acknowledged where that confirms."""
+        self._confirmed: dict[tuple[str, int], int] = {}
+        """Boot and first seq -> last seq of what is to be deleted from the file."""
         self._trusted = False
         self._trusted_from = 0
-        self._age_check_s = now
-        self._replayed_id = 0
         self._replaying = True
+        self._replayed_id = 0
         self._next_pass_s = math.inf
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+        self._boot_no = self._rows = self._bytes = 0
+        """Of the file: the number of this boot, and what it holds."""
+        self._first: dict[str, int] = {}
+        self._blocked = False
+        """Nothing is written until the next attempt."""
+        self._retry_s = self._age_check_s = now
+        self._logged: dict[str, tuple[float, int]] = {}
+        """Reason -> when messages given up were logged last, and how many there had been."""
+        self._open(now)
 
     def accept(self, frames: tuple[FrameCounts, ...], model: str | None, now: float, *, synced: bool) -> Message:
         """Name a message and freeze its bytes; from here on it is stored, or counted in `dropped`."""
@@ -134,12 +150,16 @@ class Outbox:
         """
         if now >= self._next_pass_s:
             self._begin_pass()
-        if not self._replaying:
-            return None
-        message, self._replayed_id = self._file.after(self._replayed_id, now)
-        if message is None:
-            self._replaying, self._next_pass_s = False, min(self._next_pass_s, now + self._config.resend_s)
-        return message
+        while self._replaying:
+            row = self._try(lambda db: db.execute(_AFTER, (_SEQ_BITS, self._replayed_id)).fetchone(), now)
+            if row is None:
+                self._replaying, self._next_pass_s = False, min(self._next_pass_s, now + self._config.resend_s)
+                break
+            self._replayed_id, boot, t, crc, payload = row
+            if zlib.crc32(payload) == crc:
+                return Message(boot, self._replayed_id & _SEQ_MAX, payload, t, now, replayed=True)
+            self._give_up("corrupt", "id = ?", self._replayed_id, now)
+        return None
 
     def acked(self, message: Message) -> None:
         """The broker sent its PUBACK."""
@@ -148,14 +168,14 @@ class Outbox:
             if self._memory.get(message.seq) is message:
                 del self._memory[message.seq]
             else:
-                self._acked.add((message.boot, message.seq))
+                self._confirmed[message.boot, message.seq] = message.seq
 
     def confirm(self, stored: Mapping[str, int]) -> None:
         """The aggregator has stored everything of each boot up to this seq."""
         if self._config.confirm == "stored":
             last = stored.get(self._boot, -1)
             self._memory = {seq: message for seq, message in self._memory.items() if seq > last}
-            self._confirmed.update(stored)
+            self._confirmed.update({(boot, 0): seq for boot, seq in stored.items()})
             self._trusted |= last >= self._trusted_from
 
     def connected(self) -> None:
@@ -180,7 +200,7 @@ class Outbox:
             away: Whether the broker is away.
             utc_s: Seconds since 1970; None while the clock is not synchronised.
         """
-        self._file.tick(now)
+        self._retry(now)
         self._delete_confirmed(now)
         self._save(self._due(now, away=away), now)
         self._send_again(now - self._config.resend_s)
@@ -188,47 +208,47 @@ class Outbox:
 
     def close(self, now: float) -> None:
         """Put everything into the file and close it."""
-        self._file.tick(math.inf)
+        self._retry(math.inf)
         self._delete_confirmed(now)
         self._save(list(self._memory.values()), now)
         if self._memory:
             log.error("%d messages are lost with this process: %s", len(self._memory), self.error)
-        self._file.close()
-
-    @property
-    def error(self) -> str:
-        """Why messages cannot be saved now; "" if they can."""
-        return self._file.error
+        self._close_file()
 
     @property
     def messages(self) -> int:
         """How many wait."""
-        return self._file.rows + len(self._memory)
+        return self._rows + len(self._memory)
 
     @property
     def bytes(self) -> int:
         """What they take, roughly."""
-        return self._file.bytes + self._memory_bytes()
+        return self._bytes + self._memory_bytes()
 
-    @property
-    def dropped(self) -> dict[str, int]:
-        """Reason -> messages given up since the start: size, age, disk, corrupt."""
-        return dict(self._dropped + self._file.dropped)
-
-    def oldest_s(self, now: float, utc_s: float | None) -> float:
-        """Age of the oldest message as far as it is known; 0 if there is none."""
+    def stats(self, now: float, utc_s: float | None) -> dict[str, Any]:
+        """Fields of contract.message.Health: what waits, and the age of the oldest message as far as it is known."""
         in_memory = next(iter(self._memory.values()), None)
-        on_disk = self._file.oldest_t(now) if self._file.rows else None
-        return max(
-            now - in_memory.accepted_s if in_memory else 0.0,
-            utc_s - on_disk if utc_s is not None and on_disk is not None else 0.0,
-        )
+        (oldest_t,) = self._try(lambda db: db.execute(_OLDEST_T).fetchone(), now) or (None,)
+        on_disk_s = 0.0 if utc_s is None or oldest_t is None else utc_s - oldest_t
+        oldest_s = max(0.0, on_disk_s, now - in_memory.accepted_s if in_memory else 0.0)
+        return {
+            "outbox_messages": self.messages,
+            "outbox_bytes": self.bytes,
+            "outbox_oldest_s": round(oldest_s, 1),
+            "outbox_dropped": dict(self.dropped),
+            "outbox_first": self.first(now),
+        }
 
     def first(self, now: float) -> dict[str, int]:
-        """Boot -> the lowest seq that waits; of this boot always, the next seq if none waits."""
-        first = self._file.first(now)
+        """Boot -> the lowest seq that waits; of this boot always, the next seq if none waits.
+
+        While the file cannot be read it is what it was last, since too low a seq does no harm.
+        """
+        self._try(self._read_first, now)
         seq = next(iter(self._memory), self._next_seq)
-        return {**first, self._boot: min(seq, first.get(self._boot, seq))}
+        return {**self._first, self._boot: min(seq, self._first.get(self._boot, seq))}
+
+    # -- what is due
 
     def _memory_bytes(self) -> int:
         return sum(message.size for message in self._memory.values())
@@ -251,61 +271,85 @@ class Outbox:
         return [m for m in due if not (m.acked and self._trusted) or now - m.accepted_s >= UNCONFIRMED_S]
 
     def _save(self, messages: list[Message], now: float) -> None:
+        """Move messages from memory to disk, as far as the drive keeps its promise."""
         for start in range(0, len(messages), _SAVE):  # a disk that is nearly full takes some of them
             piece = messages[start : start + _SAVE]
-            if not self._file.save(piece, now):
+            base = self._boot_no << _SEQ_BITS
+            rows = [(base + m.seq, m.t, zlib.crc32(m.payload), m.payload) for m in piece]
+            if self._blocked or self._try(lambda db: db.executemany(_INSERT, rows), now) is None:  # noqa: B023 - called at once
                 return
+            self._rows += len(piece)
+            self._bytes += sum(message.size for message in piece)
+            self._first[self._boot] = min(self._first.get(self._boot, _SEQ_MAX), piece[0].seq)
             for message in piece:
                 del self._memory[message.seq]
             # what was never sent does not wait for the next pass
             self._replaying |= any(message.sent_s is None for message in piece)
 
     def _delete_confirmed(self, now: float) -> None:
-        spans = [(boot, 0, last) for boot, last in self._confirmed.items()]
-        spans += [(boot, seq, seq) for boot, seq in self._acked]
-        if spans and self._file.delete(spans, now):
+        def act(db: sqlite3.Connection) -> bool:
+            numbers = dict(db.execute("SELECT boot, no FROM boot").fetchall())
+            for (boot, first), last in self._confirmed.items():
+                if boot in numbers:
+                    base = numbers[boot] << _SEQ_BITS
+                    self._delete(db, "id BETWEEN ? AND ?", base + first, base + last)
+            return True
+
+        if self._confirmed and not self._blocked and (self._rows == 0 or self._try(act, now)):
             self._confirmed.clear()
-            self._acked.clear()
 
     def _bound(self, now: float, utc_s: float | None) -> None:
+        """Give up what is too much for memory or disk, and what is too old."""
         excess = self._memory_bytes() - MEMORY_BYTES
         for message in list(self._memory.values()):
             if excess <= 0 and now - message.accepted_s <= self._config.max_age_s:
                 break
-            self._dropped["disk" if excess > 0 else "age"] += 1
+            self.dropped["disk" if excess > 0 else "age"] += 1
             excess -= self._memory.pop(message.seq).size
-        if now >= self._age_check_s or self._file.bytes > self._config.max_bytes:
+        if now >= self._age_check_s or self._bytes > self._config.max_bytes:
             self._age_check_s = now + _AGE_CHECK_S
-            oldest_t = utc_s - self._config.max_age_s if utc_s is not None else None
-            self._file.bound(self._config.max_bytes, oldest_t, now)
+            while self._bytes > self._config.max_bytes and self._give_up("size", _OLDEST, _GIVE_UP, now):
+                pass
+            if utc_s is not None and self._rows:
+                self._give_up("age", "t < ?", utc_s - self._config.max_age_s, now)
 
+    def _give_up(self, reason: str, where: str, limit: float, now: float) -> int:
+        """Delete what fits a condition; how many messages that were."""
+        count = 0 if self._blocked else self._try(lambda db: self._delete(db, where, limit), now) or 0
+        if count:
+            self.dropped[reason] += count
+            logged_s, logged = self._logged.get(reason, (-math.inf, 0))
+            if now - logged_s >= _LOG_S:
+                log.warning("%d of the oldest messages given up: %s", self.dropped[reason] - logged, reason)
+                self._logged[reason] = (now, self.dropped[reason])
+        return count
 
-class _File:
-    """Messages of this boot and of earlier ones, oldest first. No method raises for a file that fails: `error` tells.
+    # -- the file
 
-    A full disk ends writing but not reading; a file that fails otherwise is closed; both are tried again. A damaged
-    file is set aside.
-    """
+    def _delete(self, db: sqlite3.Connection, where: str, *parameters: float) -> int:
+        statement = f"DELETE FROM message WHERE {where} RETURNING length(payload)"  # noqa: S608 - conditions of this file
+        sizes = db.execute(statement, parameters).fetchall()
+        self._rows -= len(sizes)
+        self._bytes -= sum(size + _OVERHEAD_BYTES for (size,) in sizes)
+        return len(sizes)
 
-    def __init__(self, path: Path, boot: str, now: float) -> None:
-        self.error = ""
-        """Why the file cannot be written, or could not a few seconds ago; "" if it can."""
-        self.dropped: Counter[str] = Counter()
-        """Reason -> messages given up: size, age, corrupt."""
-        self.rows = self.bytes = 0
-        self._path = path
-        self._boot = boot
-        self._boot_no = 0
-        self._db: sqlite3.Connection | None = None
-        self._first: dict[str, int] = {}
-        self._blocked = False
-        """Nothing is written until the next attempt."""
-        self._retry_s = now
-        self._logged: dict[str, tuple[float, int]] = {}
-        """Reason -> when messages given up were logged last, and how many there had been."""
-        self._open(now)
+    def _read_first(self, db: sqlite3.Connection) -> None:
+        self._first = {boot: seq for boot, seq in db.execute(_FIRST).fetchall() if seq is not None}
 
-    def tick(self, now: float) -> None:
+    def _try(self, action: Callable[[sqlite3.Connection], T], now: float) -> T | None:
+        """The action's result in one transaction, None where the file fails."""
+        if self._db is None:
+            return None
+        before = self._rows, self._bytes
+        try:
+            with self._db:
+                return action(self._db)
+        except sqlite3.DatabaseError as error:
+            self._rows, self._bytes = before  # the transaction is undone
+            self._fail(error, now)
+            return None
+
+    def _retry(self, now: float) -> None:
         """Try a file that failed again, when it is time; believe it when nothing failed until the next time."""
         if now < self._retry_s or not self.error:
             return
@@ -318,100 +362,11 @@ class _File:
         else:
             self._blocked = not self._try(_probe, now)
 
-    def save(self, messages: list[Message], now: float) -> bool:
-        """Whether all of them are on disk now, as far as the drive keeps its promise."""
-        base = self._boot_no << _SEQ_BITS
-        rows = [(base + m.seq, m.t, zlib.crc32(m.payload), m.payload) for m in messages]
-        if self._blocked or self._try(lambda db: db.executemany(_INSERT, rows), now) is None:
-            return False
-        self.rows += len(messages)
-        self.bytes += sum(message.size for message in messages)
-        self._first[self._boot] = min(self._first.get(self._boot, _SEQ_MAX), *(message.seq for message in messages))
-        return True
-
-    def after(self, row_id: int, now: float) -> tuple[Message | None, int]:
-        """The next message with an id above `row_id`, and its id; None at the end."""
-        while row := self._try(lambda db: db.execute(_AFTER, (_SEQ_BITS, row_id)).fetchone(), now):  # noqa: B023 - called at once
-            row_id, boot, t, crc, payload = row
-            if zlib.crc32(payload) == crc:
-                return Message(boot, row_id & _SEQ_MAX, payload, t, now, replayed=True), row_id
-            self._give_up("corrupt", "id = ?", (row_id,), now)
-        return None, row_id
-
-    def delete(self, spans: list[tuple[str, int, int]], now: float) -> bool:
-        """Delete messages, each span a boot with the first and last seq; whether that is done for good."""
-
-        def act(db: sqlite3.Connection) -> bool:
-            numbers = dict(db.execute("SELECT boot, no FROM boot").fetchall())
-            for boot, low, high in spans:
-                if boot in numbers:
-                    base = numbers[boot] << _SEQ_BITS
-                    self._delete(db, "id BETWEEN ? AND ?", (base + low, base + high))
-            return True
-
-        return not self._blocked and (self.rows == 0 or self._try(act, now) is not None)
-
-    def bound(self, max_bytes: int, oldest_t: float | None, now: float) -> None:
-        """Give up the oldest messages until `max_bytes` are left, and those with frames before `oldest_t`."""
-        oldest = "id IN (SELECT id FROM message ORDER BY id LIMIT ?)"
-        while self.bytes > max_bytes and self._give_up("size", oldest, (_GIVE_UP,), now):
-            pass
-        if oldest_t is not None and self.rows:
-            self._give_up("age", "t < ?", (oldest_t,), now)
-
-    def first(self, now: float) -> dict[str, int]:
-        """Boot -> its lowest seq; what it was last while the file cannot be read, since too low a seq does no harm."""
-        self._try(self._read_first, now)
-        return self._first
-
-    def oldest_t(self, now: float) -> float | None:
-        """The newest frame of the oldest message, seconds since 1970; None if there is none or its clock was wrong."""
-        row = self._try(lambda db: db.execute("SELECT t FROM message ORDER BY id LIMIT 1").fetchone(), now)
-        return None if row is None else row[0]
-
-    def close(self) -> None:
-        """Close it."""
-        if self._db:
-            self._db.close()
-            self._db = None
-
-    def _read_first(self, db: sqlite3.Connection) -> None:
-        self._first = {boot: seq for boot, seq in db.execute(_FIRST).fetchall() if seq is not None}
-
-    def _give_up(self, reason: str, where: str, parameters: tuple[float, ...], now: float) -> int:
-        count = 0 if self._blocked else self._try(lambda db: self._delete(db, where, parameters), now) or 0
-        self.dropped[reason] += count
-        logged_s, logged = self._logged.get(reason, (-math.inf, 0))
-        if count and now - logged_s >= _LOG_S:
-            log.warning("%d of the oldest messages given up: %s", self.dropped[reason] - logged, reason)
-            self._logged[reason] = (now, self.dropped[reason])
-        return count
-
-    def _delete(self, db: sqlite3.Connection, where: str, parameters: tuple[float, ...]) -> int:
-        statement = f"DELETE FROM message WHERE {where} RETURNING length(payload)"  # noqa: S608 - conditions of this file
-        sizes = db.execute(statement, parameters).fetchall()
-        self.rows -= len(sizes)
-        self.bytes -= sum(size + _OVERHEAD_BYTES for (size,) in sizes)
-        return len(sizes)
-
-    def _try(self, action: Callable[[sqlite3.Connection], T], now: float) -> T | None:
-        """The action's result in one transaction, None where the file fails."""
-        if self._db is None:
-            return None
-        before = self.rows, self.bytes
-        try:
-            with self._db:
-                return action(self._db)
-        except sqlite3.DatabaseError as error:
-            self.rows, self.bytes = before  # the transaction is undone
-            self._fail(error, now)
-            return None
-
     def _fail(self, error: sqlite3.DatabaseError, now: float) -> None:
         # an error of our own has no code: the file opens, but is not an outbox
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         if code != sqlite3.SQLITE_FULL:
-            self.close()
+            self._close_file()
         if code in _DAMAGED and self._set_aside(str(error)):
             self._open(now)
             return
@@ -427,20 +382,24 @@ class _File:
         except OSError:
             return False
         log.error("%s: %s; set aside as %s, a new one is begun", self._path, reason, aside)
-        self.dropped["corrupt"] += max(1, self.rows)
-        self.rows = self.bytes = 0
+        self.dropped["corrupt"] += max(1, self._rows)
+        self._rows = self._bytes = 0
         self._first = {}
         return True
+
+    def _close_file(self) -> None:
+        if self._db:
+            self._db.close()
+            self._db = None
 
     def _open(self, now: float) -> None:
         try:
             self._db = sqlite3.connect(self._path, timeout=1.0)
             self._prepare(self._db)
+            self._blocked = False
         except sqlite3.DatabaseError as error:
-            self.close()
+            self._close_file()
             self._fail(error, now)
-            return
-        self._blocked = False
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         db.execute("PRAGMA journal_mode = WAL")
@@ -460,11 +419,11 @@ class _File:
             db.execute("INSERT OR IGNORE INTO boot (boot) VALUES (?)", (self._boot,))
         (self._boot_no,) = db.execute("SELECT no FROM boot WHERE boot = ?", (self._boot,)).fetchone()
         self._read_first(db)
-        known = self.rows
-        self.rows, self.bytes = db.execute(_TOTALS).fetchone()
-        if known > self.rows:
-            log.error("%s: %d messages are gone", self._path, known - self.rows)
-            self.dropped["corrupt"] += known - self.rows
+        known = self._rows
+        self._rows, self._bytes = db.execute(_TOTALS).fetchone()
+        if known > self._rows:
+            log.error("%s: %d messages are gone", self._path, known - self._rows)
+            self.dropped["corrupt"] += known - self._rows
 
 
 def _probe(db: sqlite3.Connection) -> bool:

@@ -5,15 +5,17 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from queue import Empty, SimpleQueue
-from typing import NamedTuple, Self
+from typing import Self
+
+from msgspec.structs import replace
 
 from contract.message import FrameCounts, MessageError, State, StateName, command_from_text, stored_from_json
 from edge.config import EdgeConfig
-from edge.health import HealthMonitor, OutboxStats
+from edge.health import HealthMonitor
 from edge.uplink.connection import Connection
 from edge.uplink.outbox import Message, Outbox
 from service.backoff import Backoff
@@ -35,27 +37,6 @@ Action = Callable[[float], object]
 """Called by the thread with the present time, monotonic seconds."""
 
 
-class Status(NamedTuple):
-    """What `state` says of the daemon."""
-
-    state: StateName
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceInfo:
-    """What every `state` of this start says."""
-
-    version: str
-    model: str | None
-    min_faces: int
-    boot: str
-
-    def state(self, state: StateName, reason: str) -> bytes:
-        """The payload."""
-        return State(state=state, reason=reason[:1000], **asdict(self)).to_json()
-
-
 @dataclass(frozen=True, slots=True)
 class Hooks:
     """What an uplink asks, and what it calls."""
@@ -68,40 +49,33 @@ class Hooks:
     """Called with each accepted payload."""
 
 
-class _Flight(NamedTuple):
-    message: Message | None
-    """None for a state or a health."""
-    sent_s: float
-
-
 class Uplink:
     """Owns the outbox and the connection. No clock, no thread: call `tick` several times a second."""
 
     def __init__(
         self,
         config: EdgeConfig,
-        info: DeviceInfo,
+        lost: State,
         outbox: Outbox,
         connection: Connection,
         monitor: HealthMonitor,
         hooks: Hooks,
     ) -> None:
-        """Join the parts; the first `tick` begins to connect."""
+        """Join the parts; the first `tick` begins to connect. `lost`: what the broker says when we vanish."""
         self.accepted = 0
         """Messages that the outbox has accepted."""
         self._config = config
-        self._info = info
         self._outbox = outbox
         self._connection = connection
         self._monitor = monitor
         self._hooks = hooks
-        self._flying: dict[int, _Flight] = {}
+        self._flying: dict[int, tuple[float, Message | None]] = {}
+        """Number -> when it was sent, and what; None for a state or a health."""
         self._up = False
         self._opened_s: float | None = None
         self._backoff = Backoff(config.mqtt.reconnect_max_s, first_s=_RETRY_S)
         self._connections = 0
-        self._status: Status | None = None
-        self._published: Status | None = None
+        self._lost = self._state = self._published = lost
         """As the broker has it, as far as we know."""
         self._state_mid = 0
         self._stopping = False
@@ -111,15 +85,15 @@ class Uplink:
 
     def publish(self, frames: tuple[FrameCounts, ...], now: float, *, synced: bool) -> None:
         """Accept frames as one message, and send it as soon as the broker takes it."""
-        message = self._outbox.accept(frames, self._info.model, now, synced=synced)
+        message = self._outbox.accept(frames, self._state.model, now, synced=synced)
         self.accepted += 1
         self._hooks.accepted(message.payload)
         self._send_waiting(now)
 
-    def set_status(self, status: Status, now: float) -> None:
+    def set_state(self, state: StateName, reason: str, now: float) -> None:
         """Publish another state."""
-        log.info("%s %s", status.state, status.reason)
-        self._status = status
+        log.info("%s %s", state, reason)
+        self._state = replace(self._state, state=state, reason=reason[:1000])
         self._publish_state(now)
 
     def tick(self, now: float) -> None:
@@ -145,14 +119,13 @@ class Uplink:
     def stop(self, reason: str, now: float) -> None:
         """Say `stopped` and put what waits on disk; nothing is accepted any more. Then `tick` until `stopped`."""
         self._stopping = True
-        self._status = Status("stopped", reason)
-        self._publish_state(now)
+        self.set_state("stopped", reason, now)
         self._outbox.close(now)
 
     @property
     def stopped(self) -> bool:
         """Whether the broker has acknowledged the last state."""
-        return self._stopping and self._published == self._status and self._state_mid not in self._flying
+        return self._stopping and self._published == self._state and self._state_mid not in self._flying
 
     def close(self) -> None:
         """End the connection; the broker does not publish the last will if it still hears us."""
@@ -165,7 +138,7 @@ class Uplink:
         log.info("connected to %s:%d", self._config.mqtt.host, self._config.mqtt.port)
         self._up = True
         self._connections += 1
-        self._published = None
+        self._published = self._lost
         self._outbox.connected()
         self._replay_s = self._health_s = now
         self.tick(now)
@@ -182,14 +155,14 @@ class Uplink:
 
     def acked(self, mid: int, now: float) -> None:
         """The PUBACK of a message came."""
-        flight = self._flying.pop(mid, None)
-        if flight is None:
+        if mid not in self._flying:
             return
+        _, message = self._flying.pop(mid)
         self._backoff.succeeded()
-        if flight.message:
-            self._outbox.acked(flight.message)
-            if not flight.message.replayed:
-                self._monitor.record("publish", now - flight.message.accepted_s)
+        if message:
+            self._outbox.acked(message)
+            if not message.replayed:
+                self._monitor.record("publish", now - message.accepted_s)
         self._send_waiting(now)
 
     def received(self, kind: str, payload: bytes, now: float) -> None:
@@ -212,14 +185,14 @@ class Uplink:
         That is the last will of a connection that ended after this one began, or a second process that could not start.
         """
         if state == "lost" or (state == "stopped" and not self._stopping):
-            self._published = None
+            self._published = self._lost
             self._publish_state(now)
 
     def _give_up_silent(self, now: float) -> None:
         """Give a connection up that does not answer, for TCP can take hours to notice."""
         if self._up:
-            oldest = next(iter(self._flying.values()), None)
-            if oldest and now - oldest.sent_s > SILENT_S:
+            oldest_s, _ = next(iter(self._flying.values()), (now, None))
+            if now - oldest_s > SILENT_S:
                 self.disconnected(f"no PUBACK for {SILENT_S:.0f} s", now)
         elif self._opened_s is not None and now - self._opened_s > CONNECTING_S:
             self.disconnected(f"no answer for {CONNECTING_S:.0f} s", now)
@@ -242,25 +215,23 @@ class Uplink:
 
     def _send(self, kind: str, payload: bytes, now: float, message: Message | None = None) -> int:
         mid = self._connection.publish(kind, payload, retain=kind != "counts")
-        self._flying[mid] = _Flight(message, now)
+        self._flying[mid] = (now, message)
         return mid
 
     def _publish_state(self, now: float) -> None:
         """Publish the state if the broker does not have it."""
-        status = self._status
-        if status and self._outbox.error and status.state == "ready":
-            status = Status("degraded", f"outbox: {self._outbox.error}")
-        if self._up and status and status != self._published:
-            self._published = status
-            self._state_mid = self._send("state", self._info.state(*status), now)
+        state = self._state
+        if self._outbox.error and state.state == "ready":
+            state = replace(state, state="degraded", reason=f"outbox: {self._outbox.error}")
+        if self._up and state != self._published:
+            self._published = state
+            self._state_mid = self._send("state", state.to_json(), now)
 
     def _publish_health(self, now: float) -> None:
         self._health_s = now + self._config.publish.health_s
         t, synced = self._hooks.utc()
-        outbox = self._outbox
-        oldest_s = round(max(0.0, outbox.oldest_s(now, t.timestamp() if synced else None)), 1)
-        stats = OutboxStats(outbox.messages, outbox.bytes, oldest_s, outbox.dropped, outbox.first(now))
-        health = self._monitor.report(t, now, stats, max(0, self._connections - 1))
+        outbox = self._outbox.stats(now, t.timestamp() if synced else None)
+        health = self._monitor.report(t, now, **outbox, reconnects=max(0, self._connections - 1))
         self._send("health", health.to_json(), now)
 
 
@@ -306,9 +277,9 @@ class UplinkThread:
         """Have frames accepted as one message."""
         self._inbox.put(partial(self._uplink.publish, frames, synced=synced))
 
-    def set_status(self, state: StateName, reason: str) -> None:
+    def set_state(self, state: StateName, reason: str) -> None:
         """Have another state published."""
-        self._inbox.put(partial(self._uplink.set_status, Status(state, reason)))
+        self._inbox.put(partial(self._uplink.set_state, state, reason))
 
     def check(self) -> None:
         """Raise the error that ended the thread, if one did.

@@ -42,24 +42,17 @@ def choose(named: str, found: tuple[str, ...], fault: Callable[[str], str]) -> s
     Raises:
         RuntimeMissingError: If it is not there.
     """
-    named = "" if named == "auto" else named
-    if named and named not in found:
+    usable = [package for package in found if named in ("", "auto", package)]
+    if not usable:
         raise RuntimeMissingError(
-            f"[runtime] package = {named!r} is not installed; found: {', '.join(found) or 'none'}"
+            f"[runtime] package = {named!r} is not installed; found: {', '.join(found) or 'none'}; pip install "
+            "ai-edge-litert, or tflite-runtime==2.14.0 (Python 3.11); both need a 64-bit system"
         )
-    if not found:
-        raise RuntimeMissingError(
-            "no TFLite runtime: pip install ai-edge-litert, or tflite-runtime==2.14.0 (Python 3.11); "
-            "both need a 64-bit system"
-        )
-    if named:
-        return named
-    *better, last = found
-    for package in better:
+    for package in usable[:-1]:
         if not (why := fault(package)):
             return package
         log.warning("%s %s: the next package is tried", package, why)
-    return last
+    return usable[-1]
 
 
 def fault(package: str, model: bytes = b"") -> str:

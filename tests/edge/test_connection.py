@@ -267,8 +267,8 @@ def test_stopped_is_published_retained_and_the_device_s_own_session_is_left_alon
     connect, publish = (next(body for kind, body in broker.packets if kind & 0xF0 == each) for each in (0x10, 0x30))
     assert SUBSCRIBE not in broker.kinds()
     assert (PUBLISH | 0x02 | RETAINED, publish) in broker.packets
-    assert connect[7] & 0b10  # a clean session
-    assert not connect.endswith(b"school.r1.cam")
+    assert not connect[7] & 0b10  # a clean session would wipe the device's own
+    assert connect.endswith(b"school.r1.cam")
     assert publish[2:].startswith(b"classpulse/1/school/r1/cam/state")
     assert publish.endswith(b"the state")
 

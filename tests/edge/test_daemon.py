@@ -3,6 +3,7 @@
 tests/system has the processes around it.
 """
 
+import signal
 import socket
 import subprocess
 import sys
@@ -82,7 +83,7 @@ class ListUplink:
         self._log.append(f"message {' '.join(str(frame.faces) for frame in frames)}")
         self.accepted += not self.hangs
 
-    def set_status(self, state, reason):
+    def set_state(self, state, reason):
         """Log it."""
         self._log.append(f"{state} {reason}".strip())
 
@@ -300,3 +301,27 @@ def test_a_pause_ordered_by_signal_while_the_model_loads_is_kept(edge_toml, tmp_
 
     assert ended.returncode == 65
     assert (tmp_path / "state" / "pause").read_text() == "signal\n"
+
+
+def test_a_pause_ordered_while_the_program_is_still_being_imported_is_kept(edge_toml, tmp_path):
+    """Without a handler the signal would end the process, which is what systemd restarts, counting."""
+    command = [sys.executable, "-m", "edge", "--config", edge_toml("usb:97"), "run"]
+    with subprocess.Popen(command, cwd=ROOT) as daemon:
+        status = Path(f"/proc/{daemon.pid}/status")
+        wait_until(lambda: "SigBlk:\t0000000000000a00" in status.read_text())
+        handled = int(status.read_text().partition("SigCgt:")[2].split()[0], 16) & 0xA00
+        daemon.send_signal(signal.SIGUSR1)
+        wait_until(lambda: (tmp_path / "state" / "pause").exists() or daemon.poll() is not None)
+        daemon.terminate()
+
+    assert not handled, "the signal came too late for this test"
+    assert (tmp_path / "state" / "pause").read_text() == "signal\n"
+    assert daemon.returncode == 0
+
+
+def wait_until(condition) -> None:
+    """At most twenty seconds."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)

@@ -7,10 +7,16 @@ import pytest
 from msgspec import UNSET
 
 from contract.message import Health
-from edge.health import HealthMonitor, OutboxStats, rss_bytes, temperature_c, throttled
+from edge.health import HealthMonitor, rss_bytes, temperature_c, throttled
 
 T0 = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
-EMPTY = OutboxStats(0, 0, 0.0, {}, {"0000000b": 7})
+EMPTY = {
+    "outbox_messages": 0,
+    "outbox_bytes": 0,
+    "outbox_oldest_s": 0.0,
+    "outbox_dropped": {},
+    "outbox_first": {"0000000b": 7},
+}
 
 
 def monitor(now: float = 0.0) -> HealthMonitor:
@@ -24,10 +30,10 @@ def test_rates_and_latencies_are_of_the_time_since_the_last_report():
     for number in range(100):
         it.count_frame(number / 10, None)
         it.record("detect", 0.001 * number)
-    first = it.report(T0, 10.0, EMPTY, reconnects=0)
+    first = it.report(T0, 10.0, **EMPTY, reconnects=0)
     it.count_frame(19.0, None)
 
-    second = it.report(T0, 20.0, EMPTY, reconnects=1)
+    second = it.report(T0, 20.0, **EMPTY, reconnects=1)
 
     assert (first.rate_hz, first.frame_age_s, first.latency_ms) == (10.0, 0.1, {"detect": (50.0, 99.0)})
     assert (second.rate_hz, second.frame_age_s, second.latency_ms) == (0.1, 1.0, {})
@@ -44,7 +50,7 @@ def test_durations_are_told_per_face():
 
 def test_a_report_is_a_message():
     """What is reported can be read on the other side."""
-    report = monitor().report(T0, 1.0, EMPTY, reconnects=0)
+    report = monitor().report(T0, 1.0, **EMPTY, reconnects=0)
 
     assert Health.from_json(report.to_json()) == report
     assert report.frame_age_s is None
@@ -57,7 +63,7 @@ def test_faces_are_means_of_the_frames_that_tell_of_them():
         it.count_frame(1.0, {"found": found, "small": small, "unsure": 3, "read": 11})
     it.count_frame(2.0, None)
 
-    first, second = (it.report(T0, now, EMPTY, reconnects=0) for now in (10.0, 20.0))
+    first, second = (it.report(T0, now, **EMPTY, reconnects=0) for now in (10.0, 20.0))
 
     assert first.faces == {"found": 40.5, "small": 26.5, "unsure": 3.0, "read": 11.0}
     assert Health.from_json(first.to_json()) == first

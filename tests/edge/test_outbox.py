@@ -207,7 +207,7 @@ def test_pubacks_take_no_memory_while_the_file_fails(tmp_path):
         send_live(outbox, float(now))
         outbox.tick(float(now), away=False)
 
-    assert (outbox.messages, len(outbox._acked)) == (0, 0)
+    assert (outbox.messages, len(outbox._confirmed)) == (0, 0)
 
 
 def test_a_delete_that_the_disk_refuses_leaves_the_totals_as_they_were(path):
@@ -223,7 +223,7 @@ def test_a_delete_that_the_disk_refuses_leaves_the_totals_as_they_were(path):
         db.execute("CREATE TABLE ballast (bytes BLOB)")
         action = "INSERT INTO ballast VALUES (zeroblob(1000000))"
         db.execute(f"CREATE TRIGGER full BEFORE DELETE ON message WHEN old.id >= {2 << 40} BEGIN {action}; END")
-    outbox._file._db.execute("PRAGMA max_page_count = 50")
+    outbox._db.execute("PRAGMA max_page_count = 50")
 
     outbox.confirm({OLD: 4, NEW: 4})
     outbox.tick(2.0, away=False)
@@ -445,13 +445,13 @@ def test_without_a_usable_file_messages_stay_in_memory_are_sent_and_saved_later(
 def test_a_disk_with_room_for_some_of_what_waits_stays_in_error(path, caplog):
     """Its file can be written for a moment at every attempt: no reason to call the device ready, or to log it."""
     outbox = Outbox(path, OutboxConfig(), NEW, 0.0)
-    outbox._file._db.execute("PRAGMA max_page_count = 50")
+    outbox._db.execute("PRAGMA max_page_count = 50")
     accept(outbox, 3000)
     outbox.tick(1.0, away=True)
     errors = set()
     for now in range(2, 200):
         if now % 15 == 0:
-            outbox._file._db.execute(f"PRAGMA max_page_count = {50 + now // 15}")
+            outbox._db.execute(f"PRAGMA max_page_count = {50 + now // 15}")
         outbox.tick(now - 0.5, away=True)  # too early for what waits
         errors.add(outbox.error)
         accept(outbox, 1, now=now - 0.5)
@@ -489,8 +489,8 @@ def test_memory_is_bounded_while_the_disk_cannot_be_written(tmp_path):
 
 def test_a_save_waits_for_the_drive(outbox):
     """FULL (2): with less a power cut undoes saves that were reported as done. tests/system counts the calls."""
-    assert outbox._file._db.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert outbox._file._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert outbox._db.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert outbox._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_closing_puts_everything_on_disk(outbox, path):

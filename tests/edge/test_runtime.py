@@ -128,7 +128,9 @@ def test_a_package_named_and_not_installed_is_an_error_even_if_the_other_is():
 
 def test_no_package_is_an_error_that_says_what_to_install():
     """Both packages are told, and the Python that they need."""
-    with pytest.raises(RuntimeMissingError, match=r"pip install ai-edge-litert.*tflite-runtime==2\.14\.0.*64-bit"):
+    with pytest.raises(
+        RuntimeMissingError, match=r"found: none; pip install ai-edge-litert.*tflite-runtime==2\.14\.0.*64-bit"
+    ):
         choose("auto", (), works)
 
 

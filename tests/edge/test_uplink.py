@@ -7,13 +7,14 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from contract.message import CountsMessage, FrameCounts, Health, State, instant, stored_to_json
 from contract.topics import Device
 from edge.config import CameraConfig, EdgeConfig, MqttConfig, OutboxConfig, PublishConfig
 from edge.health import HealthMonitor
 from edge.uplink.outbox import Outbox
-from edge.uplink.uplink import CONNECTING_S, SILENT_S, DeviceInfo, Hooks, Status, Uplink, UplinkThread
+from edge.uplink.uplink import CONNECTING_S, SILENT_S, Hooks, Uplink, UplinkThread
 
 T0 = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 BOOT = "0000000b"
@@ -62,7 +63,7 @@ class Desk:
         self.outbox = Outbox(tmp_path / "outbox.sqlite", config.outbox, boot, 0.0)
         hooks = Hooks(lambda: (T0 + timedelta(seconds=self.now), True), self.commands.append, self.ledger.append)
         monitor = HealthMonitor(boot, confirm, lambda: 0, 0.0)
-        self.uplink = Uplink(config, info(boot), self.outbox, self.connection, monitor, hooks)
+        self.uplink = Uplink(config, lost(boot), self.outbox, self.connection, monitor, hooks)
 
     def connect(self) -> None:
         """Have it connect, and the broker accept."""
@@ -71,7 +72,7 @@ class Desk:
 
     def say(self, state: str) -> None:
         """Let the daemon have a state."""
-        self.uplink.set_status(Status(state, ""), self.now)
+        self.uplink.set_state(state, "", self.now)
 
     def receive(self, kind: str, *payloads: bytes) -> None:
         """Let the broker send messages."""
@@ -107,9 +108,9 @@ class Desk:
         return [State.from_json(payload).state for payload in self.payloads("state")]
 
 
-def info(boot: str = BOOT) -> DeviceInfo:
+def lost(boot: str = BOOT) -> State:
     """Of a device without a model."""
-    return DeviceInfo(version="0.1", model=None, min_faces=5, boot=boot)
+    return State(state="lost", reason="connection lost", version="0.1", model=None, min_faces=5, boot=boot)
 
 
 @pytest.fixture
@@ -329,10 +330,9 @@ def test_its_own_last_will_is_contradicted_while_alive(desk):
     """The will of a connection that ended after this one began."""
     desk.say("ready")
     desk.connect()
-    lost = info().state("lost", "")
     own = desk.payloads("state")[0]
 
-    desk.receive("state", own, lost, own)
+    desk.receive("state", own, lost().to_json(), own)
 
     assert desk.states() == ["ready", "ready"]
 
@@ -341,7 +341,7 @@ def test_a_stop_that_another_process_said_is_contradicted_while_alive_and_its_ow
     """A second daemon, started by hand with a faulty file, says `stopped` in this one's name."""
     desk.say("ready")
     desk.connect()
-    other = info("0000000a").state("stopped", "no camera")
+    other = replace(lost("0000000a"), state="stopped", reason="no camera").to_json()
 
     desk.receive("state", other)
     desk.uplink.stop("told to stop", desk.now)
@@ -436,13 +436,13 @@ class Recorder:
         """After so many ticks."""
         return self.ticks >= self._busy_ticks
 
-    def set_status(self, status, now):
+    def set_state(self, state, reason, now):
         """Write it down, unless it is to fail or to hang."""
         if self._fault:
             raise self._fault
         if self._hang:
             self._hang.wait(20)
-        self.log.append(status.reason)
+        self.log.append(reason)
         self.accepted += 1
 
     def tick(self, now):
@@ -472,7 +472,7 @@ def test_everything_enqueued_is_done_in_order_before_the_stop():
 
     with UplinkThread(lambda call: recorder) as thread:
         for number in range(100):
-            thread.set_status("ready", str(number))
+            thread.set_state("ready", str(number))
         thread.stop("told to stop", timeout_s=0.1)
 
     assert recorder.log == [*map(str, range(100)), "stop: told to stop", "close"]
@@ -497,7 +497,7 @@ def test_ticks_go_on_however_much_there_is_to_take():
     with UplinkThread(lambda call: recorder) as thread:
         deadline = time.monotonic() + 1.0
         while time.monotonic() < deadline:
-            thread.set_status("ready", "")
+            thread.set_state("ready", "")
         ticks = recorder.ticks
 
     assert ticks >= 2
@@ -506,7 +506,7 @@ def test_ticks_go_on_however_much_there_is_to_take():
 def fail(then) -> None:
     """Let an uplink fail at what it takes; `then` is given the thread when that has happened."""
     with UplinkThread(lambda call: Recorder(fault=RuntimeError("broken"))) as thread:
-        thread.set_status("ready", "")
+        thread.set_state("ready", "")
         until(lambda: not thread._thread.is_alive())
         then(thread)
 
@@ -530,7 +530,7 @@ def test_a_thread_that_does_not_end_is_logged(caplog):
     """An SD card whose writes hang: what was in memory may be lost, and the journal says so."""
     hang = threading.Event()
     with UplinkThread(lambda call: Recorder(hang=hang), spare_s=0.2) as thread:
-        thread.set_status("ready", "")
+        thread.set_state("ready", "")
         thread.stop("told to stop", timeout_s=0.0)
         hang.set()
 
@@ -552,7 +552,7 @@ def test_a_disk_that_hangs_stops_the_ticks_that_the_watchdog_goes_by():
     hang = threading.Event()
     with UplinkThread(lambda call: Recorder(hang=hang)) as thread:
         until(lambda: thread.ticks > 1)
-        thread.set_status("ready", "")
+        thread.set_state("ready", "")
         time.sleep(0.5)
         before = (thread.ticks, thread.accepted)
         time.sleep(1.0)

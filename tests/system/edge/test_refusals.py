@@ -8,7 +8,7 @@ import pytest
 from contract.message import State
 from contract.topics import Device
 from edge.config import CameraConfig, EdgeConfig, MqttConfig
-from edge.uplink.connection import BrokerError, probe
+from edge.uplink.connection import BrokerError, probe, publish_stopped
 from service.config import ConfigError
 from tests.needs import need
 from tests.system.broker import until
@@ -51,14 +51,18 @@ def keys(tmp_path):
 @pytest.fixture
 def tls_broker(keys, make_mosquitto):
     """One that wants a certificate of every client, and takes its common name for its user name."""
-    lines = (
+    return make_mosquitto(tls_lines(keys)).start()
+
+
+def tls_lines(keys: Path) -> tuple[str, ...]:
+    """Of mosquitto.conf."""
+    return (
         f"cafile {keys}/ca.crt",
         f"certfile {keys}/server.crt",
         f"keyfile {keys}/server.key",
         "require_certificate true",
         "use_identity_as_username true",
     )
-    return make_mosquitto(lines).start()
 
 
 @pytest.fixture
@@ -133,6 +137,29 @@ def test_a_wrong_password_is_refused_and_the_log_says_so(tmp_path, password_brok
         probe(config(password_broker.port, tmp_path, tls=False, username="cam"))
     (tmp_path / "mqtt-password").write_text("right\n")
     assert "takes school.r1.cam in" in probe(config(password_broker.port, tmp_path, tls=False, username="cam"))
+
+
+@pytest.mark.parametrize("client_id", ["its own", "the user name"])
+def test_a_check_and_a_start_that_fails_leave_the_pause_that_waits_for_the_device(keys, make_mosquitto, client_id):
+    """Our broker role takes the certificate's name for the client id, whatever a client calls itself."""
+    as_role = ("use_username_as_clientid true",) if client_id == "the user name" else ()
+    broker = make_mosquitto((*tls_lines(keys), *as_role)).start()
+    lab = Lab(keys, broker)
+    try:
+        lab.start_daemon("rate=20", mqtt={"tls": True})
+        until(lambda: "connected" in lab.log("edge"), "the connection")
+        lab.stop_daemon()
+        instructor = ("--cafile", keys / "ca.crt", "--cert", keys / "server.crt", "--key", keys / "server.key")
+        order = ("mosquitto_pub", "-p", str(broker.port), "-q", "1", "-t", DEVICE.topic("set"), "-m", "pause")
+        subprocess.run([*order, *instructor], check=True)
+
+        probe(config(broker.port, keys))
+        publish_stopped(config(broker.port, keys), b"stopped")
+        lab.start_daemon("rate=20", mqtt={"tls": True})
+
+        until((lab.state / "pause").exists, "the pause")
+    finally:
+        lab.close()
 
 
 def test_nobody_there_is_an_error_of_the_probe(tmp_path, mosquitto):
