@@ -45,7 +45,7 @@ def test_durations_are_told_per_face():
     it = monitor()
     it.record("emotions", 0.030, faces=10)
 
-    assert it.report(T0, 1.0, EMPTY, reconnects=0).latency_ms == {"emotions": (3.0, 3.0)}
+    assert it.report(T0, 1.0, **EMPTY, reconnects=0).latency_ms == {"emotions": (3.0, 3.0)}
 
 
 def test_a_report_is_a_message():
