@@ -15,7 +15,7 @@ FRESH ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup run watch test check size docs models train evaluate convert promote verify bench bench-model bench-page \
         bench-estimate bench-cluster test-cluster mutations \
-        release deploy clean \
+        release deb deploy clean \
         test-system test-install test-train test-runtimes test-deployment test-fleet fuzz soak
 
 help: ## this list
@@ -152,6 +152,13 @@ KEY ?= $(HOME)/.config/classpulse/release.key
 PLATFORMS ?=
 release: .venv-fleet/.ready models ## wheels, models, SBOM and manifest, signed with KEY, into dist/
 	.venv-fleet/bin/python -m release --key $(KEY) $(addprefix --platform ,$(PLATFORMS))
+
+# One host: PACKAGE=, DEBIAN=, ARCH= build fewer; PIP_NO_INDEX=1 PIP_FIND_LINKS=FOLDER takes wheels from a folder.
+PACKAGE ?= classpulse-edge classpulse-aggregator classpulse
+DEBIAN ?= 12 13
+ARCH ?= arm64 amd64
+deb: .venv/.ready models ## Debian packages with their wheels, for one Pi or PC, into dist/
+	.venv/bin/python -m release.debian $(addprefix --package ,$(PACKAGE)) $(addprefix --debian ,$(DEBIAN)) $(addprefix --arch ,$(ARCH))
 
 INVENTORY ?=
 deploy: .venv-fleet/.ready ## install INVENTORY's release on its hosts, over ssh (copy ansible/inventory/example.yml)

@@ -15,7 +15,7 @@ from pathlib import Path
 import grimp
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("contract", "service", "edge", "aggregator", "train", "convert", "release", "demo", "benchmarks")
+PACKAGES = ("contract", "service", "edge", "aggregator", "host", "train", "convert", "release", "demo", "benchmarks")
 _LAYOUT = {
     tokenize.COMMENT,
     tokenize.NL,

@@ -1,17 +1,16 @@
 """The demonstration's ports and configurations, and which detector is available. Nothing is started here."""
 
 import contextlib
-import json
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 from contract.topics import Device
 from demo.options import Options
 from edge.config import PublishConfig
+from service.config import dump
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "var" / "demo"
@@ -25,7 +24,6 @@ HOST = "127.0.0.1"
 """Broker and page are for this machine only."""
 _DOWNLOAD_S = 10.0
 """The longest wait for YuNet's download; it is tried once."""
-Table = Mapping[str, object]
 
 
 def detector() -> tuple[str, str]:
@@ -49,27 +47,34 @@ def min_faces(options: Options) -> int:
 
 def edge(options: Options, detector_name: str, camera: str, folder: Path = FOLDER) -> str:
     """edge.toml: `camera` is the daemon's source, its state goes below `folder`."""
-    return toml(
-        {"state": str(folder / "edge"), "credentials": str(folder)},
-        device={"site": DEVICE.site, "room": DEVICE.room, "device": DEVICE.device},
-        camera={"source": camera, "loop": True},
-        detector={"name": detector_name, "model": str(YUNET)},
-        emotions={"model": str(ROOT / "models" / "emotion_int8.tflite")},
-        mqtt={"host": options.host, "port": options.port, "tls": False},
-        publish={"health_s": 5.0, "min_faces": min_faces(options), "span_s": 0.0},
-        # a laptop's clock is taken as right: there is no systemd-timesyncd to ask in every container
-        clock={"wait_s": 0.0, "synchronized": "/"},
+    return dump(
+        {
+            "state": str(folder / "edge"),
+            "credentials": str(folder),
+            "device": {"site": DEVICE.site, "room": DEVICE.room, "device": DEVICE.device},
+            "camera": {"source": camera, "loop": True},
+            "detector": {"name": detector_name, "model": str(YUNET)},
+            "emotions": {"model": str(ROOT / "models" / "emotion_int8.tflite")},
+            "mqtt": {"host": options.host, "port": options.port, "tls": False},
+            "publish": {"health_s": 5.0, "min_faces": min_faces(options), "span_s": 0.0},
+            # a laptop's clock is taken as right: there is no systemd-timesyncd to ask in every container
+            "clock": {"wait_s": 0.0, "synchronized": "/"},
+        }
     )
 
 
 def aggregator(options: Options, page_port: int) -> str:
     """aggregator.toml; the page is for this machine only, as long as nobody makes a users file."""
-    return toml(
-        {"site": DEVICE.site, "models_dir": str(ROOT / "models"), "credentials": str(FOLDER)},
-        mqtt={"host": options.host, "port": options.port, "tls": False, "client_id": "classpulse-demo"},
-        store={"path": str(STORE)},
-        summary={"every_s": 1.0},
-        page={"port": page_port, "users": str(FOLDER / "users.json")},
+    return dump(
+        {
+            "site": DEVICE.site,
+            "models_dir": str(ROOT / "models"),
+            "credentials": str(FOLDER),
+            "mqtt": {"host": options.host, "port": options.port, "tls": False, "client_id": "classpulse-demo"},
+            "store": {"path": str(STORE)},
+            "summary": {"every_s": 1.0},
+            "page": {"port": page_port, "users": str(FOLDER / "users.json")},
+        }
     )
 
 
@@ -83,18 +88,6 @@ def free_port(usual: int) -> int:
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
-
-
-def toml(top: Table, **tables: Table) -> str:
-    """A TOML document: the keys of `top`, then the tables. JSON's strings, numbers and booleans are TOML's too."""
-    lines = _lines(top)
-    for name, table in tables.items():
-        lines += ["", f"[{name}]", *_lines(table)]
-    return "\n".join(lines) + "\n"
-
-
-def _lines(table: Table) -> list[str]:
-    return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items()]
 
 
 def _download() -> bool:

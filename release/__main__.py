@@ -35,7 +35,7 @@ def build(source: Path, out: Path, key: Path, platforms: list[str]) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     for part in ("models", "requirements", "wheels"):
         (folder / part).mkdir(parents=True)
-    _wheel(source, folder)
+    wheelhouse.build_wheel(source, folder)
     for platform in map(wheelhouse.Platform.from_name, platforms):
         copied = folder / "requirements" / f"{platform.pins}.txt"
         shutil.copy(source / "requirements" / copied.name, copied)
@@ -50,12 +50,6 @@ def build(source: Path, out: Path, key: Path, platforms: list[str]) -> Path:
     manifest.sign(folder, key)
     manifest.verify(folder, key.with_suffix(".pub"))  # that is what devices get: is it this key's other half?
     return folder
-
-
-def _wheel(source: Path, folder: Path) -> None:
-    shutil.rmtree(source / "build", ignore_errors=True)  # setuptools would pack modules that are long gone
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def _facts(source: Path, folder: Path, version: str) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """The pinned wheels of one role, Python and processor in one archive, so that a host needs no internet."""
 
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -57,6 +58,14 @@ def fetch(platform: Platform, pins: Path, archive: Path) -> list[str]:
             for wheel in wheels:
                 tar.add(wheel, wheel.name, filter=_plain)
         return [wheel.name for wheel in wheels]
+
+
+def build_wheel(source: Path, folder: Path) -> Path:
+    """The project's own wheel, built from the checkout `source` into `folder`."""
+    shutil.rmtree(source / "build", ignore_errors=True)  # setuptools would pack modules that are long gone
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(source)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return next(folder.glob("classpulse-*.whl"))
 
 
 def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -1,6 +1,7 @@
 """TOML files into frozen dataclasses, annotated with what is allowed. All mistakes of a file are told at once."""
 
 import dataclasses
+import json
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -49,6 +50,18 @@ def build(table: Mapping[str, Any], into: type[T]) -> T:
     if made is None or mistakes:
         raise ConfigError("; ".join(mistakes))
     return made
+
+
+def dump(table: Mapping[str, Any]) -> str:
+    """The TOML of a table and of tables in it, one level deep. JSON's texts, numbers and lists are TOML's, too."""
+    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    nested = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    parts = [_keys(plain), *(f"[{name}]\n{_keys(inner)}" for name, inner in nested.items())]
+    return "\n".join(part for part in parts if part)
+
+
+def _keys(table: Mapping[str, Any]) -> str:
+    return "".join(f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in table.items())
 
 
 def _dataclass(table: Any, into: type[T], prefix: str, mistakes: list[str]) -> T | None:

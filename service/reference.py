@@ -98,7 +98,7 @@ def document(into: type) -> str:
 
 def _keys(into: Any, without: Container[str] = ()) -> Iterator[Key]:
     hints = typing.get_type_hints(into, include_extras=True)
-    meanings = _docstrings(into)
+    meanings = docstrings(into)
     for field in dataclasses.fields(into):
         if field.name in without:
             continue
@@ -113,7 +113,7 @@ def _default(field: "dataclasses.Field[Any]") -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
-def _docstrings(into: type) -> dict[str, str]:
+def docstrings(into: type) -> dict[str, str]:
     """The string beneath each attribute."""
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(into))).body
     found = {}
@@ -123,7 +123,7 @@ def _docstrings(into: type) -> dict[str, str]:
             found[before.target.id] = _line(str(ast.literal_eval(after.value)))
     for base in into.__bases__:
         if dataclasses.is_dataclass(base):
-            found = _docstrings(base) | found
+            found = docstrings(base) | found
     return found
 
 

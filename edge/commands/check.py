@@ -35,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--release", type=Path, metavar="FOLDER", help=brought)
     parser.add_argument("--key", type=Path, default=KEY, help=f"the key that releases are signed with; default: {KEY}")
     parser.add_argument("--allow-unsigned", action="store_true", help="do not verify the release in use")
+    parser.add_argument("--only", choices=CHECKS, help="try this alone")
     parser.add_argument(
         "--allow-older", action="store_true", help="take a release, or a model, older than the one in use"
     )
@@ -45,6 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.example:
         print(commented(EdgeConfig, program="classpulse-edge"), end="")
         return 0
+    if arguments.only:
+        config = files.load(arguments.config, EdgeConfig)
+        return 0 if report(arguments.only, partial(CHECKS[arguments.only], config)) else 1
     good = [report("system", system), report("config", partial(load, arguments.config))]
     if good[-1]:
         config = files.load(arguments.config, EdgeConfig)
@@ -137,11 +141,13 @@ def detector(config: EdgeConfig) -> str:
 
 
 def camera(config: EdgeConfig) -> str:
-    """The camera gives a frame."""
+    """The camera gives a frame; the number of faces in it is told, the frame is neither shown nor kept."""
+    runtime(config)
     with single_instance(config.state), open_camera(config.camera, config.detector) as source:
         for frame in source:
             height, width = frame.image.shape[:2]
-            return f"{config.camera.source} gives {width}x{height}"
+            faces = len(open_detector(config.detector, config.runtime).detect(frame))
+            return f"{config.camera.source} gives {width}x{height}; faces in one picture: {faces}"
     raise RuntimeError(f"{config.camera.source} ended without a frame")
 
 

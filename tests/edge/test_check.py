@@ -43,7 +43,7 @@ def test_every_part_has_a_line_and_one_failure_is_exit_status_1(run, edge_toml, 
         "throttling",
     ]
     assert {name for name, line in lines.items() if line.startswith("FAIL ")} == {"broker"}
-    assert lines["camera"] == f"ok   camera: file:{astronaut_file} gives 512x512"
+    assert lines["camera"] == f"ok   camera: file:{astronaut_file} gives 512x512; faces in one picture: 1"
     assert "127.0.0.1:1: " in lines["broker"]
 
 

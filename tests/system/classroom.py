@@ -17,7 +17,8 @@ from aggregator.store.windows import NOTHING, Sums
 from contract.message import CountsMessage, FrameCounts, State
 from contract.topics import Device, aggregator_state
 from demo import scene
-from demo.settings import ROOT, toml
+from demo.settings import ROOT
+from service.config import dump
 from tests import yunet
 
 DEVICE = Device("school", "room-1", "cam-1")
@@ -128,7 +129,7 @@ class Classroom:
         top = {"site": DEVICE.site, "models_dir": str(MODEL.parent), "credentials": str(self.folder)}
         mqtt = {"host": "127.0.0.1", "port": self.port, "tls": False}
         tables = {"mqtt": mqtt, "store": {"path": str(self._store)}, "summary": {"every_s": 0.5}}
-        (self.folder / "aggregator.toml").write_text(toml(top, **tables))
+        (self.folder / "aggregator.toml").write_text(dump(top | tables))
         subscriber = self.subscribe()
         process = self._start("aggregator")
         self._wait_until(lambda: subscriber.on(aggregator_state(DEVICE.site)), "the aggregator's state")
@@ -148,7 +149,7 @@ class Classroom:
         }
         merged = {name: {**table, **tables.get(name, {})} for name, table in usual.items()}
         path = self.folder / "edge.toml"
-        path.write_text(toml({"state": str(self.folder / "edge"), "credentials": str(self.folder)}, **merged))
+        path.write_text(dump({"state": str(self.folder / "edge"), "credentials": str(self.folder)} | merged))
         return path
 
     def log(self, package: str) -> str:

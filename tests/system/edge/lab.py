@@ -15,7 +15,7 @@ from aggregator.store.sqlite import SqliteStore
 from aggregator.store.windows import Key, Sums, add, fold
 from contract.message import CountsMessage
 from contract.topics import Device
-from demo.settings import toml
+from service.config import dump
 from tests.system.broker import Mosquitto, until
 
 DEVICE = Device("school", "r1", "cam")
@@ -64,7 +64,7 @@ class Lab:
         }
         merged = {name: {**usual.get(name, {}), **tables.get(name, {})} for name in usual | tables}
         path = self.folder / "edge.toml"
-        path.write_text(toml({"state": str(self.state), "credentials": str(self.folder)}, **merged))
+        path.write_text(dump({"state": str(self.state), "credentials": str(self.folder)} | merged))
         self._daemon = self._start("edge", "tests.system.edge.scripted", path, self.ledger, env=env)
         return self._daemon
 
@@ -74,7 +74,7 @@ class Lab:
         path = self.folder / "aggregator.toml"
         top = {"site": DEVICE.site, "credentials": str(self.folder)}
         mqtt: Table = {"host": "127.0.0.1", "port": self.broker.port, "tls": False, "keepalive_s": 5}
-        path.write_text(toml(top, mqtt=mqtt, store={"path": str(self.store)}))
+        path.write_text(dump(top | {"mqtt": mqtt, "store": {"path": str(self.store)}}))
         self._aggregator = self._start("aggregator", "aggregator", "--config", path, "run")
         if first:
             until(self._aggregator_is_up, "the aggregator")

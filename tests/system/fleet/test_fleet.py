@@ -8,7 +8,8 @@ import pytest
 
 from aggregator.store.sqlite import SqliteStore
 from benchmarks.fleet.expected import read, write
-from demo.settings import ROOT, toml
+from demo.settings import ROOT
+from service.config import dump
 from tests.system.broker import Mosquitto
 
 pytestmark = [pytest.mark.system, pytest.mark.broker]
@@ -24,7 +25,7 @@ class School:
         self.expected, self.config, self.store = (folder / name for name in ("expected.csv", "a.toml", "store.sqlite"))
         mqtt = {"host": broker.host, "port": broker.port, "tls": False, "keepalive_s": 5}
         top = {"site": "sim-0000", "credentials": str(folder)}
-        self.config.write_text(toml(top, mqtt=mqtt, store={"path": str(self.store)}))
+        self.config.write_text(dump(top | {"mqtt": mqtt, "store": {"path": str(self.store)}}))
         self.aggregator: subprocess.Popen[bytes] | None = None
 
     def start_aggregator(self, wait_until) -> None:
