@@ -19,6 +19,7 @@ PROGRAM = cli.Program(
         "watch": ("aggregator.commands.watch", "a live table of all rooms, in this terminal"),
         "page": ("aggregator.web.app", "the live page, in a process of its own"),
         "user": ("aggregator.commands.users", "who may open the page"),
+        "audit": ("aggregator.commands.audit", "who paused and resumed cameras at the page, and who logged in"),
         "report": ("aggregator.commands.report", "one lesson as a page and as CSV"),
         "export": ("aggregator.commands.export", "windows as Parquet"),
         "backup": ("aggregator.commands.backup", "copy the SQLite store while the daemon runs"),

@@ -3,6 +3,7 @@
 import os
 import re
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -135,11 +136,25 @@ class PageConfig:
     key: Path | None = None
     """Without a passphrase; readable for the page's user alone."""
     https_proxy: bool = False
-    """A proxy that speaks HTTPS is in front: cookies travel by HTTPS only."""
+    """A proxy that speaks HTTPS is in front: nobody gets in without it, and cookies travel by HTTPS only."""
+    proxies: tuple[str, ...] = ("127.0.0.1", "::1")
+    """Addresses or networks of that proxy; only there `X-Forwarded-For` and `X-Forwarded-Proto` are believed."""
+    path: Annotated[str, Meta(pattern="^(/[a-zA-Z0-9._~-]+)*$", examples=["/classpulse"])] = ""
+    """Where a proxy in front has the page, such as /classpulse; empty: at the root."""
 
     def __post_init__(self) -> None:
+        for proxy in self.proxies:
+            try:
+                ip_network(proxy)
+            except ValueError as error:
+                raise ValueError(f"proxies has {proxy!r}, which is no address or network: {error}") from None
         if (self.certificate is None) != (self.key is None):
             raise ValueError("certificate and key belong together: one of them is missing")
+
+    @property
+    def audit(self) -> Path:
+        """The folder that tells who ordered what at the page."""
+        return self.users.with_name("audit")
 
     @property
     def https(self) -> bool:

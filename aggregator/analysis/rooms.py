@@ -104,6 +104,14 @@ class RoomState:
         """The windows of the last TIMELINE_S seconds that have ended."""
         return tuple(self._moments_of(s for s in self._windows if now - TIMELINE_S <= s <= now - WINDOW_S))
 
+    def faces(self, now: float) -> dict[str, float]:
+        """Device -> faces per frame in the last minute, of those that had a frame that was not withheld."""
+        sums: dict[str, Sums] = {}
+        for key, each in self._rows(start for start in self._windows if now - RECENT_S < start <= now):
+            sums[key.device] = sums.get(key.device, NOTHING) + each
+        shown = {device: (each.faces, each.frames - each.withheld) for device, each in sums.items()}
+        return {device: faces / frames for device, (faces, frames) in shown.items() if frames}
+
     def events(self, now: float) -> list[Event]:
         """The lasting changes of the lesson so far, oldest first."""
         starts = self._lesson_at(now)

@@ -5,32 +5,33 @@ import getpass
 import sys
 
 from aggregator.config import AggregatorConfig
-from aggregator.web.users import Users, UsersError
+from aggregator.web.users import ROLES, Users, UsersError
 from service.config import load
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give the command its arguments."""
     actions = parser.add_subparsers(required=True, metavar="ACTION", dest="action")
-    adding = actions.add_parser("add", help="add a user, or give one a new password and rooms; asks for the password")
+    adding = actions.add_parser("add", help="add a user, or give one a new password, rooms and role")
     adding.add_argument("name")
     adding.add_argument(
         "--rooms", nargs="+", required=True, metavar="ROOM", help="site/room, site/* for a whole site, '*' for all"
     )
+    adding.add_argument("--role", choices=ROLES, default="teacher", help="default: teacher, who may pause cameras")
     actions.add_parser("remove", help="remove a user").add_argument("name")
-    actions.add_parser("list", help="all users and their rooms")
+    actions.add_parser("list", help="all users, their roles and rooms")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Do it; its exit code."""
     users = Users(load(arguments.config, AggregatorConfig).page.users)
     if arguments.action == "add":
-        users.put(arguments.name, _password(), arguments.rooms)
+        users.put(arguments.name, _password(), arguments.rooms, arguments.role)
     elif arguments.action == "remove":
         users.remove(arguments.name)
     else:
-        for name, rooms in users.names().items():
-            print(f"{name}: {', '.join(rooms)}")
+        for user in users.all():
+            print(f"{user.name}: {user.role}, {', '.join(user.rooms)}")
     return 0
 
 

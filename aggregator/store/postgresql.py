@@ -107,6 +107,10 @@ class PostgresqlStore:
         """Those that have a `stored` payload: none."""
         return []
 
+    def lost(self) -> dict[Device, int]:
+        """Nothing: what a device gave up is in its health, and a cluster's brokers lose no message."""
+        return {}
+
     def states(self, shards: Collection[int] | None = None) -> dict[Device, DeviceStatus]:
         """The last status of every device, or of those in rooms of `shards`."""
         if shards is None:

@@ -83,6 +83,12 @@ WITH known AS (SELECT id, max(floor, (SELECT min(low) FROM ranges WHERE boot_id 
 SELECT min(first), coalesce(sum(min(high + 1, floor) - max(low, first)), 0)
 FROM known LEFT JOIN ranges ON boot_id = id AND high >= first AND low < floor
 """
+_SELECT_LOST = """
+SELECT site, room, device, sum(missing) AS lost FROM (
+    SELECT site, room, device, floor - min(low) - sum(min(high + 1, floor) - low) AS missing
+    FROM boots JOIN ranges ON boot_id = id AND low < floor GROUP BY id
+) GROUP BY site, room, device HAVING lost > 0
+"""
 _UPSERT_STATUS = """
 INSERT INTO devices (site, room, device, {0}, {0}_at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET
@@ -169,6 +175,10 @@ class SqliteStore:
     def devices(self) -> list[Device]:
         """Those that have a `stored` payload."""
         return [Device(*row) for row in self._rows("SELECT DISTINCT site, room, device FROM boots")]
+
+    def lost(self) -> dict[Device, int]:
+        """Device -> messages that will never come, of the boots of the last days that are remembered."""
+        return {Device(*row[:3]): row[3] for row in self._rows(_SELECT_LOST)}
 
     def expire(self, now: float, retention_days: int) -> int:
         """Delete windows and devices after `retention_days`, message ids after the horizon; the windows deleted.

@@ -144,6 +144,9 @@ class Store(Protocol):
     def devices(self) -> list[Device]:
         """Those that have a `stored` payload."""
 
+    def lost(self) -> dict[Device, int]:
+        """Device -> messages that will never come, of boots that are remembered; empty where that is unknown."""
+
     def expire(self, now: float, retention_days: int) -> int:
         """Delete windows and devices after `retention_days`, message ids after the horizon; the windows deleted.
 

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import socket
 import ssl
 import time
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from nicegui import app as nicegui_app
 from nicegui import ui
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -17,9 +20,14 @@ from aggregator.analysis.cards import estimator_of
 from aggregator.config import AggregatorConfig, PageConfig
 from aggregator.store.factory import open_store
 from aggregator.store.types import Store, StoreError, StoreUnavailableError
+from aggregator.web.accounts import NO_USERS, account_page, users_page
+from aggregator.web.audit import AuditLog
 from aggregator.web.auth import LOOPBACK, AuthMiddleware
 from aggregator.web.commands import CommandSender
+from aggregator.web.devices import devices_page
+from aggregator.web.notice import notice
 from aggregator.web.overview import overview
+from aggregator.web.passwords import Passwords
 from aggregator.web.reader import RoomReader
 from aggregator.web.report import ReportError, file_name, read, to_csv, to_html
 from aggregator.web.room import room_page
@@ -50,12 +58,13 @@ def run(arguments: argparse.Namespace) -> int:
     check_certificate(config.page)
     for warning in warnings(config.page):
         log.warning("%s", warning)
+    audit = AuditLog(config.page.audit)
     commands = CommandSender(config.mqtt, config.credentials)
+    passwords = Passwords(users) if users else None
     with opened(config) as store:
-        app = build(config, RoomReader(store, estimator_of(config), config.attention), commands)
-        log.info("the page is at %s", address(config.page))
+        reader = RoomReader(store, estimator_of(config), config.attention, audit.paused_by)
         settings = uvicorn.Config(
-            AuthMiddleware(app, users, https=config.page.https),
+            AuthMiddleware(build(config, reader, commands, passwords, audit), config.page, passwords, audit),
             host=config.page.host,
             port=config.page.port,
             log_level="warning",
@@ -63,8 +72,12 @@ def run(arguments: argparse.Namespace) -> int:
             timeout_graceful_shutdown=2,
             ssl_certfile=config.page.certificate,
             ssl_keyfile=config.page.key,
+            proxy_headers=config.page.https_proxy,
+            forwarded_allow_ips=list(config.page.proxies),
         )
-        uvicorn.Server(settings).run()
+        sock = settings.bind_socket()
+        log.info("the page is at %s", address(config.page))
+        uvicorn.Server(settings).run([sock])
     return 0
 
 
@@ -81,10 +94,11 @@ def open_users(config: PageConfig) -> Users | None:
             return users
     except UsersError as error:
         raise ConfigError(str(error)) from error
-    if config.host not in LOOPBACK:
+    if config.host not in LOOPBACK or config.https_proxy:
+        opens = "page.https_proxy = true" if config.https_proxy else f"page.host = {config.host!r}"
         raise ConfigError(
-            f"page.host = {config.host!r} is open to others, but there is no {config.users}: "
-            "run `classpulse-aggregator user add NAME --rooms …` first"
+            f"{opens} opens the page to others, but there is no {config.users}: run "
+            "`classpulse-aggregator user add NAME --rooms '*' --role administrator` first"
         )
     return None
 
@@ -112,28 +126,47 @@ def check_certificate(config: PageConfig) -> None:
 
 
 def address(config: PageConfig) -> str:
-    """Where a browser on this machine finds the page."""
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    return f"{'https' if config.certificate else 'http'}://{host}:{config.port}/"
+    """Where a browser finds the page; behind an HTTPS proxy, where the proxy does."""
+    host = config.host
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - everywhere: this machine's own address is one of them
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.connect(("192.0.2.1", 9))  # sends nothing, but shows which address would (RFC 5737: nobody's)
+                host = probe.getsockname()[0]
+            except OSError:
+                host = "127.0.0.1"
+    bracketed = f"[{host}]" if ":" in host else host
+    return f"{'https' if config.certificate else 'http'}://{bracketed}:{config.port}{config.path}/"
 
 
-def build(config: AggregatorConfig, reader: RoomReader, commands: CommandSender) -> FastAPI:
+def build(
+    config: AggregatorConfig, reader: RoomReader, commands: CommandSender, passwords: Passwords | None, audit: AuditLog
+) -> FastAPI:
     """The application; a process can have one only."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(RequestValidationError, no_such_page)
+    nicegui_app.add_exception_handler(404, no_such_page)
 
     @ui.page("/", title="classpulse")
     def _overview(request: Request) -> None:
         overview(reader, request)
 
     @ui.page("/room/{site}/{room}", title="classpulse")
-    def _room(request: Request, site: str, room: str) -> None:
+    def _room(request: Request, site: str, room: str) -> Response | None:
         try:
             where = Room(site, room)
-        except TopicError:
-            ui.label("This room does not exist.")
-            return
-        room_page(reader, commands, where, request)
+        except TopicError as error:
+            return no_such_page(request, error)
+        if not may_see(request, where):
+            return notice(config.page.path, "Not for you", "You may not see this room.", 403)
+        room_page(reader, commands, audit, where, request)
+        return None
 
+    @ui.page("/devices", title="devices - classpulse")
+    def _devices(request: Request) -> None:
+        devices_page(reader, request)
+
+    _account_pages(config.page.path, passwords, audit)
     for kind in ("report", "table"):
         app.get(f"/{kind}/{{site}}/{{room}}")(partial(report_answer, config))
     ui.run_with(
@@ -148,20 +181,49 @@ def build(config: AggregatorConfig, reader: RoomReader, commands: CommandSender)
     return app
 
 
+def _account_pages(root: str, passwords: Passwords | None, audit: AuditLog) -> None:
+    @ui.page("/account", title="your password - classpulse")
+    def _account(request: Request) -> Response | None:
+        if passwords is None:
+            return notice(root, "No users", NO_USERS, 404)
+        account_page(passwords, audit, request)
+        return None
+
+    @ui.page("/users", title="users - classpulse")
+    def _users(request: Request) -> Response | None:
+        if passwords is None:
+            return notice(root, "No users", NO_USERS, 404)
+        user = user_of(request)
+        if user is None or user.role != "administrator":
+            return notice(root, "Not for you", "Only an administrator may see the users.", 403)
+        users_page(passwords.users, audit, request)
+        return None
+
+
+def no_such_page(request: Request, _error: Exception) -> Response:
+    """Our own page for an address that nothing is at."""
+    return notice(request.scope.get("root_path", ""), "No such page", "There is nothing at this address.", 404)
+
+
+def may_see(request: Request, room: Room) -> bool:
+    """Whether the user who asks may see the room."""
+    user = user_of(request)
+    return user is not None and user.may_see(room)
+
+
 def report_answer(config: AggregatorConfig, request: Request, site: str, room: str, start: int, end: int) -> Response:
     """The report of a span, seconds since 1970, as a page or as CSV; in a thread of its own, to hold up no page."""
-    user = user_of(request)
     try:
         where = Room(site, room)
-        if user is None or not user.may_see(where):
-            return HTMLResponse("You may not see this room.", 403)
+        if not may_see(request, where):
+            return notice(config.page.path, "Not for you", "You may not see this room.", 403)
         lesson = read(config, where, start, end)
     except (TopicError, ReportError, OverflowError):
-        return HTMLResponse("There is no such report.", 404)
+        return notice(config.page.path, "No such report", "There is no report of this room and time.", 404)
     except StoreError:
         log.exception("no report of %s/%s", site, room)
-        return HTMLResponse("The store cannot be read now. Try again later.", 503)
-    if request.url.path.startswith("/report/"):
+        return notice(config.page.path, "Not now", "The store cannot be read now. Try again later.", 503)
+    if request.url.path.startswith(f"{config.page.path}/report/"):
         return HTMLResponse(to_html(lesson, None))
     headers = {"content-disposition": f'attachment; filename="{file_name(lesson)}.csv"'}
     return Response(to_csv(lesson), media_type="text/csv", headers=headers)

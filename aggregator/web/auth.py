@@ -3,9 +3,9 @@
 Plain ASGI, so that web sockets pass through it too. Without users there is one, on this machine only.
 """
 
-import asyncio
+import functools
 import html
-import logging
+import math
 import time
 from collections.abc import Callable
 from http.cookies import CookieError, SimpleCookie
@@ -18,14 +18,17 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from aggregator.web.users import Attempts, Sessions, User, Users
-
-log = logging.getLogger(__name__)
-audit = logging.getLogger("classpulse.audit")
+from aggregator.config import PageConfig
+from aggregator.web.audit import AuditLog, journal
+from aggregator.web.passwords import Passwords, browser_cookie
+from aggregator.web.users import Sessions, User
 
 COOKIE = "classpulse"
+BROWSER_COOKIE = "classpulse-browser"
+BROWSER_S = 365 * 24 * 3600
+"""A browser is known for so long after the last login."""
 _LOGIN = Template(Path(__file__).with_name("login.html").read_text())
-LOCAL = User("local", "", ("*",))
+LOCAL = User("local", "", ("*",), "administrator")
 """Everybody at this machine while there is no users file."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _WRONG = "Name or password is wrong."
@@ -45,19 +48,20 @@ _POLICY = {
 
 
 class AuthMiddleware:
-    """ASGI middleware. `users` None: only this machine may look, as LOCAL."""
+    """ASGI middleware. `passwords` None: there are no users, only this machine may look, as LOCAL."""
 
-    def __init__(self, app: ASGIApp, users: Users | None, *, https: bool) -> None:
+    def __init__(self, app: ASGIApp, config: PageConfig, passwords: Passwords | None, audit: AuditLog) -> None:
         self._app = app
-        self._https = https
-        self._answer = _Logins(users, https=https).answer if users else _local
+        self._config = config
+        self._answer = _Logins(config, passwords, audit).answer if passwords else _local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through with its user in `state`, or answer it here."""
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        answer = _foreign(scope) or await self._answer(scope, receive)
+        scope["root_path"] = self._config.path
+        answer = _misled(scope, self._config) or _foreign(scope) or await self._answer(scope, receive)
         guarded = self._with_headers(scope, send)
         if answer is None:
             await self._app(scope, receive, guarded)
@@ -71,9 +75,9 @@ class AuthMiddleware:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(_POLICY)
-                if self._https:
+                if self._config.https:
                     headers["strict-transport-security"] = "max-age=31536000"
-                if not scope["path"].startswith("/_nicegui/"):
+                if not scope["path"].startswith(f"{self._config.path}/_nicegui/"):
                     headers["cache-control"] = "no-store"
             await send(message)
 
@@ -83,26 +87,29 @@ class AuthMiddleware:
 class _Logins:
     """Who is logged in, login and logout."""
 
-    def __init__(self, users: Users, *, https: bool) -> None:
-        self._users = users
-        self._https = https
-        self._sessions = Sessions(users)
-        self._attempts = Attempts()
-        self._hashing = asyncio.Lock()
+    def __init__(self, config: PageConfig, passwords: Passwords, audit: AuditLog) -> None:
+        self._root = config.path
+        self._passwords = passwords
+        self._sessions = Sessions(passwords.users)
+        self._audit = audit
+        self._cookies = functools.partial(
+            Response.set_cookie, httponly=True, secure=config.https, samesite="strict", path=config.path or "/"
+        )
 
     async def answer(self, scope: Scope, receive: Receive) -> Response | None:
         """What to answer in the page's place; None to let the request through."""
         headers = Headers(scope=scope)
-        token = _token(headers)
-        if scope["type"] == "http" and scope["path"] == "/login":
+        token = _cookie(headers, COOKIE)
+        if scope["type"] == "http" and scope["path"] == f"{self._root}/login":
             return await self._login(Request(scope, receive))
-        if scope["type"] == "http" and scope["path"] == "/logout":
+        if scope["type"] == "http" and scope["path"] == f"{self._root}/logout":
             return self._logout(scope["method"], token)
         if self._user(token):
             _let_in(scope, lambda: self._user(token))
             return None
         if "text/html" in headers.get("accept", "") and scope.get("method") == "GET":
-            return RedirectResponse(f"/login?next={quote(scope['path'])}", 303)
+            target = scope["path"] + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
+            return RedirectResponse(f"{self._root}/login?next={quote(target)}", 303)
         return PlainTextResponse("log in first", 401)
 
     def _user(self, token: str) -> User | None:
@@ -110,44 +117,54 @@ class _Logins:
 
     async def _login(self, request: Request) -> Response:
         if request.method in ("GET", "HEAD"):
-            return _form(request.query_params.get("next", "/"))
+            return self._form(request.query_params.get("next", ""))
         form = await _form_fields(request)
-        name, target = form.get("name", "")[:64], _local_path(form.get("next", "/"))
-        address = request.client.host if request.client else "?"
-        async with self._hashing:  # so that many attempts at once cannot pass before the first has failed
-            wait, user = await self._check(name, form.get("password", ""), address)
+        name, target = form.get("name", "")[:64], form.get("next", "")
+        address = address_of(request)
+        checked = await self._passwords.check(name, form.get("password", ""), address, browser_of(request))
+        user = checked.user
         if user is None:
-            reason, status = ("wait", 429) if wait > 0 else ("password", 401)
-            audit.warning("login refused name=%r address=%s reason=%s", name, address, reason)
-            return _form(
-                target, f"Too many wrong passwords: try again in {wait:.0f} seconds." if wait else _WRONG, status
-            )
-        audit.info("login name=%r address=%s", name, address)
-        response = RedirectResponse(target, 303)
-        token = self._sessions.begin(user, time.monotonic())
-        response.set_cookie(COOKIE, token, httponly=True, secure=self._https, samesite="strict", path="/")
+            reason, status = ("wait", 429) if checked.wait_s else ("password", 401)
+            journal.warning("login refused name=%r address=%s reason=%s", name, address, reason)
+            return self._form(target, wait_text(checked.wait_s) if checked.wait_s else _WRONG, status)
+        self._audit.record(user.name, address, "login")
+        response = RedirectResponse(self._local_path(target), 303)
+        self._cookies(response, COOKIE, self._sessions.begin(user, time.monotonic()))
+        self._cookies(response, BROWSER_COOKIE, browser_cookie(user), max_age=BROWSER_S)
         return response
-
-    async def _check(self, name: str, password: str, address: str) -> tuple[float, User | None]:
-        """Seconds to wait before the next attempt is looked at, and the user if the password is right."""
-        keys = (("name", name), ("address", address))
-        wait = self._attempts.wait_s(keys, time.monotonic())
-        if wait > 0:
-            return wait, None
-        user = await asyncio.to_thread(self._users.check, name, password)
-        if user is None:
-            self._attempts.failed(keys, time.monotonic())
-        else:
-            self._attempts.succeeded(keys[0])
-        return 0.0, user
 
     def _logout(self, method: str, token: str) -> Response:
         if method != "POST":
             return PlainTextResponse("use POST", 405)
         self._sessions.end(token)
-        response = RedirectResponse("/login", 303)
-        response.delete_cookie(COOKIE, path="/")
+        response = RedirectResponse(f"{self._root}/login", 303)
+        response.delete_cookie(COOKIE, path=self._root or "/")
         return response
+
+    def _form(self, target: str, error: str = "", status: int = 200) -> HTMLResponse:
+        alert = f'<p role="alert">{html.escape(error)}</p>' if error else ""
+        fields = {"root": self._root, "next": html.escape(self._local_path(target)), "alert": alert}
+        return HTMLResponse(_LOGIN.substitute(fields), status)
+
+    def _local_path(self, target: str) -> str:
+        """`target` if it is a path of this page, or the first one: nobody is sent elsewhere by a link to the login."""
+        good = target.startswith(f"{self._root}/") and not target.startswith(("//", "/\\")) and target.isprintable()
+        return target if good else f"{self._root}/"
+
+
+def address_of(request: Request) -> str:
+    """The browser's address; a proxy's if that is not believed."""
+    return request.client.host if request.client else "?"
+
+
+def browser_of(request: Request) -> str:
+    """By which Passwords knows the browser; "" if it does not."""
+    return _cookie(request.headers, BROWSER_COOKIE)
+
+
+def wait_text(wait_s: float) -> str:
+    """Why a password was not looked at."""
+    return f"Too many wrong passwords: try again in {math.ceil(wait_s)} seconds."
 
 
 def _let_in(scope: Scope, who: Callable[[], User | None]) -> None:
@@ -155,13 +172,33 @@ def _let_in(scope: Scope, who: Callable[[], User | None]) -> None:
     scope.setdefault("state", {})["who"] = who
 
 
+def _misled(scope: Scope, config: PageConfig) -> Response | None:
+    """Refuse what a proxy, or its absence, would make work only half."""
+    if config.https_proxy and scope["scheme"] not in ("https", "wss"):
+        text = (
+            "This page can only be opened through its HTTPS proxy. If you have: the proxy has to send the header "
+            f"X-Forwarded-Proto: https, from one of page.proxies = {', '.join(config.proxies)}."
+        )
+        return PlainTextResponse(text, 403)
+    if scope["path"] == config.path:
+        return RedirectResponse(f"{config.path}/")
+    if not scope["path"].startswith(f"{config.path}/"):
+        text = f"The page is at {config.path}/ here. A proxy in front has to pass the path on as it is."
+        return PlainTextResponse(text, 404)
+    return None
+
+
 def _foreign(scope: Scope) -> Response | None:
     """Refuse what another site's page sends; browsers tell the origin with everything but plain navigation."""
     headers = Headers(scope=scope)
-    origin = headers.get("origin")
+    origin, host = headers.get("origin"), headers.get("host")
     changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
-    if changes and origin is not None and urlsplit(origin).netloc != headers.get("host"):
-        return PlainTextResponse("requests from other sites are refused", 403)
+    if changes and origin is not None and urlsplit(origin).netloc != host:
+        text = (
+            f"Requests from other sites are refused: the browser says {origin}, but the request came to {host}. "
+            "A proxy in front has to pass the header Host on as it is, with the port."
+        )
+        return PlainTextResponse(text, 403)
     return None
 
 
@@ -173,18 +210,12 @@ async def _local(scope: Scope, _receive: Receive) -> Response | None:
     return None
 
 
-def _token(headers: Headers) -> str:
+def _cookie(headers: Headers, name: str) -> str:
     try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        morsel = SimpleCookie(headers.get("cookie", "")).get(name)
     except CookieError:
         return ""
     return morsel.value if morsel else ""
-
-
-def _local_path(target: str) -> str:
-    """`target` if it is a path of this site, or the first page: nobody is sent elsewhere by a link to the login."""
-    good = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
-    return target if good else "/"
 
 
 async def _form_fields(request: Request) -> dict[str, str]:
@@ -195,8 +226,3 @@ async def _form_fields(request: Request) -> dict[str, str]:
             return {}
     fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
     return {name: values[-1] for name, values in fields.items()}
-
-
-def _form(target: str, error: str = "", status: int = 200) -> HTMLResponse:
-    alert = f'<p role="alert">{html.escape(error)}</p>' if error else ""
-    return HTMLResponse(_LOGIN.substitute(next=html.escape(_local_path(target)), alert=alert), status)

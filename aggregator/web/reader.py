@@ -3,9 +3,12 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from functools import cached_property, partial
 from typing import TypeVar
+
+from msgspec import structs
 
 from aggregator.analysis.attention import Event
 from aggregator.analysis.mix import Estimator
@@ -13,17 +16,20 @@ from aggregator.analysis.rooms import LONGEST_S, TIMELINE_S, Rooms, RoomState
 from aggregator.config import AttentionConfig
 from aggregator.store.types import DeviceStatus, Store, StoreError
 from aggregator.store.windows import WINDOW_S
+from aggregator.web.audit import Entry
 from aggregator.web.charts import group_colours, groups_table, labels_table, legend, timeline
 from aggregator.web.headline import Headline, headline, is_news, mix_text
 from aggregator.web.text import faults, room_status
 from aggregator.web.users import User
-from contract.topics import Room
+from contract.topics import Device, Room
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CLOCK_S = 120.0
 """A device whose health says a time that differs by more from when it came has a wrong clock."""
+BY_MQTT = "ordered by MQTT"
+"""The reason of a device that was paused by a message."""
 PRESENT = ("ready", "degraded")
 """States of a device that takes frames."""
 _RETRY_S = 10.0
@@ -61,6 +67,11 @@ class RoomView:
         return list(self._state.events(self._now))
 
     @cached_property
+    def faces(self) -> dict[str, float]:
+        """Device -> faces per frame in the last minute; of those that showed some frame."""
+        return self._state.faces(self._now)
+
+    @cached_property
     def groups(self) -> str:
         """The current mix of the groups as HTML."""
         return groups_table(self.summary.recent, self.summary.lesson, self._colours)
@@ -91,8 +102,16 @@ class RoomView:
 class RoomReader:
     """Views of rooms; for one thread."""
 
-    def __init__(self, store: Store, estimator: Estimator, attention: AttentionConfig) -> None:
+    def __init__(
+        self,
+        store: Store,
+        estimator: Estimator,
+        attention: AttentionConfig,
+        paused_by: Callable[[Device], Entry | None] = lambda _: None,
+    ) -> None:
+        """`paused_by`: the order at the page that paused a device, if there was one."""
         self._store = store
+        self._paused_by = paused_by
         self._groups = tuple(estimator.groups)
         self._rooms = Rooms(estimator, attention)
         self._seen: dict[tuple[str, Room], datetime] = {}
@@ -102,6 +121,7 @@ class RoomReader:
         self._examined: dict[Room, Event | None] = {}
         self._refreshed = float("-inf")
         self._cameras: dict[Room, dict[str, DeviceStatus]] = {}
+        self._lost: tuple[float, dict[Device, int]] = (float("-inf"), {})
         self._failure: tuple[float, StoreError] | None = None
 
     def rooms(self, now: float) -> list[Room]:
@@ -156,6 +176,31 @@ class RoomReader:
             self._seen[user.name, view.summary.where] = view.events[-1].t
             self._listings.pop(user, None)
 
+    def devices(self, now: float) -> dict[Device, DeviceStatus]:
+        """The last status of every device."""
+        self._refresh(now)
+        return {
+            Device(room.site, room.room, name): status
+            for room, cameras in self._cameras.items()
+            for name, status in cameras.items()
+        }
+
+    def lost(self, now: float) -> dict[Device, int]:
+        """Device -> messages that will never come."""
+        made, lost = self._lost
+        if not 0 <= now - made < _LESSON_S:
+            lost = self._try(self._store.lost, now)
+            self._lost = now, lost
+        return lost
+
+    def _named(self, device: Device, status: DeviceStatus) -> DeviceStatus:
+        """With the person who paused it, of whom the device knows only that the order came by MQTT."""
+        state = status.state
+        if state is None or state.state != "paused" or state.reason != BY_MQTT:
+            return status
+        order = self._paused_by(device)
+        return replace(status, state=structs.replace(state, reason=f"ordered by {order.user}")) if order else status
+
     def _refresh(self, now: float) -> None:
         """Read what is new in all rooms, once for all pages, and look for events."""
         if 0 <= now - self._refreshed < _FRESH_S:
@@ -164,7 +209,7 @@ class RoomReader:
         statuses, rows = self._try(lambda: (self._store.states(), self._store.recent(since)), now)
         self._cameras = {room: {} for room in sorted({device.where for device in statuses})}
         for device, status in statuses.items():
-            self._cameras[device.where][device.device] = status
+            self._cameras[device.where][device.device] = self._named(device, status)
         for room, cameras in self._cameras.items():
             self._rooms[room].devices = {name: each.state for name, each in cameras.items() if each.state}
         self._rooms.keep(lambda room: room in self._cameras)
@@ -211,10 +256,13 @@ class RoomReader:
 
 
 def _clock_errors(statuses: Mapping[str, DeviceStatus]) -> dict[str, float]:
-    """Of devices that are there: the last health of one that is gone may have lain at the broker for long."""
-    ahead = {
-        name: status.health.time.timestamp() - status.health_at
-        for name, status in statuses.items()
-        if status.health and status.state and status.state.state in PRESENT
-    }
-    return {name: seconds for name, seconds in ahead.items() if abs(seconds) > CLOCK_S}
+    """Only those above CLOCK_S; the last health of a device that is gone may have lain at the broker for long."""
+    ahead = {name: clock_ahead(status) for name, status in statuses.items()}
+    return {name: seconds for name, seconds in ahead.items() if seconds is not None and abs(seconds) > CLOCK_S}
+
+
+def clock_ahead(status: DeviceStatus) -> float | None:
+    """By how many seconds a device's clock is ahead; None if it is not there, or did not say."""
+    if status.health is None or status.state is None or status.state.state not in PRESENT:
+        return None
+    return status.health.time.timestamp() - status.health_at

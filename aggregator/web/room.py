@@ -10,6 +10,8 @@ from nicegui import ui
 from starlette.requests import Request
 
 from aggregator.store.types import StoreError
+from aggregator.web.audit import AuditLog
+from aggregator.web.auth import address_of
 from aggregator.web.commands import CommandSender
 from aggregator.web.headline import Headline, event_sentence
 from aggregator.web.reader import RoomReader, RoomView
@@ -23,13 +25,8 @@ Show = Callable[[RoomView], None]
 """Shows a view in a panel, if anything changed."""
 
 
-def room_page(reader: RoomReader, commands: CommandSender, room: Room, request: Request) -> None:
-    """Build the page, or refuse."""
-    user = user_of(request)
-    if user is None or not user.may_see(room):
-        top_line(request, "classpulse", back=True)
-        ui.label("You may not see this room.").classes("panel")
-        return
+def room_page(reader: RoomReader, commands: CommandSender, audit: AuditLog, room: Room, request: Request) -> None:
+    """Build the page."""
     store_error = top_line(request, f"{room.site} / {room.room}", back=True)
     try:
         unknown = room not in reader.rooms(time.time())
@@ -40,12 +37,13 @@ def room_page(reader: RoomReader, commands: CommandSender, room: Room, request: 
         return
     status = ui.label()
     show_head = _headline(reader, room, request)
-    with ui.element("main").classes("room"):
-        panels = (_mix(), _facts(), _cameras(commands, room, request), _timeline(), _events())
+    with ui.element("main").classes("room") as main:
+        panels = (_mix(), _facts(), _cameras(commands, audit, room, request), _timeline(), _events())
 
     def update(user: User) -> None:
         view = reader.view(room, time.time())
         show_status(status, view.status, "top")
+        main.classes(replace="room old" if view.status.kind == "paused" else "room")
         show_head(reader.headline(view, user))
         for show in panels:
             show(view)
@@ -83,12 +81,15 @@ def _headline(reader: RoomReader, room: Room, request: Request) -> Callable[[Hea
     return show
 
 
-async def send_command(commands: CommandSender, request: Request, device: Device, command: str) -> str | None:
+async def send_command(
+    commands: CommandSender, audit: AuditLog, request: Request, device: Device, command: str
+) -> str | None:
     """Send it for the user who asks; what to tell them, or None if they may not."""
     user = user_of(request)
-    if user is None or not user.may_see(device.where):
+    if user is None or not user.may_order(device.where):
         return None
     outcome = await asyncio.to_thread(commands.send, device, command)
+    audit.record(user.name, address_of(request), command, device.identity, outcome)
     return {
         "sent": f"{command} sent to {device.device}",
         "not sent": f"No connection to the broker: {command} was not sent.",
@@ -150,15 +151,16 @@ def _facts() -> Show:
     return show
 
 
-def _cameras(commands: CommandSender, room: Room, request: Request) -> Show:
-    """The devices, each with pause and resume."""
+def _cameras(commands: CommandSender, audit: AuditLog, room: Room, request: Request) -> Show:
+    """The devices, each with pause and resume for those who may."""
+    user = user_of(request)
     shown: dict[str, StatusLine] = {}
     with ui.element("section").classes("panel cameras-panel"):
         _heading("Cameras")
         rows = ui.element("div")
 
     async def send(name: str, command: str) -> None:
-        text = await send_command(commands, request, Device(room.site, room.room, name), command)
+        text = await send_command(commands, audit, request, Device(room.site, room.room, name), command)
         if text is None:
             ui.navigate.to("/login")
         else:
@@ -169,6 +171,8 @@ def _cameras(commands: CommandSender, room: Room, request: Request) -> Show:
             with ui.element("div").classes("who"):
                 ui.label(name)
                 show_status(ui.label(), status)
+            if user is None or not user.may_order(room):
+                return
             button = ui.button(command, on_click=lambda: send(name, command)).classes("act")
             button.props(f'no-caps outline aria-label="{command} {name}"')
 

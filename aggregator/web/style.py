@@ -24,6 +24,12 @@ def user_of(request: Request) -> User | None:
     return user
 
 
+def root_of(request: Request) -> str:
+    """The path that the page is served below, "" for all of the site."""
+    root: str = request.scope.get("root_path", "")
+    return root
+
+
 def top_line(request: Request, title: str, *, back: bool) -> ui.label:
     """The top line: title, theme, log out; and below it a hidden label for `keep_fresh`."""
     for sheet in ("page.css", "chart.css"):
@@ -41,9 +47,15 @@ def top_line(request: Request, title: str, *, back: bool) -> ui.label:
             ui.link("← rooms", "/")
         ui.label(title).props("role=heading aria-level=1").style("font-size: 1.9rem; font-weight: 700")
         ui.element("div").classes("grow")
+        user = user_of(request)
+        ui.link("devices", "/devices")
+        if user is not None and user is not LOCAL:
+            if user.role == "administrator":
+                ui.link("users", "/users")
+            ui.link(user.name, "/account").props('title="your password"')
         ui.button("dark / light", on_click=switch).props("flat no-caps").classes("act")
-        if user_of(request) is not LOCAL:
-            with ui.element("form").props('method=post action="/logout"'):
+        if user is not LOCAL:
+            with ui.element("form").props(f'method=post action="{root_of(request)}/logout"'):
                 ui.button("log out").props("flat no-caps type=submit").classes("act")
     store_error = ui.label(_STORE_ERROR).classes("status top fault").props("role=alert")
     store_error.set_visibility(False)

@@ -33,7 +33,8 @@ def room_status(summary: Summary, clock_errors: Mapping[str, float]) -> StatusLi
     """How a room is doing, the most serious thing first; `clock_errors`: device -> seconds ahead."""
     states, age_s, recent = summary.devices, summary.age_s, summary.recent
     if states and all(_KINDS.get(device.state) == "paused" for device in states.values()):
-        return StatusLine("paused", "paused")
+        texts = {_said(device) for device in states.values()}
+        return StatusLine("paused", texts.pop() if len(texts) == 1 else "paused")
     if found := faults(states, clock_errors):
         return StatusLine("fault", "; ".join(found))
     if age_s is None:
@@ -56,8 +57,14 @@ def device_status(device: DeviceState, ahead_s: float | None = None) -> StatusLi
     """How a device is doing, as it says itself; `ahead_s` if its clock is wrong."""
     if ahead_s is not None:
         return StatusLine("fault", clock_text(ahead_s))
-    text = f"{device.state}: {device.reason}" if device.reason else device.state
-    return StatusLine(_KINDS.get(device.state, "silent"), text)
+    return StatusLine(_KINDS.get(device.state, "silent"), _said(device))
+
+
+def _said(device: DeviceState) -> str:
+    """Such as `paused by anna` or `degraded: the disk is full`."""
+    if device.reason.startswith("ordered by "):
+        return f"{device.state} {device.reason.removeprefix('ordered ')}"
+    return f"{device.state}: {device.reason}" if device.reason else device.state
 
 
 def clock_text(ahead_s: float) -> str:

@@ -1,4 +1,4 @@
-"""Who may see which rooms: a file of users with argon2 hashes, sessions that expire, attempts that are limited.
+"""Who may see which rooms and do what there: a file of users with argon2 hashes, and sessions that expire.
 
 No web framework here; `now` is monotonic seconds, brought by the caller.
 """
@@ -8,10 +8,12 @@ import os
 import re
 import secrets
 import tempfile
+import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any, Literal, get_args
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -23,19 +25,18 @@ SESSION_S = 10 * 3600.0
 """A session ends after a school day, used or not."""
 IDLE_S = 2 * 3600.0
 """And when no page of it has been open for so long."""
-FREE_ATTEMPTS = {"name": 5, "address": 50}
-"""Wrong passwords in a row for one name, and from one address, before waiting begins: a school may share an address."""
-FORGET_S = 3600.0
-"""Wrong passwords are forgotten so long after the last one."""
-WAIT_S = 30.0
-"""The first wait; every further wrong password doubles it, up to a quarter of an hour."""
-_LONGEST_WAIT_S = 900.0
 MIN_PASSWORD = 10
 """Characters."""
+_MOST_PASSWORD = 1000
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 _HASHER = PasswordHasher()
 _MOST_SESSIONS = 10_000
-_MOST_TRACKED = 10_000
+
+
+Role = Literal["viewer", "teacher", "administrator"]
+"""A viewer sees rooms; a teacher also pauses and resumes there; an administrator also says who the users are. A user
+of a file that was written before there were roles is a teacher."""
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 class UsersError(UsageError):
@@ -51,10 +52,15 @@ class User:
     """Argon2id, with its parameters and salt."""
     rooms: tuple[str, ...]
     """Each `site/room`, `site/*` or `*`."""
+    role: Role = "teacher"
 
     def may_see(self, room: Room) -> bool:
         """Whether any entry of `rooms` holds this room."""
         return any(entry in ("*", f"{room.site}/*", f"{room.site}/{room.room}") for entry in self.rooms)
+
+    def may_order(self, room: Room) -> bool:
+        """Whether the user may pause and resume there."""
+        return self.role != "viewer" and self.may_see(room)
 
 
 class Users:
@@ -65,6 +71,7 @@ class Users:
         self._hasher = hasher
         self._stamp: tuple[int, int] | None = None
         self._users: dict[str, User] = {}
+        self._changing = threading.Lock()
 
     def __len__(self) -> int:
         self._refresh()
@@ -79,40 +86,47 @@ class Users:
         """The user if the password is right; takes the same time for a name that does not exist. Slow on purpose."""
         user = self.find(name)
         try:
-            self._hasher.verify(user.hash if user else self._hash_of_nobody, password[:1000])
+            self._hasher.verify(user.hash if user else self._hash_of_nobody, password[:_MOST_PASSWORD])
         except (VerificationError, InvalidHashError):
             return None
         return user
 
-    def names(self) -> dict[str, tuple[str, ...]]:
-        """Every user's rooms."""
+    def all(self) -> list[User]:
+        """Every user, by name."""
         self._refresh()
-        return {name: user.rooms for name, user in sorted(self._users.items())}
+        return [user for _, user in sorted(self._users.items())]
 
-    def put(self, name: str, password: str, rooms: Iterable[str]) -> None:
-        """Add a user, or give one a new password and rooms.
+    def put(self, name: str, password: str | None, rooms: Iterable[str], role: Role = "teacher") -> None:
+        """Add a user, or change one, who keeps the password if that is None. Slow with a password, on purpose.
 
         Raises:
-            UsersError: If the name, the password or a room will not do.
+            UsersError: If the name, the password, a room or the role will not do, or the file cannot be written.
         """
         if not _NAME.fullmatch(name):
             raise UsersError(f"name {name!r} is not 1 to 32 of a-z, 0-9, dot, - and _")
-        if len(password) < MIN_PASSWORD:
-            raise UsersError(f"a password has at least {MIN_PASSWORD} characters")
-        user = User(name, self._hasher.hash(password), tuple(_checked_room(room) for room in rooms))
-        self._write({**self._current(), name: user})
+        if password is not None and not MIN_PASSWORD <= len(password) <= _MOST_PASSWORD:
+            raise UsersError(f"a password has {MIN_PASSWORD} to {_MOST_PASSWORD} characters")
+        hashed = None if password is None else self._hasher.hash(password)
+        checked, role = tuple(_checked_room(room) for room in rooms), _checked_role(role)
+        with self._changing:
+            users = self._current()
+            if hashed is None and name not in users:
+                raise UsersError(f"no user {name!r} in {self._path}")
+            users[name] = User(name, hashed or users[name].hash, checked, role)
+            self._write(users)
 
     def remove(self, name: str) -> None:
         """Forget a user; the sessions end with it.
 
         Raises:
-            UsersError: If there is none of this name.
+            UsersError: If there is none of this name, or the file cannot be written.
         """
-        users = self._current()
-        if name not in users:
-            raise UsersError(f"no user {name!r} in {self._path}")
-        del users[name]
-        self._write(users)
+        with self._changing:
+            users = self._current()
+            if name not in users:
+                raise UsersError(f"no user {name!r} in {self._path}")
+            del users[name]
+            self._write(users)
 
     @cached_property
     def _hash_of_nobody(self) -> str:
@@ -136,17 +150,24 @@ class Users:
 
     def _write(self, users: dict[str, User]) -> None:
         """Whole or not at all, readable by the owner alone."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({name: {"hash": user.hash, "rooms": user.rooms} for name, user in users.items()}, indent=2)
-        with tempfile.NamedTemporaryFile("w", dir=self._path.parent, delete=False, encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if self._path.exists():  # the daemon's user must be able to read what root writes
-            stat = self._path.stat()
-            os.chown(file.name, stat.st_uid, stat.st_gid)
-            Path(file.name).chmod(stat.st_mode & 0o777)
-        Path(file.name).replace(self._path)
+        table = {user.name: {"hash": user.hash, "rooms": user.rooms, "role": user.role} for user in users.values()}
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            # the daemon's user must be able to read what root writes
+            there = self._path.exists()
+            stat = (self._path if there else self._path.parent).stat()
+            with tempfile.NamedTemporaryFile("w", dir=self._path.parent, delete=False, encoding="utf-8") as file:
+                file.write(json.dumps(table, indent=2) + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+            made = Path(file.name)
+            if (made.stat().st_uid, made.stat().st_gid) != (stat.st_uid, stat.st_gid):
+                os.chown(made, stat.st_uid, stat.st_gid)
+            if there:
+                made.chmod(stat.st_mode & 0o777)
+            made.replace(self._path)
+        except OSError as error:
+            raise UsersError(f"{self._path} cannot be written: {error.strerror}") from error
 
 
 @dataclass(slots=True)
@@ -194,55 +215,25 @@ class Sessions:
             del self._sessions[token]
 
 
-@dataclass(slots=True)
-class _Record:
-    wrong: int = 0
-    free_at: float = 0.0
-    last: float = 0.0
-
-
-Key = tuple[str, str]
-"""What attempts are counted by: ("name", …) or ("address", …)."""
-
-
-@dataclass(slots=True)
-class Attempts:
-    """Wrong passwords per key: after FREE_ATTEMPTS each costs a wait twice as long."""
-
-    _records: dict[Key, _Record] = field(default_factory=dict)
-
-    def wait_s(self, keys: Iterable[Key], now: float) -> float:
-        """Seconds until another attempt with any of these keys is looked at; 0 for now."""
-        return max([0.0, *(self._records[key].free_at - now for key in keys if key in self._records)])
-
-    def failed(self, keys: Iterable[Key], now: float) -> None:
-        """A wrong password."""
-        for key in keys:
-            if len(self._records) >= _MOST_TRACKED:
-                del self._records[min(self._records, key=lambda each: self._records[each].last)]
-            record = self._records.setdefault(key, _Record())
-            record.wrong = 1 if now - record.last > FORGET_S else record.wrong + 1
-            record.last = now
-            beyond = record.wrong - FREE_ATTEMPTS[key[0]]
-            if beyond >= 0:
-                record.free_at = now + min(_LONGEST_WAIT_S, WAIT_S * 2.0 ** min(beyond, 20))
-
-    def succeeded(self, name: Key) -> None:
-        """The right password clears the name; an address stays what it was."""
-        self._records.pop(name, None)
-
-
 def _read(path: Path) -> dict[str, User]:
     try:
         table = json.loads(path.read_bytes())
-        return {
-            name: User(name, fields["hash"], tuple(_checked_room(room) for room in fields["rooms"]))
-            for name, fields in table.items()
-        }
+        return {name: _user(name, fields) for name, fields in table.items()}
     except OSError as error:
         raise UsersError(f"{path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsersError(f"{path}: no users file: {error}") from error
+
+
+def _user(name: str, fields: dict[str, Any]) -> User:
+    rooms = tuple(_checked_room(room) for room in fields["rooms"])
+    return User(name, fields["hash"], rooms, _checked_role(fields.get("role", "teacher")))
+
+
+def _checked_role(role: str) -> Role:
+    if role not in ROLES:
+        raise UsersError(f"role {role!r} is none of {', '.join(ROLES)}")
+    return role
 
 
 def _checked_room(entry: str) -> str:

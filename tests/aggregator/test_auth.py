@@ -8,7 +8,10 @@ from starlette.responses import PlainTextResponse
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from aggregator.web.auth import COOKIE, AuthMiddleware
+from aggregator.config import PageConfig
+from aggregator.web.audit import AuditLog
+from aggregator.web.auth import BROWSER_COOKIE, COOKIE, AuthMiddleware
+from aggregator.web.passwords import Passwords
 from aggregator.web.users import Users
 
 PASSWORD = "correct horse"  # noqa: S105 - of these tests
@@ -34,9 +37,20 @@ def users(tmp_path_factory):
 
 
 @pytest.fixture
-def visitor(users):
+def guarded(users, tmp_path):
+    """`guarded(app, **page)`: the middleware in front of an application, with settings of [page]."""
+
+    def guard(app=behind, known=users, **page):
+        passwords = Passwords(known) if known else None
+        return AuthMiddleware(app, PageConfig(**page), passwords, AuditLog(tmp_path / "audit"))
+
+    return guard
+
+
+@pytest.fixture
+def visitor(guarded):
     """A browser that has not logged in."""
-    return TestClient(AuthMiddleware(behind, users, https=False), follow_redirects=False)
+    return TestClient(guarded(), follow_redirects=False)
 
 
 def log_in(visitor, password=PASSWORD, **fields):
@@ -103,18 +117,25 @@ def test_after_five_wrong_passwords_the_right_one_waits_too(visitor):
     assert COOKIE not in visitor.cookies
 
 
-def test_an_address_waits_after_fifty_wrong_passwords_whatever_the_names(visitor):
-    """A right one in between clears its name, not the address: somebody may try names between logins of others."""
-    for number in range(49):
-        assert log_in(visitor, "wrong", name=f"name-{number}").status_code == 401
-    assert log_in(visitor).status_code == 303
-
-    assert log_in(visitor, "wrong", name="name-50").status_code == 401
-
+def test_a_browser_that_logged_in_before_is_not_locked_out(visitor):
+    """By a cookie that outlives the session, out of reach of scripts."""
+    cookies = log_in(visitor).headers.get_list("set-cookie")
+    assert [("max-age=31536000" in each.lower(), "httponly" in each.lower()) for each in cookies] == [
+        (False, True),
+        (True, True),
+    ]
+    visitor.post("/logout")
+    known = visitor.cookies.pop(BROWSER_COOKIE)
+    for _ in range(6):
+        log_in(visitor, "wrong")
     assert log_in(visitor).status_code == 429
 
+    visitor.cookies.set(BROWSER_COOKIE, known)
 
-def test_a_page_that_is_open_ends_with_its_session(users):
+    assert log_in(visitor).status_code == 303
+
+
+def test_a_page_that_is_open_ends_with_its_session(guarded):
     """It asks again at every update who looks."""
     asked = []
 
@@ -122,7 +143,7 @@ def test_a_page_that_is_open_ends_with_its_session(users):
         asked.append(scope["state"]["who"])
         await behind(scope, receive, send)
 
-    visitor = TestClient(AuthMiddleware(keep, users, https=False), follow_redirects=False)
+    visitor = TestClient(guarded(keep), follow_redirects=False)
     log_in(visitor)
     visitor.get("/")
     assert asked[0]().name == "anna"
@@ -132,18 +153,18 @@ def test_a_page_that_is_open_ends_with_its_session(users):
     assert asked[0]() is None
 
 
-def test_wrong_passwords_that_are_sent_at_once_are_slowed_down_too(users):
-    """They are looked at one after the other: five, and none of the others, however many wait."""
+def test_wrong_passwords_that_are_sent_at_once_are_slowed_down_too(guarded):
+    """They are looked at one after the other: four, and none of the others, however many there are."""
 
     async def many():
-        transport = httpx.ASGITransport(AuthMiddleware(behind, users, https=False))
+        transport = httpx.ASGITransport(guarded())
         async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
             form = {"name": "anna", "password": "wrong"}
             return await asyncio.gather(*(client.post("/login", data=form) for _ in range(20)))
 
     statuses = [answer.status_code for answer in asyncio.run(many())]
 
-    assert (statuses.count(401), statuses.count(429)) == (5, 15)
+    assert (statuses.count(401), statuses.count(429)) == (4, 16)
 
 
 def test_every_login_and_refusal_is_one_line_for_the_auditor(visitor, caplog):
@@ -210,21 +231,56 @@ def test_headers_protect_every_answer(visitor, path):
     assert headers["x-content-type-options"] == "nosniff"
 
 
-def test_with_https_cookies_travel_by_it_only(users):
+def test_with_https_cookies_travel_by_it_only(guarded):
     """And browsers are told to stay with it."""
-    middleware = AuthMiddleware(behind, users, https=True)
+    middleware = guarded(https_proxy=True)
     visitor = TestClient(middleware, base_url="https://testserver", follow_redirects=False)
 
     answer = log_in(visitor)
 
-    assert "secure" in answer.headers["set-cookie"].lower()
+    assert ["secure" in each.lower() for each in answer.headers.get_list("set-cookie")] == [True, True]
     assert "strict-transport-security" in answer.headers
 
 
-def test_without_users_only_this_machine_may_look():
+def test_without_users_only_this_machine_may_look(guarded):
     """By its own name, which a name that points here from outside is not."""
-    middleware = AuthMiddleware(behind, None, https=False)
+    middleware = guarded(known=None)
 
     assert TestClient(middleware, base_url="http://127.0.0.1:8080").get("/").text == "secret of local"
     assert TestClient(middleware, base_url="http://localhost").get("/").status_code == 200
     assert TestClient(middleware, base_url="http://evil.example").get("/").status_code == 403
+
+
+def test_below_a_path_everything_is_below_it(guarded):
+    """Login, cookies and links; what lies outside is told where the page is."""
+    browser = TestClient(guarded(path="/classpulse"), follow_redirects=False)
+
+    assert browser.get("/classpulse").headers["location"] == "/classpulse/"
+    outside = browser.get("/login")
+    assert (outside.status_code, "The page is at /classpulse/" in outside.text) == (404, True)
+    form = browser.get("/classpulse/room/a/b?c=d", headers={"accept": "text/html"})
+    assert form.headers["location"] == "/classpulse/login?next=/classpulse/room/a/b%3Fc%3Dd"
+    assert 'action="/classpulse/login"' in browser.get("/classpulse/login").text
+    fields = {"name": "anna", "password": PASSWORD, "next": "/room/a/b"}
+    entered = browser.post("/classpulse/login", data=fields)
+    assert entered.headers["location"] == "/classpulse/"
+    assert all("path=/classpulse" in each.lower() for each in entered.headers.get_list("set-cookie"))
+    assert browser.get("/classpulse/").text == "secret of anna"
+
+
+def test_behind_an_https_proxy_nobody_comes_without_it(guarded):
+    """A cookie that travels by HTTPS only would never come back: the answer says what the proxy has to send."""
+    answer = TestClient(guarded(https_proxy=True), follow_redirects=False).get("/login")
+
+    assert answer.status_code == 403
+    assert "X-Forwarded-Proto: https" in answer.text
+    assert "page.proxies = 127.0.0.1" in answer.text
+
+
+def test_a_proxy_that_changes_the_host_is_told_to_leave_it(visitor):
+    """Else every login would be taken for another site's."""
+    answer = visitor.post("/login", headers={"origin": "https://school.example", "host": "127.0.0.1:8080"})
+
+    assert answer.status_code == 403
+    assert "the browser says https://school.example, but the request came to 127.0.0.1:8080" in answer.text
+    assert "pass the header Host" in answer.text

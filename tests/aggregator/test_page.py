@@ -18,15 +18,17 @@ from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import Batch, StoreError, StoreUnavailableError
 from aggregator.web.app import STORE_S, address, check_certificate, open_users, opened, warnings
+from aggregator.web.audit import Entry
 from aggregator.web.auth import LOCAL
 from aggregator.web.charts import PALETTE, group_colours, groups_table, labels_table, timeline
-from aggregator.web.reader import RoomReader
+from aggregator.web.reader import BY_MQTT, RoomReader
 from aggregator.web.text import device_status, facts, mix_hint, span
 from aggregator.web.users import User, Users
 from contract.labels import EMOTIONS
-from contract.message import Health, State, instant, utc
+from contract.message import State, instant, utc
 from contract.topics import Device, Room
 from service.config import ConfigError
+from tests.health import health_at
 
 NOW = 1_795_000_000.0
 ROOM = Room("school", "r1")
@@ -41,11 +43,7 @@ def say(store, device, word, at=NOW):
 
 def tell_time(store, device, at):
     """Note a device's health, which came at NOW and says that it is `at`."""
-    nothing = dict.fromkeys(Health.__struct_fields__[1:], 0)
-    tables = {key: {} for key in ("latency_ms", "outbox_dropped", "outbox_first")}
-    unknown = dict.fromkeys(("frame_age_s", "temperature_c", "throttled"))
-    health = Health(**nothing | tables | unknown | {"t": instant(utc(at)), "boot": "9f3a2c41", "confirm": "stored"})
-    store.commit(Batch(healths={device: (health, NOW)}))
+    store.commit(Batch(healths={device: (health_at(at), NOW)}))
 
 
 @pytest.fixture
@@ -208,6 +206,21 @@ def test_a_room_stands_as_its_cameras_say(reader, store, device, word, late_s, k
     say(store, device, word)
 
     assert reader.view(ROOM, NOW + 2 + late_s).status.kind == kind
+
+
+def test_who_paused_a_camera_is_told(store, device):
+    """The device knows of an order by MQTT only; one by a schedule is nobody's."""
+    state = State(state="paused", reason=BY_MQTT, version="1", model=None, min_faces=5, boot="9f3a2c41")
+    store.commit(Batch(states={device: (state, NOW)}))
+    anna = Entry("", "anna", "10.0.0.1", "pause", device.identity)
+
+    assert RoomReader(store, Estimator({}), OFF).view(ROOM, NOW).status.text == "paused by MQTT"
+    reader = RoomReader(store, Estimator({}), OFF, {device: anna}.get)
+    assert reader.view(ROOM, NOW).status.text == "paused by anna"
+    assert reader.devices(NOW)[device].state.reason == "ordered by anna"
+    other = structs.replace(state, reason="schedule")
+    store.commit(Batch(states={device: (other, NOW + 5)}))
+    assert reader.view(ROOM, NOW + 10).status.text == "paused: schedule"
 
 
 def test_every_state_of_a_device_has_a_word():
@@ -440,8 +453,10 @@ def test_the_page_is_not_open_to_others_without_users(tmp_path):
     """The start is refused, and says what to do."""
     config = PageConfig(host="0.0.0.0", users=tmp_path / "users.json")
 
-    with pytest.raises(ConfigError, match="user add"):
+    with pytest.raises(ConfigError, match=r"host = '0\.0\.0\.0' opens .* user add"):
         open_users(config)
+    with pytest.raises(ConfigError, match=r"https_proxy = true opens .* user add"):
+        open_users(replace(config, host="127.0.0.1", https_proxy=True))
     assert open_users(PageConfig(users=tmp_path / "users.json")) is None
 
 
@@ -513,11 +528,13 @@ def test_a_store_that_is_yet_to_be_made_is_waited_for(tmp_path):
 
 
 def test_the_address_is_what_a_browser_takes():
-    """Brackets around IPv6, https with a certificate."""
+    """Brackets around IPv6, https with a certificate; nobody can open 0.0.0.0 on another machine."""
     served = PageConfig(host="::1", port=1, certificate=Path("page.crt"), key=Path("page.key"))
 
     assert address(PageConfig()) == "http://127.0.0.1:8080/"
     assert address(served) == "https://[::1]:1/"
+    assert address(PageConfig(path="/classpulse")) == "http://127.0.0.1:8080/classpulse/"
+    assert re.fullmatch(r"http://(?!0\.0)[\d.]+:8080/", address(PageConfig(host="0.0.0.0")))
 
 
 def config_with(**groups):

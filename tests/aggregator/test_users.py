@@ -3,11 +3,12 @@
 import copy
 import json
 import stat
+from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher, extract_parameters
 
-from aggregator.web.users import FORGET_S, IDLE_S, SESSION_S, Attempts, Sessions, User, Users, UsersError
+from aggregator.web.users import IDLE_S, SESSION_S, Sessions, User, Users, UsersError
 from contract.topics import Room
 
 PASSWORD = "correct horse"  # noqa: S105 - of these tests
@@ -92,7 +93,7 @@ def test_names_passwords_and_rooms_are_checked(users, name, password, rooms):
     with pytest.raises(UsersError):
         users.put(name, password, rooms)
 
-    assert list(users.names()) == ["anna"]
+    assert [user.name for user in users.all()] == ["anna"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"anna": {}}', '{"anna": {"hash": "x", "rooms": ["?"]}}'])
@@ -144,35 +145,6 @@ def test_a_new_password_or_a_removal_ends_the_sessions(users):
     assert sessions.user(second, 1.0) is None
 
 
-def test_attempts_are_free_at_first_and_then_cost_more_and_more():
-    """Five wrong passwords are free; each further one doubles the wait; an hour later all is forgotten."""
-    attempts, key = Attempts(), ("name", "anna")
-    waits = []
-    now = 0.0
-    for _ in range(8):
-        attempts.failed([key], now)
-        waits.append(attempts.wait_s([key], now))
-        now += waits[-1]
-
-    assert waits[:4] == [0, 0, 0, 0]
-    assert waits[4:] == [30, 60, 120, 240]
-    attempts.failed([key], now + FORGET_S + 1)
-    assert attempts.wait_s([key], now + FORGET_S + 1) == 0
-
-
-def test_a_shared_address_is_slowed_down_later_than_a_name():
-    """Five people of one school who mistype lock nobody out; success clears the name only."""
-    attempts = Attempts()
-    address = ("address", "10.0.0.1")
-    for name in range(49):
-        attempts.failed([("name", str(name)), address], 0.0)
-
-    assert attempts.wait_s([("name", "anna"), address], 0.0) == 0
-    attempts.succeeded(("name", "1"))
-    attempts.failed([("name", "49"), address], 0.0)
-    assert attempts.wait_s([("name", "anna"), address], 0.0) == 30
-
-
 def test_the_number_of_sessions_is_bounded(users):
     """The one that was idle longest goes: logins cannot fill the memory."""
     sessions = Sessions(users)
@@ -188,12 +160,38 @@ def test_the_number_of_sessions_is_bounded(users):
     assert sessions.user(newest, 2.0)
 
 
-def test_the_number_of_addresses_that_are_remembered_is_bounded():
-    """The oldest is forgotten: a crowd of addresses cannot fill the memory."""
-    attempts = Attempts()
-    for number in range(10_020):
-        attempts.failed([("address", str(number))], float(number))
+def test_a_role_says_what_one_may_do():
+    """A viewer looks, a teacher also pauses, and neither in a room of others."""
+    viewer, teacher = (User("x", "", ("north/*",), role) for role in ("viewer", "teacher"))
+    north, south = Room("north", "r1"), Room("south", "r1")
 
-    assert len(attempts._records) == 10_000
-    assert ("address", "10019") in attempts._records
-    assert ("address", "0") not in attempts._records
+    assert [viewer.may_see(north), viewer.may_order(north)] == [True, False]
+    assert [teacher.may_order(north), teacher.may_order(south)] == [True, False]
+
+
+def test_users_of_a_file_without_roles_are_teachers(users, tmp_path):
+    """What they could do before, they still can; the file of version 0.1 has no roles."""
+    path = tmp_path / "etc" / "users.json"
+    fields = json.loads(path.read_text())
+    del fields["anna"]["role"]
+    path.write_text(json.dumps(fields))
+
+    assert Users(path).check("anna", PASSWORD).role == "teacher"
+
+
+def test_a_change_without_a_password_keeps_it(users):
+    """And a role that there is not, or a user who is not there, is refused."""
+    users.put("anna", None, ["south/*"], "administrator")
+
+    anna = users.check("anna", PASSWORD)
+    assert (anna.rooms, anna.role) == (("south/*",), "administrator")
+    with pytest.raises(UsersError, match="viewer, teacher, administrator"):
+        users.put("anna", None, ["*"], "king")
+    with pytest.raises(UsersError, match="no user 'ben'"):
+        users.put("ben", None, ["*"])
+
+
+def test_a_file_that_cannot_be_written_is_named():
+    """The administrator reads it on the page."""
+    with pytest.raises(UsersError, match=r"/proc/users\.json cannot be written"):
+        Users(Path("/proc/users.json")).put("anna", PASSWORD, ["*"])

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -14,6 +15,7 @@ from contract.card import beside, read
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts, State, instant, utc
 from contract.topics import Device
+from tests.health import health_at
 
 ROOT = Path(__file__).parents[2]
 CAMERA = Device("north", "r101", "cam1")
@@ -53,6 +55,11 @@ class Classroom:
         """Publish a state."""
         state = State(state=word, reason=reason, version="1", model=MODEL, min_faces=5, boot="00000001")
         self._client.publish(device.topic("state"), state.to_json(), 1, retain=True).wait_for_publish(10)
+
+    def report(self, device=CAMERA, **fields):
+        """Publish a health."""
+        health = health_at(time.time(), **fields)
+        self._client.publish(device.topic("health"), health.to_json(), 1, retain=True).wait_for_publish(10)
 
     def shout(self, topic, payload):
         """Publish anything."""

@@ -1,0 +1,139 @@
+"""For IT: what each camera says of itself, those with a fault first."""
+
+import time
+from html import escape
+from typing import NamedTuple
+
+from nicegui import ui
+from starlette.requests import Request
+
+from aggregator.analysis.summary import DeviceState
+from aggregator.store.types import DeviceStatus
+from aggregator.web.reader import CLOCK_S, PRESENT, RoomReader, clock_ahead
+from aggregator.web.style import keep_fresh, root_of, top_line
+from aggregator.web.text import StatusLine, device_status, span
+from aggregator.web.users import User
+from contract.message import Health
+from contract.topics import Device
+
+COLUMNS = ("rate", "faces", "temperature", "outbox", "lost", "clock", "last word", "version")
+QUIET_S = 150.0
+"""Health comes every 30 s; a device that is connected and has said nothing for so long has stopped working."""
+WAITING_S = 120.0
+"""Messages that have waited for so long are not confirmed: the store, or the way to it, does not work."""
+HOT_C = 80.0
+"""A Raspberry Pi slows down at 80 to 85 degrees. Source: its documentation, "Frequency management"."""
+_THROTTLED_NOW = 0xF
+"""Of get_throttled: what is so now; the upper bits have been so since the start. Source: the same, vcgencmd."""
+_REDRAW_S = 5.0
+_ORDER = ("fault", "silent", "paused", "live")
+
+
+class DeviceLine(NamedTuple):
+    """One device."""
+
+    device: Device
+    status: StatusLine
+    cells: tuple[str, ...]
+    """One per column of COLUMNS."""
+
+
+def device_line(device: Device, said: DeviceStatus, faces: float | None, lost: int, now: float) -> DeviceLine:
+    """What a device said, in words; `faces` of the last minute, `now` in seconds since 1970."""
+    health, state = said.health, said.state
+    ahead_s, silent_s = clock_ahead(said), max(0.0, now - max(said.state_at, said.health_at))
+    lost = max(lost, sum(health.outbox_dropped.values()) if health else 0)
+    cells = (
+        f"{health.rate_hz:.1f}/s" if health else "",
+        "" if faces is None else f"{faces:.0f}",
+        f"{health.temperature_c:.0f} °C" if health and health.temperature_c is not None else "",
+        _waiting(health) if health else "",
+        str(lost),
+        "" if ahead_s is None else f"{round(ahead_s):+d} s" if abs(ahead_s) < CLOCK_S else span(abs(ahead_s)),
+        f"{span(silent_s)} ago",
+        f"{state.version}{f', model {state.model}' if state.model else ''}" if state else "",
+    )
+    return DeviceLine(device, _status(said, ahead_s, silent_s), cells)
+
+
+def _status(said: DeviceStatus, ahead_s: float | None, silent_s: float) -> StatusLine:
+    """What the device says, unless something is wrong that it does not say."""
+    health, state = said.health, said.state
+    if state is None:
+        return StatusLine("fault", "it has never said how it is")
+    wrong_clock = ahead_s if ahead_s is not None and abs(ahead_s) > CLOCK_S else None
+    status = device_status(DeviceState(state.state, state.reason), wrong_clock)
+    if status.kind == "fault" or state.state not in PRESENT:
+        return status
+    if silent_s > QUIET_S:
+        return StatusLine("fault", f"connected, but silent for {span(silent_s)}")
+    faults = _faults(health) if health else []
+    return StatusLine("fault", "; ".join(faults)) if faults else status
+
+
+def _faults(health: Health) -> list[str]:
+    faults = []
+    if health.outbox_oldest_s > WAITING_S:
+        faults.append(f"messages are not confirmed since {span(health.outbox_oldest_s)}")
+    if health.temperature_c is not None and health.temperature_c >= HOT_C:
+        faults.append(f"too hot: {health.temperature_c:.0f} °C")
+    try:
+        if int(health.throttled or "0", 16) & _THROTTLED_NOW:
+            faults.append(f"too little power, or slowed down ({health.throttled})")
+    except ValueError:
+        faults.append(f"throttled is {health.throttled!r}")
+    return faults
+
+
+def _waiting(health: Health) -> str:
+    oldest = f", oldest {span(health.outbox_oldest_s)}" if health.outbox_messages else ""
+    return f"{health.outbox_messages}{oldest}"
+
+
+def table(lines: list[DeviceLine], root: str) -> str:
+    """All devices as HTML, those with a fault first; below `root` is the page."""
+    head = "".join(f"<th scope=col>{name}</th>" for name in ("camera", "says", *COLUMNS))
+    rows = []
+    for device, status, cells in sorted(lines, key=lambda line: (_ORDER.index(line.status.kind), line.device)):
+        link = f'<a href="{escape(root)}/room/{device.site}/{device.room}">{device.site} / {device.room}</a>'
+        body = "".join(
+            f'<td data-name="{name}">{escape(cell) or "-"}</td>' for name, cell in zip(COLUMNS, cells, strict=True)
+        )
+        rows.append(
+            f'<tr><th scope=row>{link}<br>{device.device}</th><td class="status {status.kind}">{escape(str(status))}'
+            f"</td>{body}</tr>"
+        )
+    return f"<table class=devices><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def devices_page(reader: RoomReader, request: Request) -> None:
+    """Build the page."""
+    store_error = top_line(request, "devices", back=True)
+    with ui.element("main").classes("whole"), ui.element("section").classes("panel"):
+        summary = ui.label().props("role=status")
+        rows = ui.html(sanitize=False)
+    drawn = float("-inf")
+
+    def update(user: User) -> None:
+        nonlocal drawn
+        now = time.time()
+        if 0 <= now - drawn < _REDRAW_S:
+            return
+        lines, drawn = _lines(reader, user, now), now
+        faults = sum(line.status.kind == "fault" for line in lines)
+        summary.set_text(
+            f"{len(lines)} cameras, {faults} with a fault" if lines else "No camera has said anything yet."
+        )
+        rows.set_content(table(lines, root_of(request)) if lines else "")
+
+    keep_fresh(request, store_error, update)
+
+
+def _lines(reader: RoomReader, user: User, now: float) -> list[DeviceLine]:
+    said = {device: status for device, status in reader.devices(now).items() if user.may_see(device.where)}
+    lost = reader.lost(now)
+    faces = {room: reader.view(room, now, whole=False).faces for room in {device.where for device in said}}
+    return [
+        device_line(device, status, faces[device.where].get(device.device), lost.get(device, 0), now)
+        for device, status in said.items()
+    ]

@@ -1,0 +1,14 @@
+"""A page that says one thing and leads back: no such page, not for you, try later."""
+
+from html import escape
+from pathlib import Path
+from string import Template
+
+from starlette.responses import HTMLResponse
+
+_PAGE = Template(Path(__file__).with_name("notice.html").read_text())
+
+
+def notice(root: str, title: str, text: str, status: int) -> HTMLResponse:
+    """The answer; `root` is the path that the page is served below, "" for all of the site."""
+    return HTMLResponse(_PAGE.substitute(root=escape(root), title=escape(title), text=escape(text)), status)
