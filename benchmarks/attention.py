@@ -1,7 +1,7 @@
 """How soon lasting changes of a class are noticed, and how often nothing has changed: synthetic lessons.
 
 People keep an expression for a while and then take another one from the class's mix; each reading errs as the shipped
-model's card says. `.venv/bin/python -m benchmarks.attention`
+model's card says, and each span has the noise that devices add. `.venv/bin/python -m benchmarks.attention`
 """
 
 import argparse
@@ -12,6 +12,7 @@ import numpy as np
 
 from aggregator.analysis.attention import Point, events
 from aggregator.analysis.estimate import posterior
+from aggregator.analysis.mix import SPAN_VARIANCE, SPAN_WINDOWS
 from aggregator.config import AttentionConfig
 from aggregator.store.windows import WINDOW_S
 from contract.card import read
@@ -51,7 +52,7 @@ def lesson(course: Course, people: int, confusion: np.ndarray, rng: np.random.Ge
     labels = np.arange(len(EMOTIONS))
     shown = rng.choice(labels, people, p=USUAL)
     looks = np.array([rng.dirichlet(SHARPNESS * confusion[label] + 1e-3) for label in shown])
-    points, last = [], 0.0
+    points, last, noise = [], 0.0, np.zeros(len(EMOTIONS))
     for start in range(0, LESSON_S, WINDOW_S):
         moved, last = course(start) - last, course(start)
         mix = USUAL.copy()
@@ -60,7 +61,10 @@ def lesson(course: Course, people: int, confusion: np.ndarray, rng: np.random.Ge
         for person in np.flatnonzero(rng.random(people) < (0.8 if abs(moved) > 0.1 else WINDOW_S / DWELL_S)):
             shown[person] = rng.choice(labels, p=mix)
             looks[person] = rng.dirichlet(SHARPNESS * confusion[shown[person]] + 1e-3)
-        found = posterior(looks.sum(axis=0).tolist(), people, tuple(map(tuple, confusion.tolist())))
+        if start % (SPAN_WINDOWS * WINDOW_S) == 0:
+            noise = rng.laplace(0, (SPAN_VARIANCE / 2) ** 0.5, len(EMOTIONS))
+        told = np.clip(looks.sum(axis=0) + noise, 0, None)
+        found = posterior(told.tolist(), people, tuple(map(tuple, confusion.tolist())), SPAN_VARIANCE)
         groups = dict(zip(GROUPS, found.estimate(MEMBERS).mix, strict=True))
         points.append(Point(start, people, 0.0, groups, found.estimate().mix))
     return points

@@ -76,18 +76,21 @@ class Posterior:
         return Estimate(*map(tuple, self.estimates(groups)[0].T.tolist()))
 
 
-def posterior(expected: Sequence[float], faces: float, soft_confusion: Confusion) -> Posterior:
+def posterior(expected: Sequence[float], faces: float, soft_confusion: Confusion, added: float = 0.0) -> Posterior:
     """What the summed probabilities of faces tell of their mix: `posteriors` of one."""
-    return posteriors(np.array([expected], float), np.array([faces], float), soft_confusion)
+    return posteriors(np.array([expected], float), np.array([faces], float), soft_confusion, np.array([added], float))
 
 
-def posteriors(expected: np.ndarray, faces: np.ndarray, soft_confusion: Confusion) -> Posterior:
+def posteriors(
+    expected: np.ndarray, faces: np.ndarray, soft_confusion: Confusion, added: np.ndarray | None = None
+) -> Posterior:
     """What the summed probabilities of faces tell of their mix, for n classes at once.
 
     Args:
         expected: (n, 7) summed or averaged probabilities per label, in any scale.
         faces: (n,) how many people they were read from: faces per frame, not faces times frames.
         soft_confusion: (7, 7), the card's: mean probabilities by true label (row).
+        added: (n,) variance of the noise that devices added to each label's sum, in squared faces.
 
     Raises:
         ValueError: If there is no face.
@@ -100,9 +103,10 @@ def posteriors(expected: np.ndarray, faces: np.ndarray, soft_confusion: Confusio
     if total.min() <= 0 or faces.min() <= 0:
         raise ValueError(f"no mix of {faces.min()} faces, {total.min()} in sum")
     read = expected / total[:, None]
+    relative = np.zeros_like(faces) if added is None else added / faces**2
     parts = [
-        _given(read, faces, soft_confusion, np.full(_LABELS, 1 / _LABELS), *ANYTHING),
-        _given(read, faces, soft_confusion, _natural(soft_confusion), *NATURAL),
+        _given(read, faces, relative, soft_confusion, np.full(_LABELS, 1 / _LABELS), ANYTHING),
+        _given(read, faces, relative, soft_confusion, _natural(soft_confusion), NATURAL),
     ]
     weights = np.array([part.log_weight for part in parts])
     weights = np.exp(weights - weights.max(axis=0))
@@ -144,12 +148,13 @@ class _Part:
 def _given(
     read: np.ndarray,
     faces: np.ndarray,
+    added: np.ndarray,
     soft_confusion: Confusion,
     centre: np.ndarray,
-    weight: float,
-    concentration: float,
+    prior: tuple[float, float],
 ) -> _Part:
     """The mixes of `faces` people drawn from a Dirichlet-distributed mix, given their mean probabilities `read`."""
+    weight, concentration = prior
     confusion, each = _rows(soft_confusion), faces[:, None, None]
     drawn = np.diag(centre) - np.outer(centre, centre)
     spread = drawn / (concentration + 1)
@@ -158,7 +163,7 @@ def _given(
     noise = _noise(soft_confusion, centre) / each + _noise(soft_confusion, card)
     mixed = confusion.T @ spread
     off = (read - confusion.T @ centre)[:, :, None]
-    seen = mixed @ confusion + noise + _JITTER * np.eye(_LABELS)
+    seen = mixed @ confusion + noise + (_JITTER + added[:, None, None]) * np.eye(_LABELS)
     solved = np.linalg.solve(seen, np.concatenate([mixed, off], axis=2))
     gain = np.swapaxes(solved[:, :, :-1], 1, 2)
     likelihood = (off * solved[:, :, -1:]).sum(axis=(1, 2)) + np.linalg.slogdet(seen)[1]

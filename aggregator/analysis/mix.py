@@ -8,13 +8,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from aggregator.analysis.estimate import posteriors
-from aggregator.store.windows import Key, Sums
+from aggregator.store.windows import NOTHING, Key, Sums
 from contract.card import ModelCard
 from contract.labels import EMOTIONS, GROUPS
 
+MIN_FRAMES = 5
+"""Where frames were withheld, fewer others of a device show nothing: the only one of 200 would be a single frame."""
+SPAN_VARIANCE = 2.0
+"""Of the noise that devices add to a span's sum of each label, in squared faces: of Laplace noise, twice the square of
+its scale, 2 / epsilon. By default epsilon is 2 (`[publish]` in edge.toml); messages do not tell it."""
+SPAN_WINDOWS = 2
+"""In so many windows all frames of a span carry the same noise: 20 s by default."""
 Row = tuple[Key, Sums]
 
 
@@ -93,7 +100,7 @@ def mixes(spans: Iterable[Iterable[Row]], estimator: Estimator) -> list[Mix | No
     estimates = _estimates(summed, estimator)
     return [
         _mix(parts, devices, *estimates.get(i, (None, None)), estimator.groups)
-        for i, (parts, devices) in enumerate(summed)
+        for i, (parts, devices, _) in enumerate(summed)
     ]
 
 
@@ -102,15 +109,24 @@ Parts = Mapping[tuple[str, str], Sums]
 Devices = Mapping[str, Sums]
 
 
-def _summed(rows: Iterable[Row]) -> tuple[Parts, Devices]:
+def _summed(rows: Iterable[Row]) -> tuple[Parts, Devices, float]:
+    """With the variance of the noise that is left in the room's faces per frame and label."""
     parts: dict[tuple[str, str], Sums] = {}
+    windows: dict[str, int] = defaultdict(int)
     for key, sums in rows:
+        windows[key.device] += 1
         before = parts.get((key.device, key.model))
         parts[key.device, key.model] = before + sums if before else sums
+    parts = {key: _told(sums) for key, sums in parts.items()}
     devices: dict[str, Sums] = {}
     for (device, _), sums in parts.items():
         devices[device] = devices[device] + sums if device in devices else sums
-    return parts, devices
+    return parts, devices, sum(SPAN_VARIANCE * min(1.0, SPAN_WINDOWS / count) for count in windows.values())
+
+
+def _told(sums: Sums) -> Sums:
+    few = sums.withheld and 0 < sums.frames - sums.withheld < MIN_FRAMES
+    return structs.replace(NOTHING, frames=sums.frames, withheld=sums.frames) if few else sums
 
 
 def _mix(
@@ -135,14 +151,14 @@ def _mix(
 
 
 def _estimates(
-    summed: Sequence[tuple[Parts, Devices]], estimator: Estimator
+    summed: Sequence[tuple[Parts, Devices, float]], estimator: Estimator
 ) -> dict[int, tuple[Shares | None, Shares | None]]:
     """Span -> shares of labels and of groups: each model's, weighted by the faces that it read.
 
     None are known where the card of any model is not.
     """
     by_model: dict[str, list[tuple[int, float, list[float]]]] = defaultdict(list)
-    for i, (parts, devices) in enumerate(summed):
+    for i, (parts, devices, _) in enumerate(summed):
         read = _expected(parts, devices)
         total = sum(map(sum, read.values()))
         if read.keys() <= estimator.cards.keys():
@@ -152,7 +168,8 @@ def _estimates(
     triples = np.zeros((len(summed), len(EMOTIONS) + len(members), 3))
     for model, entries in by_model.items():
         expected = np.array([values for _, _, values in entries])
-        known = posteriors(expected, expected.sum(axis=1), estimator.cards[model].soft_confusion)
+        added = np.array([summed[i][2] for i, _, _ in entries])
+        known = posteriors(expected, expected.sum(axis=1), estimator.cards[model].soft_confusion, added)
         both = np.concatenate([known.estimates(), known.estimates(members)], axis=1)
         triples[[i for i, _, _ in entries]] += both * np.array([weight for _, weight, _ in entries])[:, None, None]
     names = (*EMOTIONS, *estimator.groups)

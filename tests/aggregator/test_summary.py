@@ -62,6 +62,22 @@ def test_a_room_that_only_withholds_has_no_shares():
     assert (mix.counts, mix.estimate, mix.shares) == (None, None, None)
 
 
+@pytest.mark.parametrize(("shown", "withheld"), [(1, 1.0), (4, 1.0), (5, 0.975)])
+def test_the_few_frames_among_withheld_ones_show_nothing(shown, withheld):
+    """A minute of which 199 of 200 frames are withheld would be a single frame, of few people."""
+    mix = mix_of([row(0, frames=200, withheld=200 - shown)], Estimator({MODEL: CARD}))
+
+    assert mix.withheld == withheld
+    assert (mix.counts is None, mix.estimate is None, mix.faces == 0) == (shown < 5,) * 3
+
+
+def test_each_device_must_show_enough_frames():
+    """One that shows the class does not carry along another that saw five people for a moment."""
+    few, many = row(0, frames=200, withheld=199, happy=5, neutral=0, unsure=0), row(0, device="cam2", frames=200)
+
+    assert mix_of([few, many], Estimator({})).counts == mix_of([many], Estimator({})).counts
+
+
 def test_emotions_switched_off_leave_faces_only():
     """A device without a model counts faces and nothing else."""
     key, sums = row(0, model="", happy=0, neutral=0, unsure=12)
@@ -79,6 +95,25 @@ def test_an_unknown_model_gives_raw_counts_only():
     assert mix_of(rows, Estimator({MODEL: CARD})).estimate is None
     assert mix_of(rows, Estimator({MODEL: CARD})).shares["happy"] == pytest.approx(0.6)
     assert mix_of(rows[:1], Estimator({MODEL: CARD})).estimate is not None
+
+
+def test_noise_that_averages_out_is_counted_less():
+    """Devices draw it anew every 20 s: a minute is known better than one window, and two windows as well as one."""
+    one, two, minute = (
+        mix_of([row(10 * number) for number in range(windows)], Estimator({MODEL: CARD})).estimate["happy"]
+        for windows in (1, 2, 6)
+    )
+
+    assert one == two
+    assert minute[2] - minute[1] < 0.9 * (one[2] - one[1])
+
+
+def test_two_devices_add_their_noise():
+    """Each has its own."""
+    one = mix_of([row(0, happy=12, neutral=8)], Estimator({MODEL: CARD})).estimate["happy"]
+    two = mix_of([row(0), row(0, device="cam2")], Estimator({MODEL: CARD})).estimate["happy"]
+
+    assert two[2] - two[1] > one[2] - one[1]
 
 
 def test_a_change_of_model_leaves_one_estimate():
