@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
-_STORED_S = 5.0
-"""A device's `stored` is published this often at most."""
+_STORED_S = 0.9
+"""A device's `stored` is published this often at most: every second, with _PUBLISH_S. Devices wait two."""
 _PUBLISH_S = 0.5
 """Devices and rooms are looked through this often; rooms may take half of it."""
 _RETRY_S = 1.0

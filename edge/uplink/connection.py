@@ -44,7 +44,7 @@ class Listener(Protocol):
     def acked(self, mid: int, now: float) -> None:
         """The PUBACK of a message came."""
 
-    def received(self, kind: str, payload: bytes, now: float) -> None:
+    def received(self, kind: str, payload: bytes, retained: bool, now: float) -> None:  # noqa: FBT001 - as it comes
         """The broker sent a message."""
 
 
@@ -88,7 +88,11 @@ class Connection:
         client.on_connect_fail = lambda *_: self._tell(client, listener.disconnected, str(sys.exc_info()[1]))
         client.on_publish = lambda _client, _data, mid, *_: self._tell(client, listener.acked, mid)
         client.on_message = lambda _client, _data, message: self._tell(
-            client, listener.received, message.topic.rpartition("/")[2], bytes(message.payload)
+            client,
+            listener.received,
+            message.topic.rpartition("/")[2],
+            bytes(message.payload),
+            message.retain,
         )
         self._client = client
         client.connect_async(config.host, config.port, config.keepalive_s)

@@ -10,11 +10,14 @@ import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from contract.message import CountsMessage, FrameCounts
+import msgspec
+
+from contract.message import CountsMessage, FrameCounts, MessageError
 from edge.config import OutboxConfig
 
 log = logging.getLogger(__name__)
@@ -22,8 +25,8 @@ T = TypeVar("T")
 
 UNACKED_S = 0.8
 """Without PUBACK for this long a message goes to disk: with the caller's tick and the disk's time, within a second."""
-UNCONFIRMED_S = 15.0
-"""Without confirmation for this long a message goes to disk, PUBACK or not."""
+UNCONFIRMED_S = 2.0
+"""Without confirmation for this long everything goes to disk, PUBACK or not: the aggregator confirms every second."""
 MEMORY_BYTES = 8 * 2**20
 """The most that waits in memory while the file cannot be written: an hour of 5 frames/s."""
 RETRY_S = 5.0
@@ -31,6 +34,8 @@ RETRY_S = 5.0
 _OVERHEAD_BYTES = 64
 """What a message takes besides its payload, in memory or on disk, roughly."""
 _AGE_CHECK_S = 60.0
+_LOOK_S = 0.8
+"""How often it is looked whether the file is still there."""
 _LOG_S = 3600.0
 """Messages given up are logged so often at most: a full outbox gives some up all the time."""
 _WAL_PAGES = 100
@@ -40,6 +45,8 @@ _SAVE, _GIVE_UP = 100, 20
 """Messages of one transaction."""
 _SEQ_BITS = 40
 _SEQ_MAX = 2**_SEQ_BITS - 1
+_END = 2**62
+"""Above every id."""
 _VERSION = 1
 _CREATE = f"""
 BEGIN;
@@ -60,8 +67,17 @@ _OF_BOOT = f"FROM message WHERE id BETWEEN no << {_SEQ_BITS} AND (no << {_SEQ_BI
 _FIRST = f"SELECT boot, (SELECT min(id) & {_SEQ_MAX} {_OF_BOOT}) FROM boot"  # noqa: S608 - constants
 _UNUSED_BOOTS = f"DELETE FROM boot WHERE NOT EXISTS (SELECT 1 {_OF_BOOT})"  # noqa: S608 - constants
 _TOTALS = f"SELECT count(*), coalesce(sum(length(payload) + {_OVERHEAD_BYTES}), 0) FROM message"  # noqa: S608 - constant
+_FROM = "SELECT id, t, crc, payload FROM message WHERE id >= ? ORDER BY id LIMIT 1"
+_SALVAGED = "INSERT OR IGNORE INTO message SELECT (no << ?) + ?, ?, ?, ? FROM boot WHERE boot = ?"
 _OLDEST_T = "SELECT t FROM message ORDER BY id LIMIT 1"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class _Name(msgspec.Struct):
+    """What names a message, in its payload."""
+
+    boot: str
+    seq: int
 
 
 @dataclass(slots=True, eq=False)
@@ -117,7 +133,8 @@ class Outbox:
         self._first: dict[str, int] = {}
         self._blocked = False
         """Nothing is written until the next attempt."""
-        self._retry_s = self._age_check_s = now
+        self._inode = 0
+        self._retry_s = self._age_check_s = self._look_s = now
         self._logged: dict[str, tuple[float, int]] = {}
         """Reason -> when messages given up were logged last, and how many there had been."""
         self._open(now)
@@ -171,9 +188,15 @@ class Outbox:
                 self._confirmed[message.boot, message.seq] = message.seq
 
     def confirm(self, stored: Mapping[str, int]) -> None:
-        """The aggregator has stored everything of each boot up to this seq."""
+        """The aggregator has stored everything of each boot up to this seq.
+
+        Raises:
+            MessageError: If that is more than was ever accepted.
+        """
         if self._config.confirm == "stored":
             last = stored.get(self._boot, -1)
+            if last >= self._next_seq or max(stored.values(), default=0) > _SEQ_MAX:
+                raise MessageError("field", f"{stored} is refused: this boot has accepted {self._next_seq} messages")
             self._memory = {seq: message for seq, message in self._memory.items() if seq > last}
             self._confirmed.update({(boot, 0): seq for boot, seq in stored.items()})
             self._trusted |= last >= self._trusted_from
@@ -201,6 +224,7 @@ class Outbox:
             utc_s: Seconds since 1970; None while the clock is not synchronised.
         """
         self._retry(now)
+        self._look_for_file(now)
         self._delete_confirmed(now)
         self._save(self._due(now, away=away), now)
         self._send_again(now - self._config.resend_s)
@@ -264,11 +288,15 @@ class Outbox:
                 self._next_live = min(self._next_live, seq)
 
     def _due(self, now: float, *, away: bool) -> list[Message]:
-        """The messages that must go to disk now; while the broker is away all go with the oldest, in one write."""
-        due = [message for message in self._memory.values() if now - message.accepted_s >= UNACKED_S]
-        if due and away:
-            return list(self._memory.values())
-        return [m for m in due if not (m.acked and self._trusted) or now - m.accepted_s >= UNCONFIRMED_S]
+        """The messages that must go to disk now; where PUBACKs are not trusted all go with the oldest, in one write."""
+        waiting = list(self._memory.values())
+        if not waiting or now - waiting[0].accepted_s < UNACKED_S:
+            return []
+        if now - waiting[0].accepted_s >= UNCONFIRMED_S:  # nobody stores what the broker acknowledges
+            self._trusted, self._trusted_from = False, self._next_seq
+        if away or not self._trusted:
+            return waiting
+        return [m for m in waiting if not m.acked and now - m.accepted_s >= UNACKED_S]
 
     def _save(self, messages: list[Message], now: float) -> None:
         """Move messages from memory to disk, as far as the drive keeps its promise."""
@@ -310,7 +338,9 @@ class Outbox:
             self._age_check_s = now + _AGE_CHECK_S
             while self._bytes > self._config.max_bytes and self._give_up("size", _OLDEST, _GIVE_UP, now):
                 pass
-            if utc_s is not None and self._rows:
+            if utc_s is not None and self._rows and not self._blocked:
+                # what was accepted before the clock was right is as old as the first time that it is known
+                self._try(lambda db: db.execute("UPDATE message SET t = ? WHERE t IS NULL", (utc_s,)), now)
                 self._give_up("age", "t < ?", utc_s - self._config.max_age_s, now)
 
     def _give_up(self, reason: str, where: str, limit: float, now: float) -> int:
@@ -362,46 +392,63 @@ class Outbox:
         else:
             self._blocked = not self._try(_probe, now)
 
+    def _look_for_file(self, now: float) -> None:
+        """Begin a new file where this one was removed or replaced; what was written to it would be gone."""
+        if self._db is None or now < self._look_s:
+            return
+        self._look_s = now + _LOOK_S
+        if _inode(self._path) == self._inode:
+            return
+        log.error("%s: removed or replaced while in use; what it held is written into a new one", self._path)
+        aside = self._path.with_suffix(".damaged")
+        with suppress(OSError, sqlite3.Error):  # the removed file can still be read
+            aside.unlink(missing_ok=True)
+            with closing(sqlite3.connect(aside)) as copy:
+                self._db.backup(copy)
+        self._close_file()
+        for end in ("-wal", "-shm"):  # of the removed file, and no part of the one that took its place
+            self._path.with_name(self._path.name + end).unlink(missing_ok=True)
+        self._open(now, aside)
+
     def _fail(self, error: sqlite3.DatabaseError, now: float) -> None:
         # an error of our own has no code: the file opens, but is not an outbox
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
         if code != sqlite3.SQLITE_FULL:
             self._close_file()
-        if code in _DAMAGED and self._set_aside(str(error)):
-            self._open(now)
+        if code in _DAMAGED and (aside := self._set_aside(str(error))):
+            self._open(now, aside)
             return
         if not self.error:
             log.error("%s: %s; messages stay in memory", self._path, error)
         self.error, self._blocked, self._retry_s = str(error), True, now + RETRY_S
 
-    def _set_aside(self, reason: str) -> bool:
+    def _set_aside(self, reason: str) -> Path | None:
         aside = self._path.with_suffix(".damaged")
         try:
             for part in sorted(self._path.parent.glob(f"{self._path.name}*"), reverse=True):  # its log before the file
                 part.replace(part.with_name(part.name.replace(self._path.name, aside.name, 1)))
         except OSError:
-            return False
+            return None
         log.error("%s: %s; set aside as %s, a new one is begun", self._path, reason, aside)
-        self.dropped["corrupt"] += max(1, self._rows)
-        self._rows = self._bytes = 0
         self._first = {}
-        return True
+        return aside
 
     def _close_file(self) -> None:
         if self._db:
             self._db.close()
             self._db = None
 
-    def _open(self, now: float) -> None:
+    def _open(self, now: float, aside: Path | None = None) -> None:
+        """Open the file or make it; take over what can be read of one that was set `aside`."""
         try:
             self._db = sqlite3.connect(self._path, timeout=1.0)
-            self._prepare(self._db)
-            self._blocked = False
+            self._prepare(self._db, aside)
+            self._blocked, self._inode = False, _inode(self._path)
         except sqlite3.DatabaseError as error:
             self._close_file()
             self._fail(error, now)
 
-    def _prepare(self, db: sqlite3.Connection) -> None:
+    def _prepare(self, db: sqlite3.Connection, aside: Path | None) -> None:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
@@ -414,6 +461,7 @@ class Outbox:
             raise sqlite3.DatabaseError(verdict)
         if version == 0:
             db.executescript(_CREATE)
+        lost = _salvage(aside, db) if aside else 0
         with db:
             db.execute(_UNUSED_BOOTS)
             db.execute("INSERT OR IGNORE INTO boot (boot) VALUES (?)", (self._boot,))
@@ -421,9 +469,60 @@ class Outbox:
         self._read_first(db)
         known = self._rows
         self._rows, self._bytes = db.execute(_TOTALS).fetchone()
-        if known > self._rows:
-            log.error("%s: %d messages are gone", self._path, known - self._rows)
-            self.dropped["corrupt"] += known - self._rows
+        if lost := max(lost, known - self._rows):
+            log.error("%s: %d messages are gone, %d are left", self._path, lost, self._rows)
+            self.dropped["corrupt"] += lost
+
+
+def _salvage(aside: Path, db: sqlite3.Connection) -> int:
+    """Copy what can be read of a file into `db`, message by message; how many cannot be read, as far as it is known."""
+    lost = at = found = total = 0
+    with closing(sqlite3.connect(aside)) as source:
+        with suppress(sqlite3.DatabaseError):
+            (total,) = source.execute("SELECT count(*) FROM message").fetchone()
+        while at < _END and (row := _read(source, at)) != ():
+            if row is None:
+                behind = _behind_damage(source, at)
+                # how far an earlier boot went is not known
+                lost += behind - at if behind - at <= _SEQ_MAX else max(1, behind & _SEQ_MAX)
+                at = behind
+                continue
+            at, found = row[0] + 1, found + 1
+            name = msgspec.json.decode(row[3], type=_Name)
+            with db:
+                db.execute("INSERT OR IGNORE INTO boot (boot) VALUES (?)", (name.boot,))
+                db.execute(_SALVAGED, (_SEQ_BITS, name.seq, *row[1:], name.boot))
+    return max(lost, total - found)
+
+
+def _read(db: sqlite3.Connection, at: int) -> tuple[Any, ...] | None:
+    """The first message with at least this id; () if there is none, None if it cannot be read."""
+    try:
+        row: tuple[Any, ...] = db.execute(_FROM, (at,)).fetchone() or ()
+    except sqlite3.DatabaseError:
+        return None
+    good = not row or (row[0] >= at and isinstance(row[3], bytes) and zlib.crc32(row[3]) == row[2])
+    return row if good else None
+
+
+def _behind_damage(db: sqlite3.Connection, at: int) -> int:
+    """The first id behind `at` where something can be read again, by doubled steps that are then halved."""
+    step = 1
+    while step < _END and _read(db, at + step) is None:
+        step *= 2
+    low, high = at + step // 2, at + step
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _read(db, middle) is None else (low, middle)
+    return high
+
+
+def _inode(path: Path) -> int:
+    """0 if there is no such file."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return 0
 
 
 def _probe(db: sqlite3.Connection) -> bool:

@@ -78,7 +78,7 @@ class Uplink:
         self._lost = self._state = self._published = lost
         """As the broker has it, as far as we know."""
         self._state_mid = 0
-        self._stopping = False
+        self._stopping = self._removed_command = False
         self._health_s = 0.0
         self._replay_s = 0.0
         """When the next message from the file may be sent."""
@@ -165,12 +165,14 @@ class Uplink:
                 self._monitor.record("publish", now - message.accepted_s)
         self._send_waiting(now)
 
-    def received(self, kind: str, payload: bytes, now: float) -> None:
+    def received(self, kind: str, payload: bytes, retained: bool, now: float) -> None:  # noqa: FBT001 - as it comes
         """The broker sent a message."""
         try:
             if kind == "stored":
                 self._outbox.confirm(stored_from_json(payload))
-            elif kind == "set":
+            elif kind == "set" and retained:
+                self._remove_command(payload, now)
+            elif kind == "set" and payload:
                 self._hooks.command(command_from_text(payload))
             elif kind == "state" and payload:
                 self._correct_state(State.from_json(payload).state, now)
@@ -187,6 +189,13 @@ class Uplink:
         if state == "lost" or (state == "stopped" and not self._stopping):
             self._published = self._lost
             self._publish_state(now)
+
+    def _remove_command(self, payload: bytes, now: float) -> None:
+        """A retained command would undo at every reconnect what was ordered since: it is none."""
+        log.warning("%s: a retained %r is not obeyed", self._config.device.topic("set"), payload[:32])
+        if not self._removed_command:  # once: a broker that forbids it may end the connection
+            self._removed_command = True
+            self._send("set", b"", now)
 
     def _give_up_silent(self, now: float) -> None:
         """Give a connection up that does not answer, for TCP can take hours to notice."""

@@ -124,7 +124,7 @@ class Owner:
         """Write it down."""
         self.heard.append(("acked", mid))
 
-    def received(self, kind, payload, now):
+    def received(self, kind, payload, retained, now):
         """Write it down."""
         self.heard.append(("received", kind, payload))
 

@@ -74,10 +74,10 @@ class Desk:
         """Let the daemon have a state."""
         self.uplink.set_state(state, "", self.now)
 
-    def receive(self, kind: str, *payloads: bytes) -> None:
+    def receive(self, kind: str, *payloads: bytes, retained: bool = False) -> None:
         """Let the broker send messages."""
         for payload in payloads:
-            self.uplink.received(kind, payload, self.now)
+            self.uplink.received(kind, payload, retained, self.now)
 
     def lose(self) -> None:
         """Let the connection end."""
@@ -385,6 +385,30 @@ def test_commands_are_passed_on_and_nonsense_is_not(desk):
     desk.receive("state", b"?")
 
     assert desk.commands == ["pause", "resume"]
+
+
+def test_a_retained_command_is_told_and_removed_once_and_not_obeyed(desk, caplog):
+    """It would undo a pause at every reconnect. The removal comes back to us, as an empty message."""
+    desk.connect()
+
+    desk.receive("set", b"resume", retained=True)
+    desk.receive("set", b"")
+    desk.receive("set", b"resume", retained=True)
+
+    assert desk.commands == []
+    assert [sent[1:] for sent in desk.connection.sent if sent[1] == "set"] == [("set", b"", True)]
+    assert "cam/set: a retained b'resume' is not obeyed" in caplog.text.replace("1/s/r/d/", "cam/")
+
+
+def test_a_mark_above_what_was_accepted_is_refused_and_told(desk, caplog):
+    """Forged or mistaken: nothing is deleted, of this boot and of earlier ones."""
+    desk.connect()
+    desk.frame()
+
+    desk.receive("stored", stored_to_json({BOOT: 2**53 - 1}))
+
+    assert desk.uplink.idle is False
+    assert "is refused: this boot has accepted 1 messages" in caplog.text
 
 
 def test_stopping_publishes_stopped_and_keeps_what_waits_on_disk(desk, tmp_path):

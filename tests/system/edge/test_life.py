@@ -210,6 +210,22 @@ def test_a_pause_ordered_while_the_device_was_away_reaches_it(lab, mosquitto):
     until(lambda: state(mosquitto.port) == ("paused", "ordered by MQTT"), "the pause")
 
 
+def test_a_retained_command_does_not_undo_a_pause_at_a_reconnect_and_is_removed(lab, mosquitto):
+    """Somebody published `resume` with the retain flag, months ago."""
+    lab.start_daemon("rate=20")
+    until(lambda: len(lab.accepted()) > 5, "some frames")
+    publish(mosquitto, "set", b"resume", "-r")
+    order(mosquitto, "pause")
+    until(lambda: state(mosquitto.port) == ("paused", "ordered by MQTT"), "the pause")
+    lab.stop_daemon()
+    lab.start_daemon("rate=20")
+
+    until(lambda: "a retained b'resume' is not obeyed" in lab.log("edge"), "the line in the log")
+    command = ["mosquitto_sub", "-p", str(mosquitto.port), "-t", DEVICE.topic("set"), "-C", "1", "-W", "2"]
+    until(lambda: subprocess.run(command, capture_output=True, check=False).stdout == b"", "the removal")
+    assert state(mosquitto.port) == ("paused", "ordered by MQTT")
+
+
 def test_outside_lesson_hours_nothing_is_counted_and_the_state_says_why(lab, mosquitto):
     """A lesson in three days: the daemon runs, the camera does not."""
     day = DAYS[(datetime.now(UTC).weekday() + 3) % 7]
