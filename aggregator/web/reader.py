@@ -19,7 +19,7 @@ from aggregator.store.windows import WINDOW_S
 from aggregator.web.audit import Entry
 from aggregator.web.charts import group_colours, groups_table, labels_table, legend, timeline
 from aggregator.web.headline import Headline, headline, is_news, mix_text
-from aggregator.web.text import faults, room_status
+from aggregator.web.text import faults, readable, room_status
 from aggregator.web.users import User
 from contract.topics import Device, Room
 
@@ -50,13 +50,15 @@ class RoomView:
     """A room as it was at `now`. What is drawn is drawn once for all pages."""
 
     def __init__(
-        self, state: RoomState, groups: Iterable[str], clock_errors: Mapping[str, float], now: float, *, whole: bool
+        self, state: RoomState, groups: Iterable[str], cameras: Mapping[str, DeviceStatus], now: float, *, whole: bool
     ) -> None:
         self._state = state
         self._now = now
         self._whole = whole
         self._colours = group_colours(groups)
-        self.clock_errors = clock_errors
+        self.large = readable(each.health for each in cameras.values() if each.health and _is_present(each))
+        """How many of the faces found are large enough to read."""
+        self.clock_errors = clock_errors = _clock_errors(cameras)
         """Device -> by how many seconds its clock is ahead, behind if negative; only where that is above CLOCK_S."""
         self.summary = state.summary(now)
         self.status = room_status(self.summary, clock_errors)
@@ -161,8 +163,8 @@ class RoomReader:
             self._try(partial(self._read, room, now), now)
         made, view = self._views.get(room, (float("-inf"), None))
         if view is None or made != self._refreshed:
-            errors = _clock_errors(self._cameras.get(room, {}))
-            view = RoomView(self._rooms[room], self._groups, errors, now, whole=room in self._lessons)
+            cameras = self._cameras.get(room, {})
+            view = RoomView(self._rooms[room], self._groups, cameras, now, whole=room in self._lessons)
             self._views[room] = self._refreshed, view
         return view
 
@@ -263,6 +265,10 @@ def _clock_errors(statuses: Mapping[str, DeviceStatus]) -> dict[str, float]:
 
 def clock_ahead(status: DeviceStatus) -> float | None:
     """By how many seconds a device's clock is ahead; None if it is not there, or did not say."""
-    if status.health is None or status.state is None or status.state.state not in PRESENT:
+    if status.health is None or not _is_present(status):
         return None
     return status.health.time.timestamp() - status.health_at
+
+
+def _is_present(status: DeviceStatus) -> bool:
+    return status.state is not None and status.state.state in PRESENT

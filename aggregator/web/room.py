@@ -132,7 +132,7 @@ def _facts() -> Show:
     def show(view: RoomView) -> None:
         nonlocal span
         summary = view.summary
-        for caption, text in facts(summary, None).items():
+        for caption, text in facts(summary, None, view.large).items():
             if caption not in figures:
                 with place, ui.element("div").classes("fact big" if caption == "faces" else "fact"):
                     ui.label(caption).classes("caption")

@@ -1,12 +1,14 @@
 """What the page says in words. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
+from msgspec import UNSET
+
 from aggregator.analysis.mix import Mix
 from aggregator.analysis.summary import DeviceState, Summary
-from contract.message import State
+from contract.message import Health, State
 
 LATE_S = 30.0
 """Without a frame for so long a room is not live."""
@@ -106,11 +108,19 @@ def span(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
-def facts(summary: Summary, zone: tzinfo | None) -> Mapping[str, str]:
-    """The figures beside the chart, by their captions."""
+def readable(healths: Iterable[Health]) -> str:
+    """How many of the faces found are large enough to read, "14 of 40", as a room's devices said last."""
+    said = [health.faces for health in healths if health.faces is not UNSET]
+    found, small = (sum(faces[kind] for faces in said) for kind in ("found", "small"))
+    return f"{found - small:.0f} of {found:.0f}" if said else _UNKNOWN
+
+
+def facts(summary: Summary, zone: tzinfo | None, large: str) -> Mapping[str, str]:
+    """The figures beside the chart, by their captions; `large` as `readable` gives it."""
     recent, lesson, start = summary.recent, summary.lesson, summary.lesson_start
     return {
         "faces": f"{recent.faces:.0f}" if recent else _UNKNOWN,
+        "large enough to read": large,
         "unsure": _percent(recent.unsure) if recent else _UNKNOWN,
         "withheld": _percent(recent.withheld) if recent else _UNKNOWN,
         "start of lesson": clock(datetime.fromisoformat(start), zone) if start else _UNKNOWN,

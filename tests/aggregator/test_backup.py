@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec import UNSET
 
 from aggregator.commands.backup import backup
 from aggregator.store.sqlite import SqliteStore
@@ -22,6 +23,7 @@ def test_a_backup_is_made_while_the_daemon_writes_and_tells_the_hole_after_its_r
     values = dict.fromkeys(Health.__struct_fields__, 0) | {
         "schema": 1,
         "t": instant(utc(now)),
+        "faces": UNSET,
         "boot": "9f3a2c41",
         "frame_age_s": None,
         "latency_ms": {},

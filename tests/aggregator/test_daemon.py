@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import UNSET
 
 from aggregator.analysis.cards import read_cards
 from aggregator.analysis.mix import Estimator
@@ -286,6 +287,7 @@ def health(confirm: str, first: int | None = None) -> bytes:
     """Of a device that is well."""
     values = dict.fromkeys(Health.__struct_fields__[1:], 0) | {
         "t": instant(utc(NOW)),
+        "faces": UNSET,
         "boot": "9f3a2c41",
         "frame_age_s": None,
         "latency_ms": {},

@@ -9,7 +9,7 @@ from datetime import UTC, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from aggregator.analysis.mix import Estimator, Mix, Moment
 from aggregator.analysis.summary import DeviceState
@@ -41,9 +41,9 @@ def say(store, device, word, at=NOW):
     store.commit(Batch(states={device: (state, at)}))
 
 
-def tell_time(store, device, at):
+def tell_time(store, device, at, faces=UNSET):
     """Note a device's health, which came at NOW and says that it is `at`."""
-    store.commit(Batch(healths={device: (health_at(at), NOW)}))
+    store.commit(Batch(healths={device: (health_at(at, faces=faces), NOW)}))
 
 
 @pytest.fixture
@@ -144,7 +144,19 @@ def test_a_room_without_frames_has_an_empty_view(store, device):
 
     assert (view.summary.recent, view.summary.lesson, view.events) == (None, None, [])
     assert view.status.kind == "silent"
-    assert facts(view.summary, UTC)["start of lesson"] == "\N{EN DASH}"
+    assert facts(view.summary, UTC, view.large)["start of lesson"] == "\N{EN DASH}"
+
+
+def test_a_room_says_how_many_faces_are_large_enough_to_read(store, device):
+    """As its devices said last; nothing of one that says nothing, or is gone."""
+    faces = {"found": 40.2, "small": 26, "unsure": 3, "read": 11.2}
+    said = []
+    for word, told in (("ready", faces), ("lost", faces), ("ready", UNSET)):
+        say(store, device, word)
+        tell_time(store, device, NOW, told)
+        said.append(RoomReader(store, Estimator({}), OFF).view(ROOM, NOW).large)
+
+    assert said == ["14 of 40", "\N{EN DASH}", "\N{EN DASH}"]
 
 
 def test_frames_ten_years_ahead_change_nothing(reader, store, device, message, counted, item):

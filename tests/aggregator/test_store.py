@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import structs
+from msgspec import UNSET, structs
 
 from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.sqlite import SqliteStore
@@ -29,6 +29,7 @@ def health(now, outbox_first, **changes):
     """A health of a device that is well, holding from `outbox_first` on."""
     values = dict.fromkeys(Health.__struct_fields__[1:], 0) | {
         "t": instant(utc(now)),
+        "faces": UNSET,
         "boot": BOOT,
         "frame_age_s": None,
         "latency_ms": {"detect": (50.0, 61.0)},
