@@ -78,10 +78,10 @@ class Aggregator:
         self._published_at: dict[Device, float] = {}
         self._unlogged: dict[str, tuple[int, str, str]] = {}
         self._done_at: dict[str, float] = {}
-        self._discovered: set[Room] = set()
+        self._discovered: dict[Room, frozenset[str]] = {}
         self._warned: set[Device] = set()
         self.stats = IngestStats()
-        source.on_connected = self._publish_state
+        source.on_connected = self._on_connected
 
     def run(self) -> None:
         """Until SystemExit."""
@@ -210,9 +210,9 @@ class Aggregator:
         deadline = time.monotonic() + _PUBLISH_S / 2
         for summary in self._rooms.due(self._clock(), self._config.summary.every_s):
             self._source.publish(summary.where.topic("summary"), summary.to_json(), retain=True)
-            if self._config.home_assistant.enabled and summary.where not in self._discovered:
-                self._discovered.add(summary.where)
-                self._source.publish(*discovery(summary.where, self._config.home_assistant.prefix), retain=True)
+            self.stats.rooms[summary.where] = self._clock(), summary.recent
+            if self._config.home_assistant.enabled:
+                self._discover(summary.where, frozenset(summary.devices))
             if time.monotonic() > deadline:
                 return
         for found in self._rooms.events(self._clock()):
@@ -220,6 +220,14 @@ class Aggregator:
                 self._source.publish(room.topic("events"), event.to_json(room), retain=False)
             if time.monotonic() > deadline:
                 return
+
+    def _discover(self, room: Room, devices: frozenset[str]) -> None:
+        """Tell Home Assistant of a room, once for each connection and whenever its devices are others."""
+        if self._discovered.get(room) != devices:
+            self._discovered[room] = devices
+            groups, prefix = self._rooms.estimator.groups, self._config.home_assistant.prefix
+            told = discovery(room, sorted(devices), groups, prefix, self._config.site)
+            self._source.publish(*told, retain=True)
 
     def _delete_expired(self) -> None:
         try:
@@ -239,6 +247,10 @@ class Aggregator:
             return
         log.log(logging.WARNING if state == "degraded" else logging.INFO, "%s %s", state, reason)
         self._state = own_state(state, reason, self._state.boot)
+        self._publish_state()
+
+    def _on_connected(self) -> None:
+        self._discovered.clear()  # a broker that lost its retained messages has none of them
         self._publish_state()
 
     def _publish_state(self) -> None:

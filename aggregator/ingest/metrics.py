@@ -13,17 +13,20 @@ from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from aggregator.analysis.mix import Mix
 from aggregator.config import AggregatorConfig
 from aggregator.store.factory import open_store
-from aggregator.store.types import DeviceStatus
+from aggregator.store.types import DeviceStatus, StoreError
 from contract.message import STATES, Health
-from contract.topics import Device
+from contract.topics import Device, Room
 
 log = logging.getLogger(__name__)
 
 _STAGES = {"capture", "detect", "crop", "emotions", "publish"}
 _REASONS = {"size", "age", "disk", "corrupt"}
 """Labels from devices: no others, for each would be a series that Prometheus keeps."""
+_STALE_S = 330.0
+"""Every room is summarised again within five minutes, whatever [summary] says."""
 _DEVICE = ("site", "room", "device")
 _HEALTH = {
     "rate_hz": (GaugeMetricFamily, "frames_per_second", "Frames published per second"),
@@ -53,6 +56,8 @@ class IngestStats:
     """Messages by the reason of their rejection; and `ahead`, which are counted all the same."""
     lost: Counter[Device] = field(default_factory=Counter)
     """Messages that will never come."""
+    rooms: dict[Room, tuple[float, Mix | None]] = field(default_factory=dict)
+    """When a room was last summarised, seconds since 1970, and its last minute then."""
 
 
 class Metrics(Collector):
@@ -79,9 +84,33 @@ class Metrics(Collector):
         for device, count in dict(stats.lost).items():
             lost.add_metric(_labels(device), count)
         yield lost
-        devices = self._read()
+        yield from _room_metrics(dict(stats.rooms), self._now())
+        try:
+            devices = self._read()
+        except StoreError as error:
+            log.warning("metrics without devices: %s", error)
+            devices = {}
+            readable = 0.0
+        else:
+            readable = 1.0
+        yield GaugeMetricFamily("classpulse_store_readable", "1, or 0 with no figures of devices", value=readable)
         yield from _state_metrics(devices, self._now())
         yield from _health_metrics({_labels(device): each.health for device, each in devices.items() if each.health})
+
+
+def _room_metrics(rooms: Mapping[Room, tuple[float, Mix | None]], now: float) -> Iterator[Metric]:
+    """The last minute of each room; of one that another worker summarises by now, nothing."""
+    faces = GaugeMetricFamily("classpulse_room_faces", "Faces per frame, last minute", labels=("site", "room"))
+    shares = GaugeMetricFamily(
+        "classpulse_room_share", "Share of a group of expressions, last minute", labels=("site", "room", "group")
+    )
+    for room, (at, mix) in rooms.items():
+        if mix is None or now - at > _STALE_S:
+            continue
+        faces.add_metric((room.site, room.room), mix.faces)
+        for group, (share, _, _) in (mix.groups or {}).items():
+            shares.add_metric((room.site, room.room, group), share)
+    yield from (faces, shares)
 
 
 def _state_metrics(devices: Mapping[Device, DeviceStatus], now: float) -> Iterator[Metric]:

@@ -10,7 +10,15 @@ from aggregator.analysis.cards import read_cards
 from aggregator.analysis.mix import Estimator
 from aggregator.analysis.rooms import Rooms
 from aggregator.analysis.summary import Summary
-from aggregator.config import AggregatorConfig, AmqpConfig, MqttConfig, PostgresqlConfig, StoreConfig, SummaryConfig
+from aggregator.config import (
+    AggregatorConfig,
+    AmqpConfig,
+    HomeAssistantConfig,
+    MqttConfig,
+    PostgresqlConfig,
+    StoreConfig,
+    SummaryConfig,
+)
 from aggregator.ingest import daemon
 from aggregator.ingest.batch import RawMessage
 from aggregator.ingest.daemon import Aggregator
@@ -201,6 +209,26 @@ def test_a_lasting_change_is_published_once_and_not_retained(config, device, ite
 
     told = [retain for topic, _, retain in source.published if topic == device.where.topic("events")]
     assert told == [False]
+
+
+def test_home_assistant_is_told_again_what_a_broker_has_lost(config, device, item, message):
+    """Once a connection, for a broker that starts anew may have lost what it retained; and of each new camera."""
+    now = [NOW]
+    source = Script([item(device, message(0))], [])
+    config = replace(config, home_assistant=HomeAssistantConfig(enabled=True))
+    aggregator = run(config, source, clock=lambda: now[0])
+
+    def discoveries():
+        now[0] += 60
+        aggregator._publish_rooms()
+        return sum(topic.startswith("homeassistant/") for topic, _, _ in source.published)
+
+    assert discoveries() == 1
+    assert discoveries() == 1
+    source.on_connected()
+    assert discoveries() == 2
+    aggregator._rooms[device.where].devices["cam2"] = source.states()[0]
+    assert discoveries() == 3
 
 
 def test_a_clock_that_jumps_deletes_nothing_although_it_was_right_before(

@@ -11,12 +11,13 @@ from msgspec.structs import replace
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from aggregator.analysis.mix import Mix
 from aggregator.config import AggregatorConfig, MetricsConfig, MqttConfig, StoreConfig
 from aggregator.ingest import metrics
 from aggregator.ingest.metrics import IngestStats, Metrics
-from aggregator.store.types import Batch
+from aggregator.store.types import Batch, StoreUnavailableError
 from contract.message import Health, State, instant, utc
-from contract.topics import Device
+from contract.topics import Device, Room
 from tests.system.broker import free_port
 
 NOW = 1_795_000_000.0
@@ -94,6 +95,41 @@ def test_a_device_cannot_make_up_series(store, device, fleet):
     assert len(samples(generate_latest(Metrics(IngestStats(), fleet.states, lambda: NOW)).decode())) == before
 
 
+MIX = Mix(
+    frames=60, withheld=0.0, faces=20.0, unsure=0.1, counts=None, estimate=None, groups={"pleasant": (0.3, 0.2, 0.4)}
+)
+
+
+def test_each_room_has_its_mood(fleet):
+    """Its groups and faces, as long as this daemon summarises it and there are frames."""
+    rooms = {
+        Room("school", "r1"): (NOW - 10, MIX),
+        Room("school", "empty"): (NOW - 10, None),
+        Room("school", "left"): (NOW - 3600, MIX),
+    }
+
+    told = samples(generate_latest(Metrics(IngestStats(rooms=rooms), fleet.states, lambda: NOW)).decode())
+
+    assert told["classpulse_room_share", ("pleasant",)] == pytest.approx(0.3)
+    assert told["classpulse_room_faces", ()] == 20
+    assert not any({"empty", "left"} & set(labels) for _, labels in told)
+
+
+def test_without_the_store_the_daemons_own_figures_are_told(fleet):
+    """When it is needed most, the scrape must not fail."""
+
+    def away():
+        raise StoreUnavailableError("the disk is gone")
+
+    told = samples(generate_latest(Metrics(IngestStats(messages=10), away, lambda: NOW)).decode())
+
+    assert told["classpulse_messages_total", ("counted",)] == 10
+    assert told["classpulse_store_readable", ()] == 0
+    assert samples(generate_latest(Metrics(IngestStats(), fleet.states, lambda: NOW)).decode())[
+        "classpulse_store_readable", ()
+    ]
+
+
 def test_metrics_are_served_only_where_the_configuration_has_a_port(tmp_path, fleet):
     """And by a thread, from the store's file."""
     mqtt, store = MqttConfig(host="127.0.0.1"), StoreConfig(path=tmp_path / "store.sqlite")
@@ -113,9 +149,8 @@ DASHBOARD = Path(__file__).parents[2] / "grafana" / "dashboards" / "classpulse.j
 
 def test_the_dashboard_shows_only_metrics_that_exist(fleet):
     """A renamed metric would leave an empty panel that nobody notices."""
-    families = text_string_to_metric_families(
-        generate_latest(Metrics(IngestStats(reasons=Counter(json=1)), fleet.states, lambda: NOW)).decode()
-    )
+    stats = IngestStats(reasons=Counter(json=1), rooms={Room("school", "r1"): (NOW, MIX)})
+    families = text_string_to_metric_families(generate_latest(Metrics(stats, fleet.states, lambda: NOW)).decode())
     known = {sample.name for family in families for sample in family.samples}
     dashboard = json.loads(DASHBOARD.read_text())
 
@@ -125,3 +160,12 @@ def test_the_dashboard_shows_only_metrics_that_exist(fleet):
     assert len(asked) >= 10
     assert asked <= known
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_the_dashboard_keeps_sites_apart():
+    """In every panel and legend: two sites may have a room of the same name; the daemon's own figures by instance."""
+    for panel in json.loads(DASHBOARD.read_text())["panels"]:
+        (target,) = panel["targets"]
+        kept = set(re.findall(r"by \(([^)]*)\)", target["expr"])[:1] or ["site"])
+        assert any(name in ("site", "instance") for names in kept for name in names.split(", ")), panel["title"]
+        assert re.search(r"\{\{(site|instance)\}\}", target["legendFormat"]), panel["title"]
