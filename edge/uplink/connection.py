@@ -1,6 +1,7 @@
 """The connection to the broker: the only importer of paho, whose callbacks only log and enqueue."""
 
 import logging
+import secrets
 import socket
 import ssl
 import sys
@@ -13,6 +14,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
+from contract.message import State
 from edge.config import EdgeConfig, MqttConfig
 from service.config import ConfigError
 from service.tls import client_context, read_password
@@ -185,13 +187,16 @@ def _credentials(config: EdgeConfig) -> tuple[ssl.SSLContext | None, str | None]
 
 
 def probe(config: EdgeConfig) -> str:
-    """Connect and disconnect again; what was found, for `check`.
+    """Connect, publish the state `stopped` and have it back; what was found, for `check`.
 
     Raises:
-        BrokerError: With the reason, if the broker does not accept the connection.
+        BrokerError: With the reason, if the broker does not accept the connection, or gives nothing back.
         ConfigError: If a file of the credentials cannot be used.
     """
-    _visit(config)
+    state = State(
+        state="stopped", reason="check", version="", model=None, min_faces=0, boot=secrets.token_hex(4)
+    ).to_json()
+    _visit(config, state, back=True)
     where = f"{config.mqtt.host}:{config.mqtt.port}"
     return f"{where} takes {config.device.client_id} in, {'TLS' if config.mqtt.tls else 'without TLS'}"
 
@@ -204,8 +209,8 @@ def publish_stopped(config: EdgeConfig, state: bytes) -> None:
         log.warning("the broker does not get the state: %s", error)
 
 
-def _visit(config: EdgeConfig, state: bytes | None = None) -> None:
-    """Connect as the device, publish `state` if there is one, and disconnect; to be called while no daemon runs.
+def _visit(config: EdgeConfig, state: bytes, *, back: bool = False) -> None:
+    """Connect as the device, publish `state`, have it `back`, and disconnect; to be called while no daemon runs.
 
     The device's session stays as it is: what the broker keeps there is received, but not acknowledged, so that it comes
     again. A client id of our own would not do: some brokers take the name of the certificate in its place.
@@ -225,11 +230,19 @@ def _visit(config: EdgeConfig, state: bytes | None = None) -> None:
         _serve(client, until=answers)
         if not answers or answers[0].is_failure:
             raise BrokerError(f"{where}: {f'refused: {answers[0]}' if answers else 'no answer'}")
-        if state is not None:
-            client.publish(config.device.topic("state"), state, qos=1, retain=True)
-            _serve(client, until=pubacks)
-            if not pubacks:
-                raise BrokerError(f"{where}: no PUBACK")
+        topic, heard = config.device.topic("state"), [] if back else [state]
+        if back:
+            client.on_message = lambda _client, _data, message: heard.extend({bytes(message.payload)} & {state})
+            client.subscribe(topic)
+        client.publish(topic, state, qos=1, retain=True)
+        _serve(client, until=pubacks)
+        if not pubacks:
+            raise BrokerError(f"{where}: no PUBACK")
+        _serve(client, until=heard)
+        if not heard:
+            raise BrokerError(
+                f"{where}: {topic} does not come back: its access list must let the device write and read"
+            )
     except OSError as error:
         raise BrokerError(f"{where}: {error}") from error
     finally:

@@ -73,13 +73,6 @@ _OLDEST_T = "SELECT t FROM message ORDER BY id LIMIT 1"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-class _Name(msgspec.Struct):
-    """What names a message, in its payload."""
-
-    boot: str
-    seq: int
-
-
 @dataclass(slots=True, eq=False)
 class Message:
     """What is sent, each time the same bytes, and how far it has come; `boot` and `seq` name it for ever."""
@@ -488,10 +481,10 @@ def _salvage(aside: Path, db: sqlite3.Connection) -> int:
                 at = behind
                 continue
             at, found = row[0] + 1, found + 1
-            name = msgspec.json.decode(row[3], type=_Name)
+            name = msgspec.json.decode(row[3])  # of any schema
             with db:
-                db.execute("INSERT OR IGNORE INTO boot (boot) VALUES (?)", (name.boot,))
-                db.execute(_SALVAGED, (_SEQ_BITS, name.seq, *row[1:], name.boot))
+                db.execute("INSERT OR IGNORE INTO boot (boot) VALUES (?)", (name["boot"],))
+                db.execute(_SALVAGED, (_SEQ_BITS, name["seq"], *row[1:], name["boot"]))
     return max(lost, total - found)
 
 

@@ -28,6 +28,8 @@ SILENT_S = 10.0
 """A message without PUBACK for this long shows a dead connection, whatever TCP says."""
 CONNECTING_S = 30.0
 """The longest from `open` to an answer."""
+SWALLOWED_S = 120.0
+"""What is acknowledged and then neither stored nor given back for this long is swallowed by the broker, and told."""
 _RETRY_S = 2.0
 """The longest wait before the first attempt to connect again."""
 _REPLAY_BURST_S = 0.5
@@ -79,6 +81,11 @@ class Uplink:
         """As the broker has it, as far as we know."""
         self._state_mid = 0
         self._stopping = self._removed_command = False
+        self._stored: dict[str, int] = {}
+        self._stored_s = 0.0
+        """When `stored` last changed, or nothing waited for it."""
+        self._unread_s = math.inf
+        """Since when our own state has been published and not given back."""
         self._health_s = 0.0
         self._replay_s = 0.0
         """When the next message from the file may be sent."""
@@ -102,6 +109,8 @@ class Uplink:
         if not self._stopping:
             self._outbox.tick(now, away=not self._up, utc_s=t.timestamp() if synced else None)
         self._give_up_silent(now)
+        if not self._up or self.idle:
+            self._stored_s = now
         if self._opened_s is None and self._backoff.left_s(now) <= 0:
             self._opened_s = now
             self._connection.open(self)
@@ -147,7 +156,7 @@ class Uplink:
         """The connection ended, or never came to be."""
         self._connection.drop()
         self._outbox.disconnected(now)
-        self._up, self._opened_s = False, None
+        self._up, self._opened_s, self._unread_s = False, None, math.inf
         self._flying.clear()
         wait_s = self._backoff.failed(now)
         mqtt = self._config.mqtt
@@ -169,13 +178,18 @@ class Uplink:
         """The broker sent a message."""
         try:
             if kind == "stored":
-                self._outbox.confirm(stored_from_json(payload))
+                stored = stored_from_json(payload)
+                self._outbox.confirm(stored)
+                self._stored_s = self._stored_s if stored == self._stored else now
+                self._stored = stored
             elif kind == "set" and retained:
                 self._remove_command(payload, now)
             elif kind == "set" and payload:
                 self._hooks.command(command_from_text(payload))
             elif kind == "state" and payload:
-                self._correct_state(State.from_json(payload).state, now)
+                state = State.from_json(payload)
+                self._unread_s = math.inf if state.boot == self._state.boot else self._unread_s
+                self._correct_state(state.state, now)
         except MessageError as error:
             log.warning("%s: %s", self._config.device.topic(kind), error)
 
@@ -229,12 +243,27 @@ class Uplink:
 
     def _publish_state(self, now: float) -> None:
         """Publish the state if the broker does not have it."""
-        state = self._state
-        if self._outbox.error and state.state == "ready":
-            state = replace(state, state="degraded", reason=f"outbox: {self._outbox.error}")
+        state, problem = self._state, self._problem(now)
+        if problem and state.state == "ready":
+            state = replace(state, state="degraded", reason=problem)
         if self._up and state != self._published:
-            self._published = state
+            if state.state == "degraded":
+                log.error("degraded: %s", problem)
+            self._published, self._unread_s = state, min(self._unread_s, now)
             self._state_mid = self._send("state", state.to_json(), now)
+
+    def _problem(self, now: float) -> str:
+        """Why the state cannot be `ready`; "" if it can."""
+        if self._outbox.error:
+            return f"outbox: {self._outbox.error}"
+        if now - self._unread_s > SWALLOWED_S:
+            return "our own state does not come back: the broker's access list must let this device read its topics"
+        if self._config.outbox.confirm == "stored" and now - self._stored_s > SWALLOWED_S:
+            return (
+                "acknowledged but not stored for two minutes: does the aggregator run, and does the broker let this "
+                "device write counts (access list, size limits) and read stored?"
+            )
+        return ""
 
     def _publish_health(self, now: float) -> None:
         self._health_s = now + self._config.publish.health_s

@@ -27,10 +27,16 @@ class SmallBroker:
     """Accepts clients, acknowledges what they send, and keeps every packet: its first byte and the rest."""
 
     def __init__(
-        self, connack: bytes = ACCEPTED, suback: bytes = b"\x01\x00\x00", tls: ssl.SSLContext | None = None
+        self,
+        connack: bytes = ACCEPTED,
+        suback: bytes = b"\x01\x00\x00",
+        tls: ssl.SSLContext | None = None,
+        *,
+        echo: bool = False,
     ) -> None:
+        """`echo`: give what is published back."""
         self._server = socket.create_server(("127.0.0.1", 0))
-        self._tls = tls
+        self._tls, self._echo = tls, echo
         self.port = self._server.getsockname()[1]
         self._connack, self._suback = connack, suback
         self.packets: list[tuple[int, bytes]] = []
@@ -69,7 +75,10 @@ class SmallBroker:
         if kind == SUBSCRIBE:
             return b"\x90" + bytes([2 + len(self._suback)]) + body[:2] + self._suback
         topic = 2 + int.from_bytes(body[:2])
-        return b"\x40\x02" + body[topic : topic + 2] if kind == PUBLISH else b""
+        echo = body[:topic] + body[topic + 2 :]  # with QoS 0
+        length = bytes([len(echo) & 0x7F | 0x80, len(echo) >> 7]) if self._echo else b""
+        echoed = bytes([PUBLISH]) + length + echo if self._echo else b""
+        return b"\x40\x02" + body[topic : topic + 2] + echoed if kind == PUBLISH else b""
 
 
 class LateBroker:
@@ -283,6 +292,15 @@ def test_a_broker_that_cannot_be_reached_is_only_logged(caplog):
     assert f"the broker does not get the state: 127.0.0.1:{port}: " in caplog.text
 
 
+def test_a_check_wants_back_what_it_publishes(monkeypatch):
+    """A device that may write and not read keeps everything for ever, and cannot be paused."""
+    monkeypatch.setattr("edge.uplink.connection.CONNECT_S", 0.5)
+
+    with pytest.raises(BrokerError, match="cam/state does not come back: its access list must let the device write"):
+        probe(config(SmallBroker(suback=b"\x00").port))
+    assert "takes school.r1.cam in" in probe(config(SmallBroker(suback=b"\x00", echo=True).port))
+
+
 def openssl(folder: Path, *arguments: str) -> None:
     """Run it in a folder."""
     subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
@@ -299,7 +317,7 @@ def test_only_ca_crt_is_trusted_and_not_the_system_s_store(tmp_path, monkeypatch
     openssl(tmp_path, *new_key, *signed, *address, "-subj", "/CN=x", "-keyout", "server.key", "-out", "server.crt")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
-    device = dataclasses.replace(config(SmallBroker(tls=context).port, tls=True), credentials=tmp_path)
+    device = dataclasses.replace(config(SmallBroker(tls=context, echo=True).port, tls=True), credentials=tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "public.crt"))
     assert ssl.create_default_context().get_ca_certs(), "the system's store has the public authority"
 

@@ -411,6 +411,43 @@ def test_a_mark_above_what_was_accepted_is_refused_and_told(desk, caplog):
     assert "is refused: this boot has accepted 1 messages" in caplog.text
 
 
+def test_what_is_acknowledged_and_not_stored_for_two_minutes_is_told_until_it_is(desk, caplog):
+    """No aggregator, or a broker that swallows counts: an access list, or a limit of size."""
+    desk.say("ready")
+    desk.connect()
+    desk.receive("stored", stored_to_json({}))
+    desk.receive("state", desk.payloads("state")[-1])
+    desk.frame()
+    for _ in range(13):
+        desk.ack()
+        desk.receive("stored", stored_to_json({}))
+        desk.pass_s(9)
+    early = desk.states()
+    desk.pass_s(5)
+    desk.receive("stored", stored_to_json({BOOT: 0}))
+    desk.pass_s(0.2)
+
+    assert early == ["ready"]
+    assert desk.states() == ["ready", "degraded", "ready"]
+    assert "acknowledged but not stored for two minutes: does the aggregator run" in caplog.text
+
+
+def test_a_device_that_may_not_read_its_topics_is_told_until_it_may(desk, caplog):
+    """It could not be paused either. What is retained of an earlier boot proves nothing."""
+    desk.say("ready")
+    desk.connect()
+    for _ in range(15):
+        desk.ack()
+        desk.pass_s(9)
+    degraded = desk.states()
+    desk.receive("state", desk.payloads("state")[-1])
+    desk.pass_s(0.2)
+
+    assert degraded == ["ready", "degraded"]
+    assert desk.states() == ["ready", "degraded", "ready"]
+    assert "our own state does not come back" in caplog.text
+
+
 def test_stopping_publishes_stopped_and_keeps_what_waits_on_disk(desk, tmp_path):
     """`stopped` is true when the broker has acknowledged the state, not before."""
     desk.say("ready")

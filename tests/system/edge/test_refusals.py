@@ -162,6 +162,15 @@ def test_a_check_and_a_start_that_fails_leave_the_pause_that_waits_for_the_devic
         lab.close()
 
 
+def test_a_device_that_may_write_and_not_read_is_refused_by_its_check(tmp_path, make_mosquitto):
+    """Mosquitto grants the subscription all the same."""
+    (tmp_path / "acl").write_text("topic write classpulse/1/school/r1/cam/#\n")
+    broker = make_mosquitto((f"acl_file {tmp_path}/acl", "allow_anonymous true")).start()
+
+    with pytest.raises(BrokerError, match="cam/state does not come back: its access list"):
+        probe(config(broker.port, tmp_path, tls=False))
+
+
 def test_nobody_there_is_an_error_of_the_probe(tmp_path, mosquitto):
     """`check` says so."""
     mosquitto.stop()
