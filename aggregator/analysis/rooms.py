@@ -4,13 +4,14 @@ The daemon and the page keep the same state. A daemon adds what each batch broug
 of several, reads windows again from the store.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from aggregator.analysis.attention import Detector, Event, points_of
 from aggregator.analysis.mix import Estimator, Moment, Row, mix_of, mixes
 from aggregator.analysis.summary import DeviceState, Summary
 from aggregator.config import AttentionConfig
-from aggregator.store.windows import AHEAD_S, NOTHING, WINDOW_S, Key, Sums
+from aggregator.store.windows import AHEAD_S, NOTHING, WINDOW_S, Key, PackedWindows, Sums
 from contract.labels import EMOTIONS
 from contract.message import State, instant, utc
 from contract.topics import Device, Room
@@ -48,22 +49,23 @@ class RoomState:
         """When the newest frame was taken, as far as is known."""
         self._estimator = estimator
         self._attention = attention
-        self._windows: dict[int, dict[Key, Sums]] = {}
+        self._windows = PackedWindows(room.site, room.room)
         self._moments: dict[int, Moment | None] = {}
-        self._lesson: tuple[float, list[int]] = (float("-inf"), [])
+        # starts are kept as arrays: as lists of integers they would take ten times as much
+        self._lesson: tuple[float, Sequence[int]] = (float("-inf"), ())
         self._lesson_sums: tuple[float, list[Row]] = (float("-inf"), [])
-        self._examined: list[int] = []
+        self._examined = array("I")
         self._detector, self._events = Detector(attention), list[Event]()
 
     def add(self, key: Key, sums: Sums, now: float) -> None:
         """Add to a window what a batch brought."""
-        before = self._windows.get(key.start, {}).get(key, NOTHING)
+        before = self._windows.get(key) or NOTHING
         if self._keep(key, before + sums, now):
             self.newest = max(float(key.start), self.newest or 0.0)
 
     def replace(self, key: Key, sums: Sums, now: float) -> bool:
         """Take a window as the store holds it; whether that differs from what was known."""
-        if self._windows.get(key.start, {}).get(key) == sums:
+        if self._windows.get(key) == sums:
             return False
         # A window does not say when its last frame was taken; but it has grown since it was read last.
         if self._keep(key, sums, now) and key.start <= now:
@@ -74,10 +76,10 @@ class RoomState:
         """Windows of a clock that cannot be trusted are part of no lesson."""
         if not (key.synced and now - LONGEST_S < key.start < now + AHEAD_S):
             return False
-        self._windows.setdefault(key.start, {})[key] = sums
+        self._windows.put(key, sums)
         self._moments.pop(key.start, None)
         if self._examined and key.start <= self._examined[-1]:
-            self._examined = []
+            self._examined = array("I")
         return True
 
     def summary(self, now: float) -> Summary:
@@ -115,33 +117,28 @@ class RoomState:
     def events(self, now: float) -> list[Event]:
         """The lasting changes of the lesson so far, oldest first."""
         starts = self._lesson_at(now)
-        ended = [start for start in starts if start <= now - WINDOW_S - _LATE_S]
+        ended = array("I", [start for start in starts if start <= now - WINDOW_S - _LATE_S])
         examined = len(self._examined)
         if not examined or ended[:examined] != self._examined:  # another lesson, or late frames changed this one
             self._detector, self._events, examined = Detector(self._attention), [], 0
         self._examined = ended
         if self._attention.enabled:
             self._events += self._detector.push(points_of(self._moments_of(ended[examined:])))
+            self._moments = {start: each for start, each in self._moments.items() if start >= now - TIMELINE_S}
         return self._events
 
-    def _lesson_at(self, now: float) -> list[int]:
+    def _lesson_at(self, now: float) -> Sequence[int]:
         """The starts of its windows, looked for at most _LESSON_S ago."""
         if not 0 <= now - self._lesson[0] < _LESSON_S or len(self._windows) < _LONG:
-            for start in [start for start in self._windows if start < now - LONGEST_S]:
-                del self._windows[start]
-                self._moments.pop(start, None)
-            self._lesson = now, self._lesson_starts(now)
+            self._windows.forget(int(now - LONGEST_S))
+            self._lesson = now, array("I", self._lesson_starts(now))
         return self._lesson[1]
 
     def _lesson_rows(self, now: float) -> list[Row]:
         """The sums of its windows by device and model."""
         starts = self._lesson_at(now)
         if self._lesson_sums[0] != self._lesson[0]:
-            sums: dict[Key, Sums] = {}
-            for key, each in self._rows(starts):
-                whole = Key(key.site, key.room, key.device, key.model, 0)
-                sums[whole] = sums.get(whole, NOTHING) + each
-            self._lesson_sums = self._lesson[0], list(sums.items())
+            self._lesson_sums = self._lesson[0], self._windows.total(starts[0], starts[-1]) if starts else []
         return self._lesson_sums[1]
 
     def _lesson_starts(self, now: float) -> list[int]:

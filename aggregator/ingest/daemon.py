@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from aggregator.analysis.cards import estimator_of
-from aggregator.analysis.rooms import LONGEST_S, Rooms
+from aggregator.analysis.rooms import LONGEST_S, Rooms, Windows
 from aggregator.config import AggregatorConfig
 from aggregator.ingest.batch import Acknowledge, RawMessage, Source, read
 from aggregator.ingest.duplicates import DuplicateDevices
@@ -79,6 +79,7 @@ class Aggregator:
         self._unlogged: dict[str, tuple[int, str, str]] = {}
         self._done_at: dict[str, float] = {}
         self._discovered: dict[Room, frozenset[str]] = {}
+        self._unread: dict[Room, dict[Device, State]] = {}
         self._warned: set[Device] = set()
         self.stats = IngestStats()
         source.on_connected = self._on_connected
@@ -99,9 +100,20 @@ class Aggregator:
             self._set_state("stopped", "")
 
     def _restore(self) -> None:
-        now = self._clock()
-        windows, devices = self._store.recent(int(now) - LONGEST_S), self._store.states()
-        self._rooms.replace(dict(windows), states_of(devices), now)
+        """Which rooms there are; each is read when it is needed first: all at once would take many seconds."""
+        known = states_of(self._store.states())
+        for device in {*known, *self._store.devices()}:
+            states = self._unread.setdefault(device.where, {})
+            if device in known:
+                states[device] = known[device]
+
+    def _read_room(self, room: Room) -> None:
+        """What the store has of it."""
+        now, states = self._clock(), self._unread[room]
+        begin, end = int(now) - LONGEST_S, int(now + AHEAD_S)
+        windows = self._until_available(lambda: self._store.windows(room.site, room.room, begin, end))
+        self._rooms.replace(dict(windows), states, now)
+        del self._unread[room]
 
     def _ingest(self, messages: list[RawMessage], acknowledge: Acknowledge) -> None:
         batch = read(messages, self._limits)
@@ -131,7 +143,7 @@ class Aggregator:
         if self._sharding is None:
             newest = ((arrival.device, arrival.newest) for arrival in batch.counts if arrival.message.synced)
             states = {device: state for device, (state, _) in batch.states.items()}
-            self._rooms.add(committed.windows, newest, states, self._clock())
+            self._rooms.add(self._unless_read_now(committed.windows), newest, states, self._clock())
         for device, number in committed.lost.items():
             self.stats.lost[device] += number
             log.error("%s: %d messages are lost: not stored, and the device has them no more", device.identity, number)
@@ -143,6 +155,13 @@ class Aggregator:
             self._check_confirm(batch)
         for device in self._duplicates.check(batch.counts):
             log.error("%s is two devices: two daemons take frames under this id at the same time", device.identity)
+
+    def _unless_read_now(self, windows: Windows) -> Windows:
+        """Without those of rooms that are read here for the first time: the store has them already."""
+        read = {Room(key.site, key.room) for key in windows} & self._unread.keys()
+        for room in read:
+            self._read_room(room)
+        return {key: sums for key, sums in windows.items() if Room(key.site, key.room) not in read} if read else windows
 
     def _check_clock(self, arrival: Arrival) -> None:
         """With our clock far ahead, retention would delete good windows: a device has to agree with it first."""
@@ -208,6 +227,8 @@ class Aggregator:
     def _publish_rooms(self) -> None:
         """Summaries and events, as far as time allows: after a restart hundreds of lessons are added up anew."""
         deadline = time.monotonic() + _PUBLISH_S / 2
+        while self._unread and time.monotonic() < deadline - _PUBLISH_S / 4:
+            self._read_room(next(iter(self._unread)))
         for summary in self._rooms.due(self._clock(), self._config.summary.every_s):
             self._source.publish(summary.where.topic("summary"), summary.to_json(), retain=True)
             self.stats.rooms[summary.where] = self._clock(), summary.recent

@@ -189,6 +189,19 @@ def test_a_restart_goes_on_with_the_lesson(config, device, item, counted, messag
     assert Summary.from_json(summary).recent.frames == 10
 
 
+def test_what_comes_right_after_a_restart_is_counted_once_and_with_the_lesson(
+    config, device, item, counted, message, now
+):
+    """The room is read from the store when its first message has been committed: the store has that, too."""
+    run(config, Script([item(device, message(seq, counted(now, 5))) for seq in range(10)]))
+    source = Script([item(device, message(10, counted(now, 5)))])
+
+    run(config, source)
+
+    summaries = [payload for topic, payload, _ in source.published if topic.endswith("summary")]
+    assert {Summary.from_json(each).lesson.frames for each in summaries} == {11}
+
+
 def test_files_that_are_no_cards_are_left_out(tmp_path, caplog):
     """A wrong card in the folder is said and does not keep the aggregator from starting."""
     (tmp_path / "metrics.json").write_text("{}")

@@ -1,6 +1,8 @@
 """Rules of what is known of the rooms now, for the daemon and for the page."""
 
+import tracemalloc
 from itertools import chain
+from random import Random
 
 import pytest
 from msgspec.structs import replace
@@ -8,7 +10,7 @@ from msgspec.structs import replace
 from aggregator.analysis.mix import Estimator
 from aggregator.analysis.rooms import Rooms, RoomState
 from aggregator.config import AttentionConfig
-from aggregator.store.windows import NOTHING, Key, add, fold
+from aggregator.store.windows import NOTHING, Key, PackedWindows, add, fold
 from contract.labels import EMOTIONS
 from contract.message import State
 from contract.topics import Device, Room
@@ -232,3 +234,43 @@ def test_two_rooms_are_kept_apart(rooms, now):
         rooms.add({}, [(Device(site, "r1", "cam"), now)], {}, now)
 
     assert {summary.where for summary in rooms.due(now, EVERY_S)} == {Room("a", "r1"), Room("b", "r1")}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_packed_windows_are_what_objects_were(seed):
+    """Any order of writes, two devices, two models, forgetting; sums greater than 32 bits stay at the most."""
+    chance = Random(seed)  # noqa: S311 - no secret
+    packed, known = PackedWindows("school", "r1"), {}
+    for _ in range(300):
+        start = 1_700_000_000 + 10 * chance.randrange(60)
+        key = Key("school", "r1", chance.choice(("cam", "east")), chance.choice(("3f9c1a77", "")), start)
+        known[key] = replace(NOTHING, frames=chance.randrange(9), faces=chance.choice((3, 2**40)))
+        packed.put(key, known[key])
+        if not chance.randrange(50):
+            packed.forget(start)
+            known = {key: sums for key, sums in known.items() if key.start >= start}
+    kept = {key: replace(sums, faces=min(sums.faces, 2**32 - 1)) for key, sums in known.items()}
+
+    assert list(packed) == sorted({key.start for key in kept})
+    assert len(packed) == len(kept)
+    assert {key: sums for start in packed for key, sums in packed[start].items()} == kept
+    first, last = 1_700_000_100, 1_700_000_400
+    totals = {}
+    for key, sums in kept.items():
+        if first <= key.start <= last:
+            add(totals, key._replace(start=0), sums)
+    assert dict(packed.total(first, last)) == totals
+    assert packed.get(Key("school", "r1", "west", "", first)) is None
+
+
+def test_a_lesson_of_six_hours_takes_little_memory(state, now):
+    """400 rooms of objects took more than a gigabyte."""
+    begin = int(now) // 10 * 10 - 21_500
+    tracemalloc.start()
+    try:
+        has(state, now, *range(begin, begin + 21_500, 10))
+        state.summary(now)
+        state.events(now)
+        assert tracemalloc.get_traced_memory()[0] < 230_000
+    finally:
+        tracemalloc.stop()
