@@ -1,5 +1,6 @@
 """The aggregator's settings: each declared once, with default and unit. Secrets are files in `credentials`."""
 
+import argparse
 import os
 import re
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from msgspec import Meta
 import models
 from contract.labels import EMOTIONS, GROUPS
 from contract.topics import check_id
-from service.config import NonEmpty, Port
+from service.config import NonEmpty, Port, load
 
 SIGNALS = ("faces", "unsure")
 """What is watched for changes besides the groups of labels: no group can have these names."""
@@ -219,3 +220,24 @@ class AggregatorConfig:
             )
         if self.amqp is not None and self.home_assistant.enabled:
             raise ValueError("[home_assistant] needs retained messages, which a RabbitMQ cluster does not keep")
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Give a command that reads the store the way to do so without a configuration file."""
+    parser.add_argument(
+        "--store", type=Path, metavar="FILE", help="read this SQLite store, without a configuration file"
+    )
+    parser.add_argument("--broker", metavar="HOST[:PORT]", help="one without TLS, beside --store")
+
+
+def read_config(arguments: argparse.Namespace) -> AggregatorConfig:
+    """What --config names, or defaults around --store.
+
+    Raises:
+        ConfigError: If the file cannot be used.
+    """
+    if arguments.store is None:
+        return load(arguments.config, AggregatorConfig)
+    host, _, port = (arguments.broker or "localhost").partition(":")
+    mqtt = MqttConfig(host=host, port=int(port or 1883), tls=False)
+    return AggregatorConfig(site="school", mqtt=mqtt, store=StoreConfig(path=arguments.store))

@@ -17,6 +17,7 @@ UNITS = Path("/etc/systemd/system")
 SHARE = Path("/usr/share/classpulse")
 OTHERS = ETC / "others"
 """An answers file for each further camera."""
+BROKER = MOSQUITTO / "conf.d/classpulse.conf"
 EDGE, AGGREGATOR, PAGE = "classpulse-edge", "classpulse-aggregator", "classpulse-page"
 TLS_PORT, PLAIN_PORT, HTTPS_PORT, HTTP_PORT = 8883, 1883, 8443, 8080
 _ROUNDS = 10_000
@@ -108,7 +109,7 @@ def todays(edge: Table, aggregator: Table) -> Table:
         if not local:
             found |= {"broker_ca": str(KEYS / "ca.crt"), "broker_username": mqtt.get("username", "")}
     if "site" in aggregator:
-        found |= {"site": aggregator["site"], "broker": HERE}
+        found = {"site": aggregator["site"], "broker": HERE} | found
         found["open_page"] = aggregator.get("page", {}).get("host", "127.0.0.1") != "127.0.0.1"
     return found
 
@@ -154,11 +155,12 @@ def hub_files(answers: Answers, before: Table, made: Made, acl: str, *, camera: 
         **drop_in(PAGE, password | https),
         MOSQUITTO / "classpulse.acl": File(acl.encode(), 0o640, "mosquitto"),
         MOSQUITTO / "classpulse.passwd": File(passwords.encode(), 0o640, "mosquitto"),
-        MOSQUITTO / "conf.d/classpulse.conf": File(broker(open_broker=answers.open_broker).encode()),
+        BROKER: File(broker(open_broker=answers.open_broker).encode()),
     }
     for identity, word in made.others.items():
         site, room, device = identity.split("/")
-        told = {"site": site, "room": room, "device": device, "people_only": answers.people_only}
+        # where no camera is, nobody was asked what the law says
+        told = {"site": site, "room": room, "device": device} | ({"people_only": answers.people_only} if camera else {})
         told |= {"broker": f"{made.name}:{TLS_PORT}", "broker_username": identity, "broker_password": word}
         path = OTHERS / f"{identity.replace('/', '.')}.toml"
         files[path] = _private(dump({**told, "broker_ca": made.authority}))
@@ -181,6 +183,11 @@ def broker(*, open_broker: bool) -> str:
         lines += [f"listener {TLS_PORT}", *(f"{key} {MOSQUITTO}/classpulse/{name}" for key, name in files.items())]
         lines.append("tls_version tlsv1.2")
     return "\n".join(lines) + "\n"
+
+
+def is_open(configuration: str) -> bool:
+    """Whether this configuration of mosquitto listens on the network."""
+    return f"listener {TLS_PORT}" in configuration
 
 
 def drop_in(unit: str, credentials: Mapping[str, str]) -> dict[Path, File]:

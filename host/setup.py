@@ -56,7 +56,7 @@ class Installed:
         known = files.todays(self.edge, self.aggregator)
         known.setdefault("time_zone", system.time_zone())
         known["others"] = tuple(path.stem.replace(".", "/") for path in sorted(OTHERS.glob("*.toml")))
-        known["open_broker"] = bool(known["others"]) or (MOSQUITTO / "classpulse").exists()
+        known["open_broker"] = files.BROKER.exists() and files.is_open(files.BROKER.read_text())
         return {key: tuple(value) if isinstance(value, list) else value for key, value in known.items()}
 
     def units(self, answers: Answers) -> list[str]:
@@ -161,6 +161,9 @@ def apply(answers: Answers, installed: Installed) -> None:
         if system.has(unit):
             system.call("systemctl", "disable", "--now", "--quiet", unit)
     system.write(staged)
+    for path in OTHERS.glob("*.toml"):
+        if path not in staged:  # no longer answered with: its password is gone from the broker
+            path.unlink()
     system.call("systemctl", "daemon-reload")
     if AGGREGATOR in units:
         _restart_broker()
@@ -217,13 +220,14 @@ def _restart_broker() -> None:
     except HostError:
         why = system.last_word("mosquitto")
         raise HostError(
-            f"mosquitto does not start with {MOSQUITTO}/conf.d/classpulse.conf: {why}. Does another file there "
+            f"mosquitto does not start with {files.BROKER}: {why}. Does another file there "
             "configure it? Move it away and run `classpulse setup` again"
         ) from None
 
 
 def _add_user(name: str, password: str) -> None:
-    done = system.program(AGGREGATOR, "user", "add", name, "--rooms", "*", stdin=f"{password}\n")
+    words = ("user", "add", name, "--rooms", "*", "--role", "administrator")
+    done = system.program(AGGREGATOR, *words, stdin=f"{password}\n")
     if done.returncode:
         raise HostError(f"the page's user cannot be made: {_last(done.stderr)}")
 

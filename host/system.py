@@ -124,7 +124,10 @@ def _as_service(unit: str) -> list[str]:
         f"StateDirectory={USERS[unit]}",
         "StateDirectoryMode=0700",
     ]
-    properties += [f"{key}={value}" for key, value in _settings(unit) if key in keys and value]
+    settings = [(key, value) for key, value in _settings(unit) if key in keys and value]
+    # before the first setup there are none, and systemd would start nothing
+    lacking = {("LoadCredential", value) for _, value in settings if not Path(value.partition(":")[2]).exists()}
+    properties += [f"{key}={value}" for key, value in settings if (key, value) not in lacking]
     return ["systemd-run", "--quiet", "--wait", "--collect", *(f"--property={each}" for each in properties)]
 
 

@@ -9,12 +9,11 @@ from pyarrow import parquet
 
 from aggregator.analysis.mix import Row
 from aggregator.commands.report import add_span, room_of, time_of
-from aggregator.config import AggregatorConfig
+from aggregator.config import add_store, read_config
 from aggregator.store.factory import open_store
 from aggregator.store.types import Store
 from contract.labels import EMOTIONS
 from contract.topics import Room
-from service.config import load
 
 _CHUNK_S = 24 * 3600
 """A day of a room is in memory at a time."""
@@ -37,6 +36,7 @@ SCHEMA = pa.schema(
 def configure(parser: argparse.ArgumentParser) -> None:
     """Give the command its arguments."""
     add_span(parser)
+    add_store(parser)
     parser.add_argument("--room", metavar="SITE/ROOM", help="default: all rooms")
     parser.add_argument("--out", type=Path, required=True, help="the file, such as windows.parquet")
 
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file; the exit code."""
     start, end = time_of(arguments.start), time_of(arguments.end)
     only = room_of(arguments.room) if arguments.room else None
-    config = load(arguments.config, AggregatorConfig)
+    config = read_config(arguments)
     with (
         open_store(config, writable=False) as store,
         parquet.ParquetWriter(arguments.out, SCHEMA, compression="zstd") as file,

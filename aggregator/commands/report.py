@@ -4,10 +4,9 @@ import argparse
 from datetime import datetime
 from pathlib import Path
 
-from aggregator.config import AggregatorConfig
+from aggregator.config import add_store, read_config
 from aggregator.web.report import ReportError, file_name, read, to_csv, to_html
 from contract.topics import Room, TopicError
-from service.config import load
 
 
 def add_span(parser: argparse.ArgumentParser) -> None:
@@ -22,13 +21,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Give the command its arguments."""
     parser.add_argument("--room", required=True, metavar="SITE/ROOM")
     add_span(parser)
+    add_store(parser)
     parser.add_argument("--out", type=Path, help="the page; the CSV gets the same name (default: room and time)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write both files; the exit code."""
     room, start, end = room_of(arguments.room), time_of(arguments.start), time_of(arguments.end)
-    lesson = read(load(arguments.config, AggregatorConfig), room, start, end)
+    lesson = read(read_config(arguments), room, start, end)
     page = arguments.out or Path(f"{file_name(lesson)}.html")
     page.write_text(to_html(lesson, None), encoding="utf-8")
     table = page.with_suffix(".csv")

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from aggregator.analysis.cards import estimator_of
-from aggregator.config import AggregatorConfig, PageConfig
+from aggregator.config import AggregatorConfig, PageConfig, add_store, read_config
 from aggregator.store.factory import open_store
 from aggregator.store.types import Store, StoreError, StoreUnavailableError
 from aggregator.web.accounts import NO_USERS, account_page, users_page
@@ -34,7 +34,7 @@ from aggregator.web.room import room_page
 from aggregator.web.style import user_of
 from aggregator.web.users import Users, UsersError
 from contract.topics import Room, TopicError
-from service.config import ConfigError, load
+from service.config import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,9 @@ STORE_S = 30.0
 """How long a store that is not there yet is waited for."""
 
 
-def configure(_parser: argparse.ArgumentParser) -> None:
-    """The command has no arguments of its own."""
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Give the command its arguments."""
+    add_store(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -53,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         ConfigError: If the page may not be served as configured.
         StoreError: If there is no store.
     """
-    config = load(arguments.config, AggregatorConfig)
+    config = read_config(arguments)
     users = open_users(config.page)
     check_certificate(config.page)
     for warning in warnings(config.page):

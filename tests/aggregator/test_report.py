@@ -137,6 +137,18 @@ def test_the_report_command_writes_both_files(command, tmp_path):
     assert (backwards.returncode, "a day at most" in backwards.stderr) == (64, True)
 
 
+def test_a_store_needs_no_configuration_file(command, tmp_path):
+    """A file that was copied from elsewhere: the configuration is not even looked for."""
+    (tmp_path / "aggregator.toml").unlink()
+    span = ["--from", instant(utc(START)), "--to", instant(utc(START + 300)), "--store", str(tmp_path / "store.sqlite")]
+
+    reported = command("report", "--room", "school/r1", *span, "--out", str(tmp_path / "lesson.html"))
+    exported = command("export", *span, "--out", str(tmp_path / "windows.parquet"))
+
+    assert (reported.returncode, exported.returncode) == (0, 0), reported.stderr + exported.stderr
+    assert command("report", "--room", "school/r1", *span[:4]).returncode == 78
+
+
 def test_the_export_holds_every_window_and_sum(command, tmp_path, store, device):
     """What the store has is what the data team gets."""
     said = State(state="ready", reason="", version="1", model=None, min_faces=5, boot="9f3a2c41")

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.fleet.figures import machine, table
-from tests.fleet.fleet import PICTURES, PROJECT, ROOMS, Fleet, Played, build_release
-from tests.fleet.lab import call, lab, missing, root_of
+from tests.fleet.fleet import ROOMS, Fleet, Played, build_release, draw_class
+from tests.fleet.lab import Host, lab, missing, root_of
 
 SUITES = {"hub": "bookworm", "north": "bookworm", "south": "trixie"}
 """Raspberry Pi OS is Debian: Python 3.11 and 3.13."""
+BARE = {"pi12": "bookworm", "pi13": "trixie"}
+"""Hosts that no playbook touches."""
 CACHE = Path(os.environ.get("LAB_DIR", "/var/tmp/classpulse-lab"))
 """Debian's roots are kept here between runs."""
 FIGURES = pytest.StashKey[list[tuple[str, str]]]()
@@ -36,25 +38,37 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="session")
-def empty_fleet(tell: Callable[[str, str], None]) -> Iterator[Fleet]:
-    """Hosts that have booted and nothing more, a signed release, a class for the file cameras."""
+def lab_folder() -> Iterator[Path]:
+    """Of this run, beside Debian's roots."""
     why = missing()
     if why:
         pytest.skip(why)
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="run-", dir=CACHE) as name:
-        folder = Path(name)
-        started = time.monotonic()
-        with ThreadPoolExecutor() as pool:
-            building = pool.submit(build_release, folder / "releases", folder / "release.key")
-            list(pool.map(lambda suite: root_of(suite, CACHE), set(SUITES.values())))
-            release = building.result()
-        tell("building a release, and Debian's roots where they are not kept", f"{time.monotonic() - started:.0f} s")
-        with lab(folder, CACHE, SUITES) as hosts:
-            for host in ROOMS:
-                pictures = hosts[host].root / PICTURES.lstrip("/")
-                call(PROJECT / ".venv/bin/python", "-m", "tests.fleet.pictures", pictures, cwd=PROJECT)
-            yield Fleet(folder, hosts, release)
+        yield Path(name)
+
+
+@pytest.fixture(scope="session")
+def hosts(lab_folder: Path) -> Iterator[dict[str, Host]]:
+    """Hosts that have booted and nothing more."""
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda suite: root_of(suite, CACHE), {*SUITES.values(), *BARE.values()}))
+    with lab(lab_folder, CACHE, SUITES | BARE) as booted:
+        yield booted
+
+
+@pytest.fixture(scope="session")
+def empty_fleet(lab_folder: Path, request: pytest.FixtureRequest, tell: Callable[[str, str], None]) -> Fleet:
+    """A fleet's hosts as they booted, a signed release, a class for the file cameras."""
+    started = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        building = pool.submit(build_release, lab_folder / "releases", lab_folder / "release.key")
+        booted = request.getfixturevalue("hosts")  # while the release is built
+        release = building.result()
+    tell("building a release, and Debian's roots where they are not kept", f"{time.monotonic() - started:.0f} s")
+    for host in ROOMS:
+        draw_class(booted[host])
+    return Fleet(lab_folder, {name: booted[name] for name in SUITES}, release)
 
 
 @pytest.fixture(scope="session")

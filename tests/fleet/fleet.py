@@ -23,7 +23,7 @@ PICTURES = "/var/lib/class"
 STORE = "/var/lib/classpulse-aggregator/store.sqlite"
 VERSION = "0.5.0"
 """Of the lab's first release, whatever the project's own is: tests know what is older and newer."""
-_PARTS = ("aggregator", "contract", "convert", "edge", "release", "service", "requirements", "train")
+_PARTS = ("aggregator", "contract", "convert", "edge", "host", "release", "service", "requirements", "train")
 _FILES = ("pyproject.toml", "README.md", "LICENSE")
 _RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)", re.MULTILINE)
 
@@ -201,6 +201,12 @@ def resign(release: Path, key: Path) -> None:
         f"from pathlib import Path; from release.manifest import sign; sign(Path({str(release)!r}), Path({str(key)!r}))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT)
+
+
+def draw_class(host: Host) -> None:
+    """Pictures of a class, for the host's file camera."""
+    pictures = host.root / PICTURES.lstrip("/")
+    call(PROJECT / ".venv/bin/python", "-m", "tests.fleet.pictures", pictures, cwd=PROJECT)
 
 
 def copy_of_project(folder: Path, version: str) -> Path:

@@ -89,6 +89,7 @@ def test_the_broker_listens_on_loopback_alone_until_it_is_opened():
     assert [line for line in opened.splitlines() if line.startswith("listener")][1:] == ["listener 8883"]
     assert "certfile" in opened.partition("listener 8883")[2]
     assert "allow_anonymous false" in closed
+    assert (files.is_open(closed), files.is_open(opened)) == (False, True)
 
 
 def test_secrets_are_in_files_of_root_alone():

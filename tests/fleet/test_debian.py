@@ -1,0 +1,281 @@
+"""One host by Debian packages: three commands to counts on the page, reboot, upgrade, bad input, purge."""
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.fleet.fleet import PICTURES, PROJECT, copy_of_project, draw_class
+from tests.fleet.lab import Host, call, wait_for
+from tests.needs import need
+
+pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
+OLD, NEW = "0.1.8", "0.1.9"
+ANSWERS = f"""
+people_only = false
+site = "greenfield"
+room = "room-1"
+camera = "file:{PICTURES}"
+min_faces = 3
+page_user = "anna"
+page_password = "correct horse"
+"""
+ANONYMOUS = """
+import socket
+broker = socket.create_connection(("127.0.0.1", 1883))
+broker.sendall(bytes.fromhex("100d00044d5154540402003c000161"))
+print(broker.recv(4).hex())
+"""
+"""CONNECT without a user; prints the CONNACK."""
+FRAMES = """
+import sqlite3, sys
+store = sqlite3.connect("file:/var/lib/classpulse-aggregator/store.sqlite?mode=ro", uri=True)
+query = "SELECT coalesce(sum(frames), 0) FROM windows WHERE start >= ? AND start < ?"
+print(store.execute(query, [float(each) for each in sys.argv[1:]]).fetchone()[0])
+"""
+UNITS = ("classpulse-aggregator", "classpulse-page", "classpulse-edge")
+LOGIN = """
+import http.cookiejar, ssl, urllib.parse, urllib.request
+context = ssl.create_default_context(cafile="/etc/classpulse/keys/own-ca.crt")
+cookies = urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())
+browser = urllib.request.build_opener(urllib.request.HTTPSHandler(context=context), cookies)
+browser.addheaders = [("Sec-Fetch-Site", "same-origin"), ("Origin", "https://127.0.0.1:8443")]
+form = urllib.parse.urlencode({"name": "anna", "password": "correct horse", "next": "/"}).encode()
+print(browser.open("https://127.0.0.1:8443/login", form).read().decode())
+"""
+"""What a browser does, with the certificate checked; prints the overview."""
+
+
+def build(folder: Path, version: str, debian: str, wheels: Path | None = None) -> Path:
+    """The package of everything in a version, for a Debian; wheels from a folder, or downloaded."""
+    source = folder / f"source-{version}-{debian}"
+    copy_of_project(source, version)
+    for name in ("debian", "systemd", "ansible"):
+        shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels else {}
+    command = [PROJECT / ".venv/bin/python", "-m", "release.debian", "--out", folder, "--package", "classpulse"]
+    command += ["--arch", "amd64", "--debian", debian]
+    done = subprocess.run(command, cwd=source, env=os.environ | offline, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shutil.rmtree(source)
+    return folder / f"classpulse_{version}+deb{debian}_amd64.deb"
+
+
+@pytest.fixture(scope="module")
+def debs(lab_folder: Path, tell: Callable[[str, str], None]) -> dict[str, Path]:
+    """The old version for both Debians."""
+    need("dpkg-deb")
+    with ThreadPoolExecutor() as pool:
+        made = dict(
+            zip(("12", "13"), pool.map(lambda debian: build(lab_folder, OLD, debian), ("12", "13")), strict=True)
+        )
+    for debian, path in made.items():
+        tell(f"package classpulse for Debian {debian}, amd64", f"{path.stat().st_size / 1e6:.0f} MB")
+    return made
+
+
+def bring(host: Host, deb: Path) -> str:
+    """Put a package on the host; where."""
+    shutil.copy(deb, host.root / "root")
+    return f"/root/{deb.name}"
+
+
+def install(host: Host, deb: Path) -> None:
+    """As the README says; apt has no network but its own cache."""
+    host.run(f"DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes {bring(host, deb)}")
+
+
+def prepare(host: Host) -> None:
+    """A class before its file camera, and a clock that is right."""
+    draw_class(host)
+    (host.root / "root/answers.toml").write_text(ANSWERS)
+    (host.root / "etc/tmpfiles.d/clock.conf").write_text("f /run/systemd/timesync/synchronized\n")
+    host.run(f"chmod -R a+rX {PICTURES}; systemd-tmpfiles --create clock.conf")
+
+
+def active(host: Host) -> list[str]:
+    """Which of our services run, or would after a reboot."""
+    said = host.run(
+        f"for unit in {' '.join(UNITS)}; do systemctl is-active $unit; systemctl is-enabled $unit; done", check=False
+    )
+    return [word for word in said.split() if word in ("active", "activating", "enabled")]
+
+
+def setup(host: Host, options: str = "--answers answers.toml") -> str:
+    """What `classpulse setup` says, and its exit status."""
+    return host.run(f"classpulse setup {options} 2>&1; echo exit $?", check=False)
+
+
+def frames(host: Host, start: float = 0, end: float = 1e11) -> int:
+    """What the host has stored of the windows that began between these times, in seconds since 1970."""
+    (host.root / "tmp/frames.py").write_text(FRAMES)
+    return int(host.run(f"runuser -u classpulse-aggregator -- python3 /tmp/frames.py {start} {end}"))
+
+
+@pytest.fixture(scope="module")
+def pi(hosts: dict[str, Host], debs: dict[str, Path], tell: Callable[[str, str], None]) -> Host:
+    """A Debian 12 host after README's commands."""
+    host = hosts["pi12"]
+    prepare(host)
+    started = time.monotonic()
+    install(host, debs["12"])
+    installed = time.monotonic()
+    said = setup(host)
+    assert said.endswith("exit 0\n"), said
+    tell(
+        "one host: apt install; classpulse setup to the first counts",
+        f"{installed - started:.0f} s; {time.monotonic() - installed:.0f} s",
+    )
+    tell("its environment", host.run("du -sm /opt/classpulse | cut -f1").strip() + " MB")
+    return host
+
+
+def test_three_commands_bring_counts_to_the_page(pi):
+    """The page knows the room, by HTTPS, after a login; the state is told; no packaged file differs."""
+    (pi.root / "root/login.py").write_text(LOGIN)
+
+    assert "room-1" in pi.run("python3 /root/login.py")
+    assert pi.run("dpkg --verify classpulse") == ""
+    status = pi.run("classpulse status")
+    assert len(status.splitlines()) <= 10
+    assert "WRONG" not in status
+    assert re.search(r"faces +[5-9]\.\d on average", status)
+
+
+def test_commands_run_as_the_services_users(pi):
+    """From root's own folder, with their folders and passwords; nothing is written beside."""
+    before = pi.run("ls -A /root")
+    pi.run("cd /root; echo 'another word' | classpulse aggregator user add bert --rooms greenfield/room-1")
+
+    users = pi.run("cd /root; classpulse aggregator user list").splitlines()
+    assert users == ["anna: administrator, *", "bert: teacher, greenfield/room-1"]
+    assert pi.run("ls -A /root") == before
+    assert pi.run("stat -c %U /var/lib/classpulse-aggregator/users.json").strip() == "classpulse-aggregator"
+
+
+def test_the_broker_hears_this_host_alone_and_nobody_without_a_password(pi):
+    """Until setup is told to open it, and then with TLS."""
+    listening = pi.run("ss -Hltn 'sport = 1883 or sport = 8883'")
+    assert [line.split()[3] for line in listening.splitlines()] == ["127.0.0.1:1883"]
+    answer = pi.run(f"python3 -c '{ANONYMOUS}'").strip()
+    assert answer == "20020005"  # CONNACK, not authorised
+
+
+def test_a_reboot_counts_again(pi):
+    """All services start with the machine."""
+    booted, before = pi.booted_at(), frames(pi)
+    pi.run("systemctl reboot", check=False)
+    wait_for(
+        "another boot",
+        lambda: (
+            pi.run("true; systemctl show --property=UserspaceTimestampMonotonic --value", check=False).strip()
+            not in ("", booted)
+        ),
+    )
+
+    wait_for("more frames", lambda: frames(pi) > before, timeout_s=120)
+
+
+def test_an_upgrade_with_a_full_outbox_keeps_everything(pi, debs, lab_folder, tell):
+    """What the broker did not take before is stored after it; configuration and users stay."""
+    wheels = lab_folder / "unpacked"
+    call("dpkg-deb", "-x", debs["12"], wheels)
+    newer = build(lab_folder, NEW, "12", wheels / "usr/lib/classpulse/wheels")
+    configured = pi.run("cat /etc/classpulse/*.toml")
+    pi.run("systemctl stop mosquitto")
+    away = time.time() + 20  # a span that ends now may be on its way
+    time.sleep(45)
+    started = time.monotonic()
+
+    install(pi, newer)
+    tell("upgrade of one host", f"{time.monotonic() - started:.0f} s")
+    back = time.time() - 10
+    assert frames(pi, away, back) == 0
+    pi.run("systemctl start mosquitto")
+
+    wait_for("what was counted meanwhile", lambda: frames(pi, away, back) > 0, timeout_s=120)
+    assert pi.run("cat /etc/classpulse/*.toml") == configured
+    assert "bert" in pi.run("classpulse aggregator user list")
+    assert NEW in pi.run("readlink /opt/classpulse/current")
+    assert pi.run("ls /opt/classpulse/releases | wc -l").strip() == "1"
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ('camera = "usb:7"', "FAIL camera: usb:7: /dev/video7 does not exist"),
+        ('broker = "127.0.0.1:1883"\nbroker_ca = "/etc/classpulse/keys/own-ca.crt"', "FAIL broker: 127.0.0.1:1883"),
+        ('broker = "127.0.0.1:1883"\nbroker_ca = "/etc/hostname"', "broker_ca = '/etc/hostname' is no PEM certificate"),
+    ],
+)
+def test_wrong_answers_start_nothing_and_the_right_ones_mend_it(pi, answers, told):
+    """One line that says what, and how to go on."""
+    before = active(pi)
+    key = answers.partition(" ")[0]
+    kept = "\n".join(line for line in ANSWERS.splitlines() if not line.startswith(f"{key} "))
+    (pi.root / "root/wrong.toml").write_text(f"{kept}\n{answers}\n")
+
+    said = setup(pi, "--answers wrong.toml")
+
+    assert told in said
+    assert not said.endswith("exit 0\n")
+    assert active(pi) == ([] if "FAIL" in told else before)
+
+
+def test_running_setup_again_mends_what_wrong_answers_left(pi):
+    """With everything that was counted before."""
+    before = frames(pi)
+
+    said = setup(pi)
+
+    assert said.endswith("exit 0\n"), said
+    assert frames(pi) >= before > 0
+
+
+def test_remove_keeps_data_and_purge_takes_all(pi):
+    """Files, users and the broker's part; mosquitto goes on."""
+    pi.run("apt-get remove -qq --yes classpulse")
+    assert "edge.toml" in pi.run("ls /etc/classpulse")
+    assert "store.sqlite" in pi.run("ls /var/lib/classpulse-aggregator")
+    assert active(pi).count("active") == 0
+
+    pi.run("apt-get purge -qq --yes classpulse")
+
+    others = "^/(root|var/(log|cache)|proc|sys|run)"
+    assert pi.run(f"find / -xdev -name '*classpulse*' | grep -v -E '{others}'", check=False) == ""
+    assert pi.run("getent passwd classpulse classpulse-aggregator", check=False) == ""
+    assert pi.run("systemctl is-active mosquitto").strip() == "active"
+
+
+def test_a_package_of_another_debian_or_without_room_is_refused(hosts, debs):
+    """Before anything is unpacked."""
+    host = hosts["pi13"]
+    prepare(host)
+    quiet = "DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes"
+    other = host.run(f"{quiet} {bring(host, debs['12'])} 2>&1", check=False)
+    host.run("mkdir -p /opt; mount -t tmpfs -o size=100m tmpfs /opt")
+    small = host.run(f"{quiet} {bring(host, debs['13'])} 2>&1", check=False)
+    host.run("umount /opt")
+
+    assert "python3 (< 3.12)" in other
+    assert re.search(r"classpulse: \d+ MB of room are needed on /opt, (99|100) MB are free: make room", small)
+    assert host.run("ls -A /opt") == ""
+
+
+def test_debian_13_counts_people_only(hosts, debs):
+    """Python 3.13, no expressions: what the law asks for in most classrooms."""
+    host = hosts["pi13"]
+    host.run("apt-get -qq --yes --fix-broken install; dpkg --configure -a", check=False)
+    install(host, debs["13"])
+
+    said = setup(host, "--answers answers.toml --people-only yes")
+
+    assert said.endswith("exit 0\n"), said
+    assert "emotions are switched off" in said
+    assert "people only" in host.run("classpulse status")
