@@ -23,12 +23,14 @@ _ORIENTATION = 274
 
 def decode(data: bytes) -> np.ndarray | None:
     """The picture, (height, width, 3) uint8 bgr, turned as its metadata says; None if OpenCV cannot read it."""
+    # OpenCV turns JPEG, PNG and TIFF by itself; WebP only from version 4.12 on
+    webp = data[8:12] == b"WEBP"
+    how = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION if webp else cv2.IMREAD_COLOR
     try:
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        picture = cv2.imdecode(np.frombuffer(data, np.uint8), how) if data else None
     except cv2.error:  # more pixels than OpenCV reads
         return None
-    # OpenCV turns JPEG, PNG and TIFF by itself
-    turn = _TURNS.get(_webp_orientation(data)) if data[8:12] == b"WEBP" else None
+    turn = _TURNS.get(_webp_orientation(data)) if webp else None
     return picture if picture is None or turn is None else np.ascontiguousarray(turn(picture))
 
 
