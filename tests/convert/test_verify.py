@@ -152,7 +152,7 @@ class FixedDetector:
 def test_detected_faces_are_compared_with_their_own_crops():
     """Found is the share of pasted faces with a box on them; both accuracies are of these alone."""
     brightness = ROOT / "tests" / "data" / "brightness_int8.tflite"
-    classifier = verify.EmotionClassifier(brightness, verify.RuntimeConfig(package="tflite_runtime"))
+    classifier = verify.EmotionClassifier(brightness, verify.RuntimeConfig())
     labels = np.arange(len(EMOTIONS)).repeat(2)
     # a frame around each face that would be read otherwise: the device's crop has to lie inside
     images = np.full((len(labels), 48, 48), 255, np.uint8)

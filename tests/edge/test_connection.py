@@ -311,7 +311,8 @@ def test_only_ca_crt_is_trusted_and_not_the_system_s_store(tmp_path, monkeypatch
     """Whoever has a certificate of a public authority is not the school's broker."""
     new_key = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3")
     for name in ("ca", "public"):
-        openssl(tmp_path, *new_key, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt")
+        signs = ("-addext", "keyUsage=critical,keyCertSign")  # Python 3.13 demands it
+        openssl(tmp_path, *new_key, *signs, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt")
     address = ("-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE")
     signed = ("-CA", "public.crt", "-CAkey", "public.key")
     openssl(tmp_path, *new_key, *signed, *address, "-subj", "/CN=x", "-keyout", "server.key", "-out", "server.crt")
