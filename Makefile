@@ -15,8 +15,13 @@ FRESH ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup run watch test check size docs models train evaluate convert promote verify bench bench-model bench-page \
         bench-estimate bench-cluster test-cluster mutations \
+<<<<<<< ours
         release deb deploy clean \
         test-system test-install test-train test-runtimes test-deployment test-fleet fuzz soak
+=======
+        release deploy clean \
+        test-system test-install test-bare test-train test-runtimes test-deployment test-fleet fuzz soak
+>>>>>>> theirs
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -110,8 +115,11 @@ mutations: .venv/.ready ## take protections out one at a time: do the tests noti
 	@.venv/bin/python -m tests.mutations --only '$(ONLY)'
 ONLY ?=
 
+test-bare: .venv/.ready ## `make run` and `make test` on an empty Debian 12 and 13 (root, mmdebstrap, systemd-container)
+	.venv/bin/pytest -m system tests/install/test_bare_systems.py
+
 test-install: .venv/.ready ## every extra of pyproject.toml, in an empty environment of each Python that is here
-	.venv/bin/pytest -m system tests/install
+	.venv/bin/pytest -m system tests/install/test_extras.py
 
 test-train: .venv-train/.ready .venv/.ready .venv-litert/.ready ## train, evaluate and convert on tiny data, with TensorFlow
 	.venv-train/bin/python -m pytest -m train tests/train tests/convert
