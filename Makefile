@@ -15,13 +15,8 @@ FRESH ?=
 .DEFAULT_GOAL := help
 .PHONY: help setup run watch test check size docs models train evaluate convert promote verify bench bench-model bench-page \
         bench-estimate bench-cluster test-cluster mutations \
-<<<<<<< ours
         release deb deploy clean \
-        test-system test-install test-train test-runtimes test-deployment test-fleet fuzz soak
-=======
-        release deploy clean \
         test-system test-install test-bare test-train test-runtimes test-deployment test-fleet fuzz soak
->>>>>>> theirs
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
