@@ -4,19 +4,27 @@ import argparse
 import os
 import re
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 from msgspec import Meta
 
 import models
 from contract.labels import EMOTIONS, GROUPS
-from contract.topics import check_id
+from contract.topics import Room, check_id
 from service.config import NonEmpty, Port, load
 
 SIGNALS = ("faces", "unsure")
 """What is watched for changes besides the groups of labels: no group can have these names."""
+
+
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_CLOCK = r"((?:[01]\d|2[0-3]):[0-5]\d)"
+TIMETABLE = re.compile(rf"({'|'.join(WEEKDAYS)}) {_CLOCK}-{_CLOCK} ?(.{{0,80}})")
+"""A line of a timetable: weekday, begin, end, name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +172,25 @@ class PageConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class LessonsConfig:
+    """`[lessons]`: when lessons begin and end, beside pauses of ten minutes and the page's buttons; by `site/room`."""
+
+    timetable: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Lessons of every week: "north/r101" = ["Mon 08:00-08:45 Physics 7b"]; what follows the times is the name."""
+    calendar: dict[str, str] = field(default_factory=dict)
+    """An iCalendar file, or its http or https address, read again every quarter of an hour."""
+
+    def __post_init__(self) -> None:
+        for room in (*self.timetable, *self.calendar):
+            site, _, name = room.partition("/")
+            Room(site, name)
+        for room, lessons in self.timetable.items():
+            for lesson in lessons:
+                if not TIMETABLE.fullmatch(lesson):
+                    raise ValueError(f"timetable of {room}: {lesson!r} is none like 'Mon 08:00-08:45 Physics 7b'")
+
+
+@dataclass(frozen=True, slots=True)
 class MetricsConfig:
     """`[metrics]`: figures for Prometheus; there is no password, so let nobody but Prometheus reach them."""
 
@@ -196,8 +223,11 @@ class AggregatorConfig:
     summary: SummaryConfig = field(default_factory=SummaryConfig)
     attention: AttentionConfig = field(default_factory=AttentionConfig)
     page: PageConfig = field(default_factory=PageConfig)
+    lessons: LessonsConfig = field(default_factory=LessonsConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     home_assistant: HomeAssistantConfig = field(default_factory=HomeAssistantConfig)
+    time_zone: str = ""
+    """Of all times on the page and in reports, such as Europe/Berlin; empty: this machine's."""
     groups: dict[str, tuple[str, ...]] = field(default_factory=lambda: dict(GROUPS))
     """`[groups]`: how the seven labels are grouped on the page, such as pleasant = ["happy", "surprise"]."""
     models_dir: Path = models.FOLDER
@@ -207,6 +237,10 @@ class AggregatorConfig:
 
     def __post_init__(self) -> None:
         check_id("site", self.site)
+        try:
+            _ = self.zone
+        except (ValueError, OSError):
+            raise ValueError(f"time_zone = {self.time_zone!r} is none like Europe/Berlin") from None
         grouped = [label for labels in self.groups.values() for label in labels]
         if sorted(grouped) != sorted(EMOTIONS):
             raise ValueError(f"[groups] has to have each of {', '.join(EMOTIONS)} once, but has {', '.join(grouped)}")
@@ -220,6 +254,11 @@ class AggregatorConfig:
             )
         if self.amqp is not None and self.home_assistant.enabled:
             raise ValueError("[home_assistant] needs retained messages, which a RabbitMQ cluster does not keep")
+
+    @property
+    def zone(self) -> tzinfo | None:
+        """The site's time zone; None: this machine's."""
+        return ZoneInfo(self.time_zone) if self.time_zone else None
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:

@@ -58,7 +58,7 @@ class Event:
     since: datetime
     """When it began."""
     changes: Mapping[str, tuple[float, float]]
-    """Group, FACES or UNSURE -> (before, since), for every signal that changed; the clearest change first."""
+    """Group, FACES or UNSURE -> (before, since), of signals that changed: the clearest first, shares that fell last."""
     labels: Mapping[str, tuple[float, float]]
     """The same of labels, for those that changed; largest change first."""
 
@@ -179,11 +179,14 @@ class Detector:
         self._starts, self._examined = self._starts[end - length :], length
         self._sums = sums[end - length :] - sums[end - length - 1]
         pairs = list(zip(before.tolist(), after.tolist(), strict=True))
+        # a share that falls only makes room for the one that rises, so it is told last
+        falls = [i < len(names) - len(SIGNALS) and pairs[i][1] < pairs[i][0] for i in range(len(names))]
+        order = sorted(range(len(names)), key=lambda i: (falls[i], -clearness[i]))
         labels = dict(zip(EMOTIONS, pairs[len(names) :], strict=False))
         return Event(
             t=utc(newest + WINDOW_S),
             since=utc(since),
-            changes={names[i]: pairs[i] for i in np.argsort(-clearness) if clearness[i] > 0},
+            changes={names[i]: pairs[i] for i in order if clearness[i] > 0},
             labels=dict(
                 sorted(
                     ((label, pair) for label, pair in labels.items() if abs(pair[1] - pair[0]) >= _LEAST_LABEL),

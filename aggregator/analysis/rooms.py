@@ -8,7 +8,8 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from aggregator.analysis.attention import Detector, Event, points_of
-from aggregator.analysis.mix import Estimator, Moment, Row, mix_of, mixes
+from aggregator.analysis.lesson import GAP_S, Cut
+from aggregator.analysis.mix import Estimator, Moment, Row, mix_of, mixes, moments
 from aggregator.analysis.summary import DeviceState, Summary
 from aggregator.config import AttentionConfig
 from aggregator.store.windows import AHEAD_S, NOTHING, WINDOW_S, Key, PackedWindows, Sums
@@ -20,8 +21,6 @@ RECENT_S = 60
 """Span of the current mix in seconds."""
 TIMELINE_S = 600
 """Span of the timeline."""
-GAP_S = 600
-"""A lesson is what lies between two gaps of this many seconds without a frame; nobody has to declare one."""
 LONGEST_S = 6 * 3600
 """How far back the start of a lesson is looked for; older windows are forgotten."""
 _LESSON_S = 10.0
@@ -47,6 +46,7 @@ class RoomState:
         """What each device last said."""
         self.newest: float | None = None
         """When the newest frame was taken, as far as is known."""
+        self._cuts: list[Cut] = []
         self._estimator = estimator
         self._attention = attention
         self._windows = PackedWindows(room.site, room.room)
@@ -56,6 +56,11 @@ class RoomState:
         self._lesson_sums: tuple[float, list[Row]] = (float("-inf"), [])
         self._examined = array("I")
         self._detector, self._events = Detector(attention), list[Event]()
+
+    def cut(self, cuts: list[Cut]) -> None:
+        """Lessons begin and end there, by time, as a timetable or people say."""
+        if cuts != self._cuts:
+            self._cuts, self._lesson = cuts, (float("-inf"), [])
 
     def add(self, key: Key, sums: Sums, now: float) -> None:
         """Add to a window what a batch brought."""
@@ -114,6 +119,22 @@ class RoomState:
         shown = {device: (each.faces, each.frames - each.withheld) for device, each in sums.items()}
         return {device: faces / frames for device, (faces, frames) in shown.items() if frames}
 
+    def lesson_end(self, now: float) -> float:
+        """`now` while a lesson runs, else when the last one ended: what is shown until the next one begins."""
+        newest = max((start + WINDOW_S for start in self._windows if start <= now), default=now)
+        end = now if now - newest <= GAP_S else float(newest)
+        cut = next((cut for cut in reversed(self._cuts) if cut.at <= end), None)
+        return cut.at if cut and cut.ends and end - cut.at < GAP_S else end
+
+    def lesson_begin(self, end: float) -> float:
+        """When the lesson that ran at `end` began; `end` without one."""
+        return float(next(iter(self._lesson_starts(end)), end))
+
+    def course(self, end: float, step_s: int) -> tuple[list[int], list[Moment]]:
+        """Of the lesson that ran at `end`: the starts of its windows, and the mix of each `step_s` seconds of it."""
+        starts = [start for start in self._lesson_starts(end) if start <= end - WINDOW_S]
+        return starts, list(moments(self._rows(starts), self._estimator, step_s))
+
     def events(self, now: float) -> list[Event]:
         """The lasting changes of the lesson so far, oldest first."""
         starts = self._lesson_at(now)
@@ -142,11 +163,12 @@ class RoomState:
         return self._lesson_sums[1]
 
     def _lesson_starts(self, now: float) -> list[int]:
-        """The windows of the lesson that runs: back to the first gap of GAP_S; none if that is now."""
+        """The windows of the lesson that runs: back to the first gap of GAP_S or cut; none if that is now."""
         found: list[int] = []
         begin = now
+        cut = next((cut.at for cut in reversed(self._cuts) if cut.at < now), float("-inf"))
         for start in sorted((start for start in self._windows if start <= now), reverse=True):
-            if begin - start - WINDOW_S > GAP_S:
+            if begin - start - WINDOW_S > GAP_S or start < cut:
                 break
             begin = start
             found.append(start)

@@ -1,7 +1,7 @@
 """A lesson as one HTML page and as CSV: `classpulse-aggregator report`."""
 
 import argparse
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 from aggregator.config import add_store, read_config
@@ -27,10 +27,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write both files; the exit code."""
-    room, start, end = room_of(arguments.room), time_of(arguments.start), time_of(arguments.end)
-    lesson = read(read_config(arguments), room, start, end)
-    page = arguments.out or Path(f"{file_name(lesson)}.html")
-    page.write_text(to_html(lesson, None), encoding="utf-8")
+    config = read_config(arguments)
+    room, start, end = (
+        room_of(arguments.room),
+        time_of(arguments.start, config.zone),
+        time_of(arguments.end, config.zone),
+    )
+    lesson = read(config, room, start, end)
+    page = arguments.out or Path(f"{file_name(lesson, config.zone)}.html")
+    page.write_text(to_html(lesson, config.zone), encoding="utf-8")
     table = page.with_suffix(".csv")
     table.write_text(to_csv(lesson), encoding="utf-8")
     print(f"{page}\n{table}")
@@ -45,9 +50,10 @@ def room_of(text: str) -> Room:
         raise ReportError(f"--room {text!r} is no site/room: {error}") from error
 
 
-def time_of(text: str) -> int:
-    """Seconds since 1970 of an ISO time, this machine's local time where it names no other; or ReportError."""
+def time_of(text: str, zone: tzinfo | None = None) -> int:
+    """Seconds since 1970 of an ISO time, in `zone` (this machine's if None) where it names no other; or ReportError."""
     try:
-        return int(datetime.fromisoformat(text).astimezone().timestamp())
+        time = datetime.fromisoformat(text)
+        return int((time if time.tzinfo else time.replace(tzinfo=zone)).timestamp())
     except (ValueError, OverflowError, OSError) as error:
         raise ReportError(f"{text!r} is no time such as 2026-11-22T08:00: {error}") from error

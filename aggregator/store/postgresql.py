@@ -16,7 +16,16 @@ import psycopg
 
 from aggregator.config import PostgresqlConfig
 from aggregator.store import postgresql_schema as sql
-from aggregator.store.types import Arrival, Batch, Committed, DeviceStatus, StoreError, StoreUnavailableError, fold_all
+from aggregator.store.types import (
+    Arrival,
+    Batch,
+    Committed,
+    DeviceStatus,
+    Note,
+    StoreError,
+    StoreUnavailableError,
+    fold_all,
+)
 from aggregator.store.windows import DAY_S, Key, Sums, key_row, sum_row, windows_of
 from contract.message import Health, State
 from contract.topics import Device, Room
@@ -119,12 +128,47 @@ class PostgresqlStore:
             rows = self._rows(f"{sql.SELECT_DEVICES} WHERE share = ANY(%s)", list(shards))
         return {Device(*row[:3]): DeviceStatus.of(*row[3:]) for row in rows}
 
+    def notes(self, room: Room, start: float, end: float) -> list[Note]:
+        """Those of a room with `start` <= at < `end`, by time."""
+        where = "site = %s AND room = %s AND at >= %s AND at < %s ORDER BY at"
+        statement = f"SELECT at, kind, text, author FROM notes WHERE {where}"  # noqa: S608 - constants
+        return [Note(*row) for row in self._rows(statement, room.site, room.room, start, end)]
+
+    def add_note(self, room: Room, note: Note) -> None:
+        """Keep a note; on return it is on the disk.
+
+        Raises:
+            StoreUnavailableError: If it cannot be written now.
+        """
+        with self._connected() as db:
+            insert = "INSERT INTO notes VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
+            db.execute(insert, (room.site, room.room, *note))
+
+    def lessons(self, room: Room) -> list[str]:
+        """What `keep_lessons` was given of a room, by start."""
+        rows = self._rows("SELECT line FROM lessons WHERE site = %s AND room = %s ORDER BY start", room.site, room.room)
+        return [line for (line,) in rows]
+
+    def keep_lessons(self, room: Room, since: int, lessons: Mapping[int, str]) -> None:
+        """Keep these lines of a room's list, by start in seconds since 1970, in place of all from `since` on.
+
+        Raises:
+            StoreUnavailableError: If it cannot be written now.
+        """
+        delete = "DELETE FROM lessons WHERE site = %s AND room = %s AND start >= %s"
+        insert = "INSERT INTO lessons VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"
+        with self._connected() as db, db.transaction(), db.cursor() as cursor:
+            cursor.execute(delete, (room.site, room.room, since))
+            cursor.executemany(insert, [(room.site, room.room, start, line) for start, line in sorted(lessons.items())])
+
     def lock_shards(self) -> frozenset[int]:
         """The shards that this worker has locked, after locking or unlocking some: about the same number for each.
 
         They are session locks: the database gives them to others when the connection ends.
         """
         with self._connected() as db:
+            if not self._shards:  # from now on it is one of the workers; who only writes a note is none
+                db.execute("SELECT pg_advisory_lock_shared(%s, %s)", (sql.LOCKS, sql.LOCK_WORKER))
             ((workers,),) = db.execute(sql.SELECT_WORKERS, (sql.LOCKS, sql.LOCK_WORKER)).fetchall()
             fair = math.ceil(sql.SHARDS / max(1, workers))
             for shard in sorted(self._shards)[fair:]:
@@ -187,8 +231,6 @@ class PostgresqlStore:
         try:
             if self._connection is None:
                 self._connection = psycopg.connect(autocommit=True, **self._parameters)  # type: ignore[arg-type]
-                if self._writable:
-                    self._connection.execute("SELECT pg_advisory_lock_shared(%s, %s)", (sql.LOCKS, sql.LOCK_WORKER))
             yield self._connection
         except psycopg.Error as error:
             if self._connection is None or self._connection.closed or isinstance(error, _TRANSIENT):

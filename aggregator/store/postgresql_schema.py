@@ -60,6 +60,16 @@ MIGRATIONS = (
     CREATE INDEX windows_by_start ON windows (start);
     CREATE INDEX windows_by_day ON windows USING brin (day);
     """,
+    """
+    CREATE TABLE notes (
+        site text NOT NULL, room text NOT NULL, at double precision NOT NULL, kind text NOT NULL, text text NOT NULL,
+        author text NOT NULL, PRIMARY KEY (site, room, at, kind, text, author)
+    );
+    CREATE TABLE lessons (
+        site text NOT NULL, room text NOT NULL, start bigint NOT NULL, line text NOT NULL,
+        PRIMARY KEY (site, room, start)
+    );
+    """,
 )
 """Applied in order, each once; the database's version is how many were. `messages.sender` names a device's boot,
 `day` is that of the message's newest frame or UNSYNCED: a property of the message itself, so that one sent again meets
@@ -126,6 +136,8 @@ def expire(db: "psycopg.Connection[tuple]", now: float, retention_days: int) -> 
     deleted = sum(_drop_windows(db, day, limit) for day in gone)
     _delete_oldest(db, "messages_other", "seen", int(now - HORIZON_S - DAY_S), DAY_S)
     _delete_oldest(db, "devices", "greatest(state_at, health_at)", now - retention_days * DAY_S, DAY_S)
+    for table, age in (("notes", "at"), ("lessons", "start")):
+        _delete_oldest(db, table, age, now - retention_days * DAY_S, DAY_S)
     if not filled:  # else windows of two days would go at once
         deleted += _delete_oldest(db, "windows_other", "day", limit, 1)
     return deleted

@@ -2,16 +2,25 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Self
 
 from aggregator.store import ranges
-from aggregator.store.types import Arrival, Batch, Committed, DeviceStatus, StoreError, StoreUnavailableError, fold_all
+from aggregator.store.types import (
+    Arrival,
+    Batch,
+    Committed,
+    DeviceStatus,
+    Note,
+    StoreError,
+    StoreUnavailableError,
+    fold_all,
+)
 from aggregator.store.windows import DAY_S, KEY_COLUMNS, SUM_COLUMNS, Key, Sums, key_row, sum_row, windows_of
 from contract.message import HORIZON_S
-from contract.topics import Device
+from contract.topics import Device, Room
 
 VERSION = 1
 """Of the tables; kept in the file as user_version."""
@@ -58,6 +67,16 @@ COMMIT;
 """`windows.day` is the day since 1970 on which a row was first stored: retention goes by it, not by a device's clock.
 `boots.floor` is the lowest seq that the device may still send; `boots.seen` when a message or health of the boot came.
 `ranges` contains every seq that was counted or rejected for good."""
+_CREATE_LATER = """
+CREATE TABLE IF NOT EXISTS notes (
+    site TEXT NOT NULL, room TEXT NOT NULL, at REAL NOT NULL, kind TEXT NOT NULL, text TEXT NOT NULL,
+    author TEXT NOT NULL, PRIMARY KEY (site, room, at, kind, text, author)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS lessons (
+    site TEXT NOT NULL, room TEXT NOT NULL, start INTEGER NOT NULL, line TEXT NOT NULL, PRIMARY KEY (site, room, start)
+) WITHOUT ROWID;
+"""
+"""Tables that files of before do not have. The version stays: an older aggregator, gone back to, leaves them alone."""
 _UPSERT_WINDOW = f"""
 INSERT INTO windows ({", ".join((*KEY_COLUMNS, "day", *SUM_COLUMNS))})
 VALUES ({", ".join("?" * (len(KEY_COLUMNS) + 1 + len(SUM_COLUMNS)))})
@@ -180,6 +199,47 @@ class SqliteStore:
         """Device -> messages that will never come, of the boots of the last days that are remembered."""
         return {Device(*row[:3]): row[3] for row in self._rows(_SELECT_LOST)}
 
+    def notes(self, room: Room, start: float, end: float) -> list[Note]:
+        """Those of a room with `start` <= at < `end`, by time."""
+        where = "site = ? AND room = ? AND at >= ? AND at < ? ORDER BY at"
+        return [
+            Note(*row)
+            for row in self._later("notes", "at, kind, text, author", where, room.site, room.room, start, end)
+        ]
+
+    def add_note(self, room: Room, note: Note) -> None:
+        """Keep a note; on return it is on the disk.
+
+        Raises:
+            StoreUnavailableError: If it cannot be written now.
+        """
+        with self._transaction():
+            self._db.execute("INSERT OR IGNORE INTO notes VALUES (?, ?, ?, ?, ?, ?)", (room.site, room.room, *note))
+
+    def lessons(self, room: Room) -> list[str]:
+        """What `keep_lessons` was given of a room, by start."""
+        rows = self._later("lessons", "line", "site = ? AND room = ? ORDER BY start", room.site, room.room)
+        return [line for (line,) in rows]
+
+    def keep_lessons(self, room: Room, since: int, lessons: Mapping[int, str]) -> None:
+        """Keep these lines of a room's list, by start in seconds since 1970, in place of all from `since` on.
+
+        Raises:
+            StoreUnavailableError: If it cannot be written now.
+        """
+        with self._transaction():
+            self._db.execute(
+                "DELETE FROM lessons WHERE site = ? AND room = ? AND start >= ?", (room.site, room.room, since)
+            )
+            rows = [(room.site, room.room, start, line) for start, line in lessons.items()]
+            self._db.executemany("INSERT INTO lessons VALUES (?, ?, ?, ?)", rows)
+
+    def _later(self, table: str, columns: str, where: str, *values: object) -> list[tuple]:
+        """Rows of a table that is missing as long as no newer daemon has opened the file."""
+        if not self._rows("SELECT 1 FROM sqlite_schema WHERE name = ?", table):
+            return []
+        return self._rows(f"SELECT {columns} FROM {table} WHERE {where}", *values)  # noqa: S608 - constants
+
     def expire(self, now: float, retention_days: int) -> int:
         """Delete windows and devices after `retention_days`, message ids after the horizon; the windows deleted.
 
@@ -192,6 +252,8 @@ class SqliteStore:
         with self._transaction():
             deleted = self._delete_oldest("windows", "day", int(limit // DAY_S), 1)
             self._delete_oldest("devices", "max(state_at, health_at)", limit, DAY_S)
+            for table, age in (("notes", "at"), ("lessons", "start")):
+                self._delete_oldest(table, age, limit, DAY_S)
             self._delete_oldest("boots", "seen", now - HORIZON_S - DAY_S, DAY_S)
             self._db.execute("DELETE FROM ranges WHERE boot_id NOT IN (SELECT id FROM boots)")
         return deleted
@@ -285,6 +347,7 @@ class SqliteStore:
                 "install the newer aggregator again"
             )
         if writable:
+            self._db.executescript(_CREATE_LATER)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut: it is acknowledged after it
 

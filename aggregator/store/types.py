@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol, Self, TypeVar
 
 from aggregator.store.windows import DAY_S, Key, Sums, add, fold
 from contract.message import CountsMessage, Health, MessageError, State
-from contract.topics import Device
+from contract.topics import Device, Room
 
 Payload = TypeVar("Payload", State, Health)
 
@@ -49,6 +49,17 @@ class MessageId(NamedTuple):
     seq: int
     received: float
     """As in Arrival."""
+
+
+class Note(NamedTuple):
+    """What people say of a lesson."""
+
+    at: float
+    """Seconds since 1970, by the page's clock."""
+    kind: str
+    """begin or end: a lesson's; name: of the lesson that runs then; mark: something that happens in it."""
+    text: str
+    author: str
 
 
 class Rejected(NamedTuple):
@@ -146,6 +157,18 @@ class Store(Protocol):
 
     def lost(self) -> dict[Device, int]:
         """Device -> messages that will never come, of boots that are remembered; empty where that is unknown."""
+
+    def notes(self, room: Room, start: float, end: float) -> list[Note]:
+        """Those of a room with `start` <= at < `end`, by time."""
+
+    def add_note(self, room: Room, note: Note) -> None:
+        """Keep a note; on return it is on the disk."""
+
+    def lessons(self, room: Room) -> list[str]:
+        """What `keep_lessons` was given of a room, by start."""
+
+    def keep_lessons(self, room: Room, since: int, lessons: Mapping[int, str]) -> None:
+        """Keep these lines of a room's list, by start in seconds since 1970, in place of all from `since` on."""
 
     def expire(self, now: float, retention_days: int) -> int:
         """Delete windows and devices after `retention_days`, message ids after the horizon; the windows deleted.

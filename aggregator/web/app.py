@@ -5,7 +5,7 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import uvicorn
@@ -19,12 +19,13 @@ from starlette.responses import HTMLResponse, Response
 from aggregator.analysis.cards import estimator_of
 from aggregator.config import AggregatorConfig, PageConfig, add_store, read_config
 from aggregator.store.factory import open_store
-from aggregator.store.types import Store, StoreError, StoreUnavailableError
+from aggregator.store.types import Note, Store, StoreError, StoreUnavailableError
 from aggregator.web.accounts import NO_USERS, account_page, users_page
 from aggregator.web.audit import AuditLog
 from aggregator.web.auth import LOOPBACK, AuthMiddleware
 from aggregator.web.commands import CommandSender
 from aggregator.web.devices import devices_page
+from aggregator.web.lessons import compare_html, lines, list_html
 from aggregator.web.notice import notice
 from aggregator.web.overview import overview
 from aggregator.web.passwords import Passwords
@@ -32,6 +33,7 @@ from aggregator.web.reader import RoomReader
 from aggregator.web.report import ReportError, file_name, read, to_csv, to_html
 from aggregator.web.room import room_page
 from aggregator.web.style import user_of
+from aggregator.web.timetable import Timetable
 from aggregator.web.users import Users, UsersError
 from contract.topics import Room, TopicError
 from service.config import ConfigError
@@ -63,7 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
     commands = CommandSender(config.mqtt, config.credentials)
     passwords = Passwords(users) if users else None
     with opened(config) as store:
-        reader = RoomReader(store, estimator_of(config), config.attention, audit.paused_by)
+        timetable = Timetable(config.lessons, config.zone)
+        reader = RoomReader(store, estimator_of(config), config.attention, audit.paused_by, timetable, config.zone)
         settings = uvicorn.Config(
             AuthMiddleware(build(config, reader, commands, passwords, audit), config.page, passwords, audit),
             host=config.page.host,
@@ -160,7 +163,7 @@ def build(
             return no_such_page(request, error)
         if not may_see(request, where):
             return notice(config.page.path, "Not for you", "You may not see this room.", 403)
-        room_page(reader, commands, audit, where, request)
+        room_page(reader, commands, audit, partial(keep_note, config), where, request)
         return None
 
     @ui.page("/devices", title="devices - classpulse")
@@ -170,6 +173,8 @@ def build(
     _account_pages(config.page.path, passwords, audit)
     for kind in ("report", "table"):
         app.get(f"/{kind}/{{site}}/{{room}}")(partial(report_answer, config))
+    app.get("/lessons/{site}/{room}")(partial(lessons_answer, config, reader.timetable))
+    app.get("/compare/{site}/{room}")(partial(compare_answer, config))
     ui.run_with(
         app,
         dark=None,
@@ -212,22 +217,61 @@ def may_see(request: Request, room: Room) -> bool:
     return user is not None and user.may_see(room)
 
 
+def keep_note(config: AggregatorConfig, room: Room, note: Note) -> None:
+    """Write it, with a connection of its own: the pages' one only reads.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    with open_store(config) as store:
+        store.add_note(room, note)
+
+
 def report_answer(config: AggregatorConfig, request: Request, site: str, room: str, start: int, end: int) -> Response:
     """The report of a span, seconds since 1970, as a page or as CSV; in a thread of its own, to hold up no page."""
+
+    def made(where: Room) -> Response:
+        lesson = read(config, where, start, end)
+        if request.url.path.startswith(f"{config.page.path}/report/"):
+            return HTMLResponse(to_html(lesson, config.zone))
+        headers = {"content-disposition": f'attachment; filename="{file_name(lesson, config.zone)}.csv"'}
+        return Response(to_csv(lesson), media_type="text/csv", headers=headers)
+
+    return _guarded(config, made, request, site, room)
+
+
+def lessons_answer(config: AggregatorConfig, timetable: Timetable, request: Request, site: str, room: str) -> Response:
+    """The list of a room's lessons."""
+
+    def made(where: Room) -> Response:
+        found = lines(config, timetable, where, int(time.time()))
+        return HTMLResponse(list_html(where, found, timetable.problem(where), config))
+
+    return _guarded(config, made, request, site, room)
+
+
+def compare_answer(config: AggregatorConfig, request: Request, site: str, room: str) -> Response:
+    """Two of its lessons over one another."""
+    chosen = request.query_params.getlist("lesson")
+    return _guarded(config, lambda where: HTMLResponse(compare_html(config, where, chosen)), request, site, room)
+
+
+def _guarded(
+    config: AggregatorConfig, made: Callable[[Room], Response], request: Request, site: str, room: str
+) -> Response:
+    """What is made for a user who may see the room, or why not."""
     try:
         where = Room(site, room)
         if not may_see(request, where):
             return notice(config.page.path, "Not for you", "You may not see this room.", 403)
-        lesson = read(config, where, start, end)
-    except (TopicError, ReportError, OverflowError):
+        return made(where)
+    except ReportError as error:
+        return notice(config.page.path, "No such report", str(error), 404)
+    except (TopicError, OverflowError):
         return notice(config.page.path, "No such report", "There is no report of this room and time.", 404)
     except StoreError:
         log.exception("no report of %s/%s", site, room)
         return notice(config.page.path, "Not now", "The store cannot be read now. Try again later.", 503)
-    if request.url.path.startswith(f"{config.page.path}/report/"):
-        return HTMLResponse(to_html(lesson, None))
-    headers = {"content-disposition": f'attachment; filename="{file_name(lesson)}.csv"'}
-    return Response(to_csv(lesson), media_type="text/csv", headers=headers)
 
 
 def opened(config: AggregatorConfig) -> Store:

@@ -6,6 +6,7 @@ Colours are set here for each label; text and lines take theirs from the style s
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import tzinfo
 from html import escape
+from typing import NamedTuple
 
 from aggregator.analysis.mix import Mix, Moment, Shares
 from aggregator.web.text import clock
@@ -82,10 +83,28 @@ def _percent(share: float | None) -> float:
     return round(100 * (share or 0.0), 1)
 
 
-def timeline(
-    moments: Sequence[Moment], begin: int, end: int, step_s: int, colours: Mapping[str, str], zone: tzinfo | None
+class Mark(NamedTuple):
+    """Something that happened, drawn on a timeline and told below it."""
+
+    at: float
+    """Seconds since 1970."""
+    kind: str
+    """event or mark: a class of the style sheet."""
+    text: str
+    author: str = ""
+    """Who says so; empty for an event, whose text tells its time."""
+
+
+def timeline(  # noqa: PLR0917, PLR0913 - what a chart has
+    moments: Sequence[Moment],
+    begin: int,
+    end: int,
+    step_s: int,
+    colours: Mapping[str, str],
+    zone: tzinfo | None,
+    marks: Iterable[Mark] = (),
 ) -> str:
-    """Shares of the groups stacked to 100 % over time, and below them the faces.
+    """Shares of the groups stacked to 100 % over time, below them the faces, and what happened.
 
     Args:
         moments: Of spans of `step_s` seconds, by time.
@@ -94,16 +113,81 @@ def timeline(
         step_s: Width of a moment.
         colours: Of the groups.
         zone: Of the times below; this machine's if None.
+        marks: What happened, with a number each; those outside the edges are left out.
     """
     scale = 1000 / max(end - begin, 1)
-    spans = [(scale * (start - begin), scale * (start + step_s - begin), mix) for start, mix in moments]
+    spans = [(scale * (start - begin), min(scale * (start + step_s - begin), 1000), mix) for start, mix in moments]
     most = max(5, -(-int(max((mix.faces for _, _, mix in spans), default=0.0) + 1) // 5) * 5)
     faces = "".join(_steps([(left, right, most - mix.faces) for left, right, mix in spans]))
-    line = f'<path class="line" d="{faces}"/>'
+    numbered = list(enumerate(sorted(mark for mark in marks if begin <= mark.at <= end), 1))
+
+    def lines(height: int) -> str:
+        return "".join(f'<path class="at {m.kind}" d="M{scale * (m.at - begin):.1f} 0V{height}"/>' for _, m in numbered)
+
     return (
-        _plot("shares", ("100 %", "50 %", "0 %"), 1000, "".join(_areas(spans, colours)))
-        + _plot("faces", (f"{most} faces", "0"), most, line)
+        _flags(numbered, begin, end)
+        + _plot("shares", ("100 %", "50 %", "0 %"), 1000, "".join(_areas(spans, colours)) + lines(1000))
+        + _plot("faces", (f"{most} faces", "0"), most, f'<path class="line" d="{faces}"/>{lines(most)}')
         + f"<div class=times>{''.join(_times(begin, end, zone))}</div>"
+        + _told(numbered, zone)
+    )
+
+
+def _flags(numbered: Sequence[tuple[int, Mark]], begin: int, end: int) -> str:
+    if not numbered:
+        return ""
+    flags = (
+        f'<b class="flag {mark.kind}" style="left:{100 * (mark.at - begin) / max(end - begin, 1):.1f}%">{number}</b>'
+        for number, mark in numbered
+    )
+    return f'<div class="times flags" aria-hidden=true>{"".join(flags)}</div>'
+
+
+def _told(numbered: Sequence[tuple[int, Mark]], zone: tzinfo | None) -> str:
+    """In `bdi`, because a text of the other direction would turn its line around."""
+    if not numbered:
+        return ""
+    items = (
+        f"<li>{clock(utc(mark.at), zone)} <bdi>{escape(mark.text)}</bdi> ({escape(mark.author)})</li>"
+        if mark.author
+        else f"<li><b>{escape(mark.text)}</b></li>"
+        for _, mark in numbered
+    )
+    return f"<ol class=told>{''.join(items)}</ol>"
+
+
+def overlaid(courses: Sequence[Sequence[Moment]], step_s: int, colours: Mapping[str, str]) -> str:
+    """The groups of two lessons over one another, from the begin of each: a plot for each group.
+
+    The first is a whole line, the second a dashed one.
+    """
+    longest = max((course[-1].start + step_s - course[0].start for course in courses if course), default=step_s)
+    plots = []
+    for name, colour in colours.items():
+        shapes = ""
+        for kind, course in zip(("first", "second"), courses, strict=True):
+            read = [(start - course[0].start, mix.groups[name][0]) for start, mix in course if mix.groups]
+            steps = [(1000 * at / longest, 1000 * (at + step_s) / longest, 1000 - 1000 * share) for at, share in read]
+            shapes += f'<path class="line {kind}" style="stroke:{colour}" d="{"".join(_steps(steps))}"/>'
+        plots.append(f"<h3>{escape(name)}</h3>{_plot('compared', ('100 %', '0 %'), 1000, shapes, name)}")
+    minutes = f"<span style=left:0>0</span><span style=left:100%>{longest // 60} min</span>"
+    return f"{''.join(plots)}<div class=times>{minutes}</div>"
+
+
+def course(shares: Sequence[Sequence[float] | None], colours: Iterable[str]) -> str:
+    """One small picture of a lesson: the groups stacked over time."""
+    paths, tops = [], [0] * len(shares)
+    for number, colour in enumerate(colours):
+        bars = ""
+        for i, each in enumerate(shares):
+            if each:
+                height = round(100 * sum(each[: number + 1])) - tops[i]
+                bars += f"M{i} {tops[i]}h1v{height}h-1z"
+                tops[i] += height
+        paths.append(f'<path fill="{colour}" d="{bars}"/>')
+    return (
+        f'<svg class=course viewBox="0 0 {len(shares)} 100" preserveAspectRatio="none" aria-hidden=true>'
+        f"{''.join(paths)}</svg>"
     )
 
 
@@ -140,15 +224,15 @@ def _steps(points: Sequence[tuple[float, float, float]], axis: int | None = None
     yield close if points else ""
 
 
-def _plot(name: str, scale: Sequence[str], height: int, shapes: str) -> str:
-    marks = "".join(f"<span>{mark}</span>" for mark in scale)
+def _plot(name: str, scale: Sequence[str], height: int, shapes: str, label: str = "") -> str:
+    marks, label = "".join(f"<span>{mark}</span>" for mark in scale), escape(label or name)
     return (
-        f'<div class="plot {name}"><div class=scale>{marks}</div><svg role="img" aria-label="{name} over time" '
+        f'<div class="plot {name}"><div class=scale>{marks}</div><svg role="img" aria-label="{label} over time" '
         f'viewBox="0 0 1000 {height}" preserveAspectRatio="none">{shapes}</svg></div>'
     )
 
 
 def _times(begin: int, end: int, zone: tzinfo | None) -> Iterator[str]:
     step = next((step for step in _TICKS_S if (end - begin) / step <= _MOST_TICKS), _TICKS_S[-1])
-    for t in range(-(-begin // step) * step, end + 1, step):
+    for t in range(-(-begin // step) * step, end + 1 - (end - begin) // 40, step):  # the last would reach over the edge
         yield f'<span style="left:{100 * (t - begin) / max(end - begin, 1):.1f}%">{clock(utc(t), zone)}</span>'

@@ -2,25 +2,28 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, tzinfo
 from functools import cached_property, partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from msgspec import structs
 
 from aggregator.analysis.attention import Event
-from aggregator.analysis.mix import Estimator
+from aggregator.analysis.lesson import GAP_S, Planned, Span, cuts, name_of
+from aggregator.analysis.mix import Estimator, Moment
 from aggregator.analysis.rooms import LONGEST_S, TIMELINE_S, Rooms, RoomState
-from aggregator.config import AttentionConfig
-from aggregator.store.types import DeviceStatus, Store, StoreError
+from aggregator.config import AttentionConfig, LessonsConfig
+from aggregator.store.types import DeviceStatus, Note, Store, StoreError
 from aggregator.store.windows import WINDOW_S
 from aggregator.web.audit import Entry
-from aggregator.web.charts import group_colours, groups_table, labels_table, legend, timeline
-from aggregator.web.headline import Headline, headline, is_news, mix_text
-from aggregator.web.text import faults, readable, room_status
+from aggregator.web.charts import Mark, group_colours, groups_table, labels_table, legend, timeline
+from aggregator.web.headline import Headline, event_sentence, headline, is_news, mix_text
+from aggregator.web.text import clock, faults, readable, room_status
+from aggregator.web.timetable import Timetable
 from aggregator.web.users import User
+from contract.message import utc
 from contract.topics import Device, Room
 
 log = logging.getLogger(__name__)
@@ -42,6 +45,8 @@ _LESSON_S = 10.0
 """All windows of a lesson are read again this often while somebody looks, for late frames change old windows."""
 _UNSEEN_S = 300.0
 """And this often of a room whose page nobody has open."""
+_STEPS_S, _MOST_STEPS = (10, 30, 60, 120), 120
+"""A lesson is drawn in steps of so many seconds, as long as it has so many."""
 _EXAMINE_S = 0.15
 """So much of each second is for events of rooms that nobody looks at, those first that were examined longest ago."""
 
@@ -50,11 +55,20 @@ class RoomView:
     """A room as it was at `now`. What is drawn is drawn once for all pages."""
 
     def __init__(
-        self, state: RoomState, groups: Iterable[str], cameras: Mapping[str, DeviceStatus], now: float, *, whole: bool
+        self,
+        state: RoomState,
+        lesson: "Lessons | None",
+        groups: Iterable[str],
+        cameras: Mapping[str, DeviceStatus],
+        now: float,
+        zone: tzinfo | None,
     ) -> None:
+        """`lesson`: what is known beside windows; None while its windows were not read."""
         self._state = state
         self._now = now
-        self._whole = whole
+        self._zone = zone
+        self._lesson = lesson
+        self._end = state.lesson_end(now)
         self._colours = group_colours(groups)
         self.large = readable(each.health for each in cameras.values() if each.health and _is_present(each))
         """How many of the faces found are large enough to read."""
@@ -64,9 +78,25 @@ class RoomView:
         self.status = room_status(self.summary, clock_errors)
 
     @cached_property
+    def span(self) -> Span | None:
+        """The lesson that runs, or the last one as long as none does."""
+        starts, lesson = self._course[1], self._lesson
+        if not starts or lesson is None:
+            return None
+        return Span(starts[0], starts[-1] + WINDOW_S, name_of(starts[0], starts[-1], lesson.planned, lesson.notes))
+
+    @cached_property
+    def _course(self) -> tuple[int, list[int], list[Moment]]:
+        """Its step, and what RoomState.course gives; of steps that have ended, or the last would be drawn as a dip."""
+        first = self._state.lesson_begin(self._end)
+        step = next(step for step in _STEPS_S if (self._end - first) / step <= _MOST_STEPS or step == _STEPS_S[-1])
+        end = self._now // step * step if self._end == self._now else self._end
+        return step, *self._state.course(end, step)
+
+    @cached_property
     def events(self) -> list[Event]:
         """Of the lesson, oldest first."""
-        return list(self._state.events(self._now))
+        return list(self._state.events(self._end))
 
     @cached_property
     def faces(self) -> dict[str, float]:
@@ -87,18 +117,42 @@ class RoomView:
     def timeline(self) -> str:
         """The last ten minutes as HTML; of windows that have ended, so that pages are sent it once in WINDOW_S."""
         end = int(self._now) // WINDOW_S * WINDOW_S
-        moments = self._state.timeline(self._now)
-        return timeline(moments, end - TIMELINE_S, end, WINDOW_S, self._colours, None) + legend(self._colours)
+        return self._drawn(self._state.timeline(self._now), end - TIMELINE_S, end, WINDOW_S)
+
+    @cached_property
+    def course(self) -> str:
+        """The whole lesson as HTML."""
+        step, _, drawn = self._course
+        if not self.span or not drawn:
+            return self.timeline
+        notes = (
+            (int(note.at) + 1 for note in self._lesson.notes if note.at < self.span.end + GAP_S) if self._lesson else ()
+        )
+        return self._drawn(drawn, self.span.start, max([self.span.end, *notes]), step)
+
+    def _drawn(self, drawn: Sequence[Moment], begin: int, end: int, step: int) -> str:
+        marks = marks_of(self.events, self._lesson.notes if self._lesson else (), self._zone)
+        return timeline(drawn, begin, end, step, self._colours, self._zone, marks) + legend(self._colours)
 
     def headline(self, seen: datetime | None) -> Headline:
         """What there is to say, to a user who has seen the events until then."""
-        if not self._whole:  # soon after the start of the page
-            return Headline(
-                mix_text(self.summary.recent) if self.summary.recent else "No data in the last minute.", None
-            )
+        if not self._lesson:  # soon after the start of the page
+            recent = self.summary.recent
+            return Headline(mix_text(recent) if recent else "No data in the last minute.", None)
         start = self.summary.lesson_start
         begin = datetime.fromisoformat(start).timestamp() if start else None
-        return headline(self.summary.recent, self.events, begin=begin, now=self._now, seen=seen, zone=None)
+        if self._end < self._now and self.span:
+            return Headline(f"The lesson ended at {clock(utc(self._end), self._zone)}.", None)
+        return headline(self.summary.recent, self.events, begin=begin, now=self._now, seen=seen, zone=self._zone)
+
+
+class Lessons(NamedTuple):
+    """What is known of a room's lessons beside its windows."""
+
+    read: float
+    """When, seconds since 1970."""
+    planned: list[Planned]
+    notes: list[Note]
 
 
 class RoomReader:
@@ -110,8 +164,12 @@ class RoomReader:
         estimator: Estimator,
         attention: AttentionConfig,
         paused_by: Callable[[Device], Entry | None] = lambda _: None,
+        timetable: Timetable | None = None,
+        zone: tzinfo | None = None,
     ) -> None:
-        """`paused_by`: the order at the page that paused a device, if there was one."""
+        """`paused_by`: the order at the page that paused a device; `zone`: the site's, this machine's if None."""
+        self.timetable = timetable or Timetable(LessonsConfig(), zone)
+        self.zone = zone
         self._store = store
         self._paused_by = paused_by
         self._groups = tuple(estimator.groups)
@@ -119,7 +177,7 @@ class RoomReader:
         self._seen: dict[tuple[str, Room], datetime] = {}
         self._views: dict[Room, tuple[float, RoomView]] = {}
         self._listings: dict[User, tuple[float, list[Room]]] = {}
-        self._lessons: dict[Room, float] = {}
+        self._lessons: dict[Room, Lessons] = {}
         self._examined: dict[Room, Event | None] = {}
         self._refreshed = float("-inf")
         self._cameras: dict[Room, dict[str, DeviceStatus]] = {}
@@ -159,12 +217,12 @@ class RoomReader:
             whole: With all of its lesson; without, with what is known of it.
         """
         self._refresh(now)
-        if whole and not 0 <= now - self._lessons.get(room, float("-inf")) < _LESSON_S:
+        if whole and self._outdated(room, now, _LESSON_S):
             self._try(partial(self._read, room, now), now)
         made, view = self._views.get(room, (float("-inf"), None))
         if view is None or made != self._refreshed:
-            cameras = self._cameras.get(room, {})
-            view = RoomView(self._rooms[room], self._groups, cameras, now, whole=room in self._lessons)
+            cameras, lesson = self._cameras.get(room, {}), self._lessons.get(room)
+            view = RoomView(self._rooms[room], lesson, self._groups, cameras, now, self.zone)
             self._views[room] = self._refreshed, view
         return view
 
@@ -224,18 +282,29 @@ class RoomReader:
         for room in [room for room in self._cameras if room not in self._examined] + list(self._examined):
             if time.monotonic() > end:
                 break
-            if not 0 <= now - self._lessons.get(room, float("-inf")) < _UNSEEN_S:
+            if self._outdated(room, now, _UNSEEN_S):
                 self._try(partial(self._read, room, now), now)
-            events = self._rooms[room].events(now)
+            state = self._rooms[room]
+            events = state.events(now) if state.lesson_end(now) == now else []
             self._examined.pop(room, None)
             if room in self._cameras:
                 self._examined[room] = events[-1] if events else None
 
     def _read(self, room: Room, now: float) -> None:
-        rows = self._store.windows(room.site, room.room, int(now) - LONGEST_S, int(now) + WINDOW_S)
+        since = int(now) - LONGEST_S
+        rows = self._store.windows(room.site, room.room, since, int(now) + WINDOW_S)
         self._rooms.replace(dict(rows), {}, now)
-        self._lessons[room] = now
+        planned, notes = self.timetable.planned(room, since, now), self._store.notes(room, since, now + WINDOW_S)
+        self._rooms[room].cut([cut for cut in cuts(planned, notes) if cut.at <= now])
+        self._lessons[room] = Lessons(now, planned, notes)
         self._views.pop(room, None)
+
+    def _outdated(self, room: Room, now: float, after_s: float) -> bool:
+        return room not in self._lessons or not 0 <= now - self._lessons[room].read < after_s
+
+    def forget(self, room: Room) -> None:
+        """Read the room's lesson again for the next view: somebody has noted something."""
+        self._lessons.pop(room, None)
 
     def _faults(self, room: Room) -> bool:
         return bool(faults(self._rooms[room].devices, _clock_errors(self._cameras[room])))
@@ -272,3 +341,11 @@ def clock_ahead(status: DeviceStatus) -> float | None:
 
 def _is_present(status: DeviceStatus) -> bool:
     return status.state is not None and status.state.state in PRESENT
+
+
+def marks_of(events: Iterable[Event], notes: Iterable[Note], zone: tzinfo | None) -> Iterator[Mark]:
+    """What is drawn on a timeline: events at their begin, and what people said."""
+    yield from (Mark(event.since.timestamp(), "event", event_sentence(event, zone)) for event in events)
+    words = {"begin": "a lesson begins", "end": "the lesson ends"}
+    for note in notes:
+        yield Mark(note.at, "mark", words.get(note.kind, note.text), note.author)

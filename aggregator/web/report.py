@@ -3,19 +3,21 @@
 import csv
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import tzinfo
 from html import escape
 from pathlib import Path
 from string import Template
 
 from aggregator.analysis.cards import estimator_of
-from aggregator.analysis.lesson import MINUTE_S, Lesson, lesson
+from aggregator.analysis.lesson import MINUTE_S, Lesson, lesson, name_of
 from aggregator.analysis.mix import Mix
 from aggregator.config import AggregatorConfig
 from aggregator.store.factory import open_store
 from aggregator.web.charts import PALETTE, group_colours, legend, timeline
-from aggregator.web.headline import event_sentence
-from aggregator.web.text import clock
+from aggregator.web.headline import event_sentence, mix_text
+from aggregator.web.reader import marks_of
+from aggregator.web.text import clock, zone_text
 from contract.labels import EMOTIONS
 from contract.message import instant, utc
 from contract.topics import Room
@@ -41,13 +43,14 @@ def read(config: AggregatorConfig, room: Room, start: int, end: int) -> Lesson:
     if not 0 < end - start <= LONGEST_S:
         raise ReportError(f"a report is of a day at most, not of {(end - start) / 3600:.1f} hours")
     with open_store(config, writable=False) as store:
-        rows = store.windows(room.site, room.room, start, end)
-    return lesson(room, start, end, rows, estimator_of(config), config.attention)
+        rows, notes = store.windows(room.site, room.room, start, end), store.notes(room, start, end)
+    whole = lesson(room, start, end, rows, estimator_of(config), config.attention)
+    return replace(whole, notes=tuple(notes))
 
 
-def file_name(lesson: Lesson) -> str:
+def file_name(lesson: Lesson, zone: tzinfo | None) -> str:
     """Room and start in a name for files, without extension."""
-    return f"{lesson.room.site}-{lesson.room.room}-{utc(lesson.start).astimezone():%Y-%m-%d-%H%M}"
+    return f"{lesson.room.site}-{lesson.room.room}-{utc(lesson.start).astimezone(zone):%Y-%m-%d-%H%M}"
 
 
 def to_csv(lesson: Lesson) -> str:
@@ -56,38 +59,58 @@ def to_csv(lesson: Lesson) -> str:
     table = csv.writer(out, lineterminator="\n")
     names = {**{label: (label,) for label in EMOTIONS}, **lesson.groups}
     kinds = [f"{name}{end}" for name in names for end in ("", "_low", "_high", "_counted")]
-    table.writerow(["minute", "frames", "withheld", "faces", "unsure", *kinds])
+    table.writerow(["minute", "frames", "withheld", "faces", "unsure", *kinds, "marks"])
     for start, mix in lesson.minutes:
         head = [instant(utc(start)), mix.frames, f"{mix.withheld:.4f}", f"{mix.faces:.2f}", f"{mix.unsure:.4f}"]
-        table.writerow(head + [value for name, labels in names.items() for value in _cells(mix, name, labels)])
+        marks = [note.text or note.kind for note in lesson.notes if start <= note.at < start + MINUTE_S]
+        cells = [value for name, labels in names.items() for value in _cells(mix, name, labels)]
+        table.writerow([*head, *cells, _harmless("; ".join(marks))])
     return out.getvalue()
+
+
+def _harmless(text: str) -> str:
+    """Not a formula, whatever somebody typed. Source: OWASP, "CSV Injection"."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def to_html(lesson: Lesson, zone: tzinfo | None) -> str:
     """The page; times in `zone`, this machine's if None."""
     day = utc(lesson.start).astimezone(zone).strftime("%A, %d %B %Y")
     begin, end = (clock(utc(t), zone) for t in (lesson.start, lesson.end))
-    title = escape(f"{lesson.room.site} / {lesson.room.room}")
+    room = f"{lesson.room.site} / {lesson.room.room}"
+    name = name_of(lesson.start, lesson.end, (), lesson.notes)
     body = (
-        f"<h1>{title}</h1><p>{escape(day)}, {begin} to {end}</p>"
+        f"<h1><bdi>{escape(name or room)}</bdi></h1><p>{escape(f'{room}, ') if name else ''}"
+        f"{escape(day)}, {begin} to {end}. {escape(zone_text(zone))}</p>"
         f"{_body(lesson, lesson.whole, zone) if lesson.whole else '<p><b>No data was stored in this time.</b></p>'}"
         f"<p class=small>{_caveat(lesson)}</p>"
     )
-    return _PAGE.substitute(title=title, style=_STYLE, body=body)
+    return page_of(room, body)
+
+
+def page_of(title: str, body: str) -> str:
+    """A page in the report's style that loads nothing."""
+    return _PAGE.substitute(title=escape(title), style=_STYLE, body=body)
 
 
 def _body(lesson: Lesson, whole: Mix, zone: tzinfo | None) -> str:
-    lines = "".join(f"<li>{escape(event_sentence(event, zone))}</li>" for event in lesson.events)
-    changes = f"<h2>Lasting changes</h2><ul>{lines}</ul>" if lines else ""
-    facts = (
-        f"<p><b>{whole.faces:.0f}</b> faces on average in {whole.frames} frames; {100 * whole.unsure:.0f} % of the "
-        f"faces were unsure; {100 * whole.withheld:.0f} % of the frames were withheld, because too few faces could be "
-        "read.</p>"
-    )
     first, last = lesson.minutes[0].start, lesson.minutes[-1].start
+    number = len(lesson.events)
+    news = event_sentence(lesson.events[-1], zone) if number else "No change that lasted."
+    changes = "lasting change" if number == 1 else "lasting changes"
+    facts = (
+        f"<p class=headline>{escape(mix_text(whole))} {escape(news)}</p><ul class=facts>"
+        f"<li><b>{whole.faces:.0f}</b> faces on average</li>"
+        f"<li><b>{(last + MINUTE_S - first) // MINUTE_S}</b> minutes</li><li><b>{number}</b> {changes}</li></ul>"
+    )
     colours = group_colours(lesson.groups)
-    drawn = timeline(lesson.minutes, first, last + MINUTE_S, MINUTE_S, colours, zone) + legend(colours)
-    return f"{facts}{changes}<h2>Minute by minute</h2>{drawn}{_table(lesson, whole) if whole.shares else ''}"
+    marks = marks_of(lesson.events, lesson.notes, zone)
+    drawn = timeline(lesson.minutes, first, last + MINUTE_S, MINUTE_S, colours, zone, marks) + legend(colours)
+    read = (
+        f"<p class=small>{whole.frames} frames; {100 * whole.unsure:.0f} % of the faces were unsure; "
+        f"{100 * whole.withheld:.0f} % of the frames were withheld, because too few faces could be read.</p>"
+    )
+    return f"{facts}<h2>Minute by minute</h2>{drawn}{_table(lesson, whole) if whole.shares else ''}{read}"
 
 
 def _table(lesson: Lesson, whole: Mix) -> str:
@@ -97,7 +120,7 @@ def _table(lesson: Lesson, whole: Mix) -> str:
         share, low, high, counted = map(_percent, _cells(whole, name, lesson.groups.get(name, (name,))))
         rows.append(
             f'<tr><th><span style="background:{colour}"></span>{escape(name)}</th><td>{share}</td>'
-            f"<td>{low and f'{low} to {high}'}</td><td>{counted}</td></tr>"
+            f"<td>{low and f'{low[:-2]} to {high}'}</td><td>{counted}</td></tr>"
         )
     return (
         "<table><thead><tr><th>expression</th><th>share</th><th>90 % interval</th><th>raw counts</th></tr>"

@@ -1,31 +1,39 @@
 """One room: its mix now and over ten minutes, its cameras, and what has changed."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import tzinfo
+from functools import partial
 
 from msgspec import json
 from nicegui import ui
 from starlette.requests import Request
 
-from aggregator.store.types import StoreError
+from aggregator.store.types import Note, StoreError
 from aggregator.web.audit import AuditLog
 from aggregator.web.auth import address_of
 from aggregator.web.commands import CommandSender
 from aggregator.web.headline import Headline, event_sentence
 from aggregator.web.reader import RoomReader, RoomView
 from aggregator.web.style import keep_fresh, show_headline, show_status, top_line, user_of
-from aggregator.web.text import StatusLine, device_status, facts, mix_hint
+from aggregator.web.text import MOST_MARK, StatusLine, device_status, facts, marked, mix_hint, zone_text
 from aggregator.web.users import User
 from contract.topics import Device, Room
 
+log = logging.getLogger(__name__)
+
 _MOST_EVENTS = 6
+Keep = Callable[[Room, Note], None]
+"""Keeps a note in the store; may raise StoreError."""
 Show = Callable[[RoomView], None]
 """Shows a view in a panel, if anything changed."""
 
 
-def room_page(reader: RoomReader, commands: CommandSender, audit: AuditLog, room: Room, request: Request) -> None:
+def room_page(
+    reader: RoomReader, commands: CommandSender, audit: AuditLog, keep: Keep, room: Room, request: Request
+) -> None:
     """Build the page."""
     store_error = top_line(request, f"{room.site} / {room.room}", back=True)
     try:
@@ -38,7 +46,15 @@ def room_page(reader: RoomReader, commands: CommandSender, audit: AuditLog, room
     status = ui.label()
     show_head = _headline(reader, room, request)
     with ui.element("main").classes("room") as main:
-        panels = (_mix(), _facts(), _cameras(commands, audit, room, request), _timeline(), _events())
+        panels = (
+            _mix(),
+            _facts(reader.zone, request.scope.get("root_path", "")),
+            _cameras(commands, audit, room, request),
+            _timeline(),
+            _lesson(reader, keep, room, request),
+            _events(reader.zone),
+        )
+    ui.label(zone_text(reader.zone)).classes("hint top")
 
     def update(user: User) -> None:
         view = reader.view(room, time.time())
@@ -117,7 +133,7 @@ def _mix() -> Show:
     return show
 
 
-def _facts() -> Show:
+def _facts(zone: tzinfo | None, root: str) -> Show:
     """Figures, and links to the report of the lesson so far."""
     figures: dict[str, ui.label] = {}
     span = None
@@ -127,26 +143,28 @@ def _facts() -> Show:
             links = {
                 "report": ui.link("lesson report", new_tab=True).classes("plain"),
                 "table": ui.link("as CSV").classes("plain"),
+                "lessons": ui.link("all lessons of this room").classes("plain"),
             }
 
     def show(view: RoomView) -> None:
         nonlocal span
         summary = view.summary
-        for caption, text in facts(summary, None, view.large).items():
+        start = view.span.start if view.span else None
+        for caption, text in facts(summary, start, zone, view.large).items():
             if caption not in figures:
                 with place, ui.element("div").classes("fact big" if caption == "faces" else "fact"):
                     ui.label(caption).classes("caption")
                     figures[caption] = ui.label().classes("figure")
             figures[caption].set_text(text)
-        wanted = ""
-        if summary.lesson_start:
-            start, now = (datetime.fromisoformat(t).timestamp() for t in (summary.lesson_start, summary.t))
-            wanted = f"start={start:.0f}&end={(now // 60 + 1) * 60:.0f}"  # changes once a minute
+        wanted = "none"
+        if view.span:
+            wanted = f"start={view.span.start}&end={(view.span.end // 60 + 1) * 60}"  # changes once a minute
         if wanted != span:
             span = wanted
             for route, link in links.items():
-                link.props(f'href="/{route}/{summary.site}/{summary.room}?{span}"')
-                link.set_visibility(bool(span))
+                query = "" if route == "lessons" else f"?{span}"
+                link.props(f'href="{root}/{route}/{summary.site}/{summary.room}{query}"')
+                link.set_visibility(route == "lessons" or view.span is not None)
 
     return show
 
@@ -191,18 +209,73 @@ def _cameras(commands: CommandSender, audit: AuditLog, room: Room, request: Requ
 
 
 def _timeline() -> Show:
-    """The last ten minutes."""
+    """The lesson, or its last ten minutes."""
+    short = False
+    last: RoomView | None = None
     with ui.element("section").classes("panel timeline-panel"):
-        _heading("The last ten minutes: expressions and faces")
+        with ui.element("div").classes("camera"):
+            heading = ui.label().props("role=heading aria-level=2").classes("caption who")
+            other = ui.button().props("no-caps outline").classes("act")
         chart = ui.html(sanitize=False)
 
     def show(view: RoomView) -> None:
-        chart.set_content(view.timeline)
+        nonlocal last
+        last = view
+        name = view.span.name if view.span else ""
+        heading.set_text("The last ten minutes" if short else f"The lesson {name}".strip())
+        other.set_text("the whole lesson" if short else "the last ten minutes")
+        chart.set_content(view.timeline if short else view.course)
+
+    def switch() -> None:
+        nonlocal short
+        short = not short
+        if last:
+            show(last)
+
+    other.on_click(switch)
+    return show
+
+
+def _lesson(reader: RoomReader, keep: Keep, room: Room, request: Request) -> Show:
+    """What people say of the lesson: its name, what happens in it, its begin and end."""
+    with ui.element("section").classes("panel lesson-panel"):
+        _heading("Your notes on this lesson")
+        text = ui.input("such as group work, or Physics 7b").props(f"outlined dense maxlength={MOST_MARK}")
+        buttons = ui.element("div").classes("buttons")
+        problem = ui.label().classes("status fault").props("role=alert")
+
+    async def note(kind: str) -> None:
+        user = user_of(request)
+        if user is None or not user.may_order(room):
+            ui.notify("You may not write notes on this lesson.", type="negative")
+            return
+        try:
+            words = marked(text.value or "") if kind in {"mark", "name"} else ""
+            await asyncio.to_thread(keep, room, Note(time.time(), kind, words, user.name))
+        except ValueError as error:
+            ui.notify(str(error), type="negative")
+        except StoreError as error:
+            log.warning("a note was not kept: %s", error)
+            ui.notify("Not kept: the store cannot be written now. Try again; your text is still here.", type="negative")
+        else:
+            text.set_value("" if kind in {"mark", "name"} else text.value)
+            reader.forget(room)
+            ui.notify({"mark": "marked", "name": "named"}.get(kind, f"noted: lesson {kind}"), type="positive")
+
+    with buttons:
+        for kind in ("mark", "name", "begin", "end"):
+            label = "mark now" if kind == "mark" else f"{kind} lesson"
+            ui.button(label, on_click=partial(note, kind)).props("no-caps outline").classes("act")
+
+    def show(_view: RoomView) -> None:
+        trouble = reader.timetable.problem(room)
+        problem.set_text(trouble)
+        problem.set_visibility(bool(trouble))
 
     return show
 
 
-def _events() -> Show:
+def _events(zone: tzinfo | None) -> Show:
     """Changes that an instructor should know of."""
     shown = [""]
     with ui.element("section").classes("panel events-panel"):
@@ -210,7 +283,7 @@ def _events() -> Show:
         rows = ui.element("div").props("role=log aria-live=polite")
 
     def show(view: RoomView) -> None:
-        lines = [event_sentence(event, None) for event in view.events[: -_MOST_EVENTS - 1 : -1]]
+        lines = [event_sentence(event, zone) for event in view.events[: -_MOST_EVENTS - 1 : -1]]
         if lines != shown:
             shown[:] = lines
             rows.clear()

@@ -1,17 +1,22 @@
 """What the page says in words. Pure."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 
 from msgspec import UNSET
 
 from aggregator.analysis.mix import Mix
 from aggregator.analysis.summary import DeviceState, Summary
-from contract.message import Health, State
+from contract.message import Health, State, utc
 
 LATE_S = 30.0
 """Without a frame for so long a room is not live."""
+MOST_MARK = 80
+"""Characters of a mark or a name."""
+_LINES = ("Cc", "Cs", "Zl", "Zp")
+_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c"
 _UNKNOWN = "\N{EN DASH}"
 _NBSP = "\N{NO-BREAK SPACE}"
 _MARKS = {"live": "●", "silent": "○", "paused": "❚❚", "fault": "▲"}
@@ -100,6 +105,26 @@ def clock(t: datetime, zone: tzinfo | None) -> str:
     return t.astimezone(zone).strftime("%H:%M")
 
 
+def zone_text(zone: tzinfo | None) -> str:
+    """Whose the times are."""
+    short = datetime.now(UTC).astimezone(zone).tzname() or ""
+    return f"Times are of {zone} ({short})." if zone and str(zone) != short else f"Times are {short}."
+
+
+def marked(text: str) -> str:
+    """What may be kept of a mark or name that somebody typed: one line, without signs that turn other text around.
+
+    Raises:
+        ValueError: If nothing is left, or more than MOST_MARK characters; the text is for the person who typed.
+    """
+    kept = "".join(" " if unicodedata.category(sign) in _LINES else sign for sign in text if sign not in _TURNS).strip()
+    if not kept:
+        raise ValueError("Write something first.")
+    if len(kept) > MOST_MARK:
+        raise ValueError(f"Not kept: this has {len(kept):,} characters, and {MOST_MARK} are the most. Make it shorter.")
+    return kept
+
+
 def span(seconds: float) -> str:
     """A length of time in the largest unit of which there are at least two."""
     for unit, size in (("years", 31557600), ("days", 86400), ("hours", 3600), ("minutes", 60)):
@@ -115,14 +140,21 @@ def readable(healths: Iterable[Health]) -> str:
     return f"{found - small:.0f} of {found:.0f}" if said else _UNKNOWN
 
 
-def facts(summary: Summary, zone: tzinfo | None, large: str) -> Mapping[str, str]:
-    """The figures beside the chart, by their captions; `large` as `readable` gives it."""
-    recent, lesson, start = summary.recent, summary.lesson, summary.lesson_start
+def facts(summary: Summary, start: float | None, zone: tzinfo | None, large: str) -> Mapping[str, str]:
+    """The figures beside the chart, by their captions.
+
+    Args:
+        summary: Of the room.
+        start: Of the lesson that is shown, seconds since 1970; None without one.
+        zone: Of its clock.
+        large: As `readable` gives it.
+    """
+    recent, lesson = summary.recent, summary.lesson
     return {
         "faces": f"{recent.faces:.0f}" if recent else _UNKNOWN,
         "large enough to read": large,
         "unsure": _percent(recent.unsure) if recent else _UNKNOWN,
         "withheld": _percent(recent.withheld) if recent else _UNKNOWN,
-        "start of lesson": clock(datetime.fromisoformat(start), zone) if start else _UNKNOWN,
+        "start of lesson": clock(utc(start), zone) if start else _UNKNOWN,
         "lesson average": f"{lesson.faces:.0f}" if lesson else _UNKNOWN,
     }

@@ -107,9 +107,8 @@ class Away:
         """The windows; `states` is always asked first."""
         return self.store.recent(since)
 
-    def windows(self, *span):
-        """The same."""
-        return self.store.windows(*span)
+    def __getattr__(self, name):
+        return getattr(self.store, name)
 
 
 def test_a_store_that_is_away_is_not_asked_by_every_page(reader, store):
@@ -144,7 +143,7 @@ def test_a_room_without_frames_has_an_empty_view(store, device):
 
     assert (view.summary.recent, view.summary.lesson, view.events) == (None, None, [])
     assert view.status.kind == "silent"
-    assert facts(view.summary, UTC, view.large)["start of lesson"] == "\N{EN DASH}"
+    assert facts(view.summary, None, UTC, view.large)["start of lesson"] == "\N{EN DASH}"
 
 
 def test_a_room_says_how_many_faces_are_large_enough_to_read(store, device):

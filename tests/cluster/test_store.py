@@ -9,7 +9,7 @@ import pytest
 from aggregator.ingest.batch import RawMessage, read
 from aggregator.store import postgresql_schema as sql
 from aggregator.store.postgresql import PostgresqlStore
-from aggregator.store.types import StoreError, StoreUnavailableError
+from aggregator.store.types import Note, StoreError, StoreUnavailableError
 from aggregator.store.windows import SUM_COLUMNS
 from contract.message import HORIZON_S, CountsMessage
 from contract.topics import Device
@@ -191,6 +191,24 @@ def test_tables_of_the_version_before_keep_their_windows(place):
         store.expire(now, 90)
         assert total(store, device) == 2
         assert store.expire(now + 92 * DAY_S, 90) == 1
+
+
+def test_notes_and_lessons_are_kept_and_their_writer_is_no_worker(store, place):
+    """Two people who press at once are both kept; the page's moment of writing takes no worker's shards."""
+    room, now = Device(place.name, "r1", "cam").where, float(int(time.time()))
+    both = [Note(now, "mark", "group work", "anna"), Note(now, "mark", "group work", "ben")]
+    assert len(store.lock_shards()) == sql.SHARDS
+    with PostgresqlStore(place.database, place.folder) as page:
+        for note in both:
+            page.add_note(room, note)
+        page.keep_lessons(room, 0, {1: "a", 2: "b"})
+        page.keep_lessons(room, 2, {3: "c"})
+        assert len(store.lock_shards()) == sql.SHARDS
+
+    assert sorted(store.notes(room, now, now + 1)) == both
+    assert store.lessons(room) == ["a", "c"]
+    store.expire(now + 91 * DAY_S, 90)
+    assert store.notes(room, 0, now + 1) == []
 
 
 def test_several_may_make_the_tables_at_once(place):

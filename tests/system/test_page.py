@@ -323,6 +323,67 @@ def test_the_lesson_report_is_a_click_away(stage, classroom, page):
     assert Path(download.value.path()).read_text().startswith("minute,frames,withheld,faces")
 
 
+def test_what_a_teacher_notes_is_on_the_lesson_and_stays(stage, classroom, page, chromium):
+    """Marks of any script, a name, an end, then the list and the comparison; a browser elsewhere has the same times."""
+    device, now = Device("north", "r808", "cam1"), time.time()
+    classroom.say("ready", device=device)
+    for begin in (now - 5400, now - 1200):
+        for at in range(0, 1190, 10):
+            classroom.count(*(mood(begin + at + tenth, 2) for tenth in range(0, 10, 2)), device=device)
+    enter(page, stage, "/room/north/r808")
+    text, told = page.get_by_label("such as group work"), page.locator(".told")
+
+    for typed in ("<b>group</b> work", "שלום"):
+        text.fill(typed)
+        page.get_by_role("button", name="mark now").click()
+        told.get_by_text(typed, exact=True).wait_for()
+    text.fill("Physics 7b")
+    page.get_by_role("button", name="name lesson").click()
+    page.get_by_role("heading", name="The lesson Physics 7b").wait_for()
+    text.evaluate("box => box.removeAttribute('maxlength')")
+    text.fill("x" * 10_000)
+    page.get_by_role("button", name="mark now").click()
+    page.get_by_text("this has 10,000 characters").wait_for()
+    text.fill("")
+    page.get_by_role("button", name="the last ten minutes").click()
+    page.get_by_role("button", name="the whole lesson").click()
+    keep(page, "room-marks")
+    axis = page.locator(".times span").all_inner_texts()
+    page.get_by_role("button", name="end lesson").click()
+    page.locator(".head .headline", has_text="The lesson ended at").wait_for()
+
+    page.get_by_role("link", name="all lessons of this room").click()
+    page.get_by_text("Physics 7b").first.wait_for()
+    keep(page, "lessons")
+    for box in page.get_by_role("checkbox").all():
+        box.check()
+    page.get_by_role("button", name="compare the two").click()
+    page.locator("path.line.second").first.wait_for(state="attached")
+    keep(page, "compare")
+    cookies = page.context.cookies()
+    elsewhere = chromium.new_context(timezone_id="Asia/Tokyo")
+    elsewhere.add_cookies(cookies)
+    there = elsewhere.new_page()
+    there.goto(stage.address + "/room/north/r808")
+    there.locator(".times span").first.wait_for()
+    assert set(axis) & set(there.locator(".times span").all_inner_texts())
+    elsewhere.close()
+
+
+def test_the_report_fits_a_phone_and_two_sheets(stage, classroom, page, tmp_path):
+    """390 px and no wider, dark where the browser is; as PDF two pages of A4 at most."""
+    enter(page, stage, f"/report/north/r101?start={int(time.time()) - 900}&end={int(time.time())}")
+    page.get_by_text("Minute by minute").wait_for()
+    page.emulate_media(color_scheme="dark")
+    page.set_viewport_size({"width": 390, "height": 844})
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 19, 20)"
+    keep(page, "report-phone")
+    pdf = page.pdf(path=tmp_path / "report.pdf", format="A4")
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 2
+
+
 def test_a_report_of_somebody_elses_room_is_refused(stage, classroom, page):
     """As its page is; and nonsense is no report."""
     log_in(page, stage, "ben")
@@ -333,6 +394,9 @@ def test_a_report_of_somebody_elses_room_is_refused(stage, classroom, page):
 
     assert status("/report/north/r101?start=0&end=3600") == 403
     assert status("/table/north/r101?start=0&end=3600") == 403
+    assert status("/lessons/north/r101") == 403
+    assert status("/compare/north/r101?lesson=0-60&lesson=60-120") == 403
+    assert status("/compare/north/r202?lesson=x") == 404
     assert status("/report/north/r202?start=0&end=999999999") == 404
     assert status("/report/north/r202?start=3600&end=0") == 404
     assert status("/report/north/%3Cb%3E?start=0&end=3600") in (403, 404)
@@ -490,6 +554,26 @@ def test_a_store_that_cannot_be_read_is_told_and_found_again(store_and_page, pag
     error.wait_for(state="hidden", timeout=60_000)
 
 
+def test_a_note_that_cannot_be_kept_is_told_and_not_lost(store_and_page, page):
+    """The store cannot be written: the text stays in its field, and is kept the next time."""
+    path, address = store_and_page
+    page.goto(f"{address}/room/north/r101")
+    text = page.get_by_label("such as group work")
+    text.fill("group work")
+
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        page.get_by_role("button", name="mark now").click()
+        page.get_by_text("Not kept: the store cannot be written now").wait_for(timeout=30_000)
+        db.execute("ROLLBACK")
+    assert text.input_value() == "group work"
+    page.get_by_role("button", name="mark now").click()
+    page.get_by_text("marked", exact=True).wait_for()
+
+    with SqliteStore(path) as store:
+        assert [note.text for note in store.notes(CAMERA.where, 0, time.time())] == ["group work"]
+
+
 ROUTES = (
     "/",
     "/room/north/r101",
@@ -498,6 +582,8 @@ ROUTES = (
     "/_nicegui_ws/socket.io/?EIO=4&transport=polling",
     "/report/north/r101?start=0&end=60",
     "/table/north/r101?start=0&end=60",
+    "/lessons/north/r101",
+    "/compare/north/r101?lesson=0-60&lesson=60-120",
     "/docs",
     "/openapi.json",
     "/logout",

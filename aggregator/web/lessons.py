@@ -1,0 +1,170 @@
+"""The lessons of a room: the list, and two lessons over one another. Pages without scripts, like the report."""
+
+import logging
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import tzinfo
+from html import escape
+from urllib.parse import urlencode
+
+from msgspec import MsgspecError, json
+
+from aggregator.analysis.cards import estimator_of
+from aggregator.analysis.lesson import GAP_S, MINUTE_S, Lesson, Line, lesson, line_of, name_of, spans
+from aggregator.config import AggregatorConfig
+from aggregator.store.factory import open_store
+from aggregator.store.types import Note, Store, StoreError
+from aggregator.web.charts import course, group_colours, legend, overlaid
+from aggregator.web.headline import event_sentence
+from aggregator.web.report import ReportError, page_of, read
+from aggregator.web.text import clock, zone_text
+from aggregator.web.timetable import Timetable
+from contract.message import utc
+from contract.topics import Room
+
+log = logging.getLogger(__name__)
+
+_SETTLED_S = 24 * 3600
+"""Lessons that ended so long ago are not added up again: most late frames have come by then."""
+_WEEK_S, _ABOUT_S = 7 * 24 * 3600, 20 * 60.0
+
+
+def lines(config: AggregatorConfig, timetable: Timetable, room: Room, now: int) -> tuple[list[Line], list[Note]]:
+    """All lessons of a room, by time, and all that people said; what has ended is kept in the store.
+
+    Raises:
+        StoreError: If the store cannot be read.
+    """
+    with open_store(config, writable=False) as store:
+        known = [line for text in store.lessons(room) if (line := _line(text, config))]
+        settled = [line for line in known if line.end < now - _SETTLED_S]
+        since = settled[-1].end if settled else 0
+        notes = store.notes(room, 0, now)
+        fresh = list(_fresh(config, timetable, store, room, since, now, known, notes))
+    ended = {line.start: json.encode(line).decode() for line in fresh if line.end < now - GAP_S}
+    if ended.keys() - {line.start for line in known} or any(line not in known for line in fresh):
+        try:
+            with open_store(config) as store:
+                store.keep_lessons(room, since, ended)
+        except StoreError as error:  # it is added up again next time
+            log.warning("the list of lessons is not kept: %s", error)
+    return [*settled, *fresh], notes
+
+
+def _line(text: str, config: AggregatorConfig) -> Line | None:
+    """None if the site's groups, or this code, are others now."""
+    with suppress(MsgspecError):
+        line = json.decode(text, type=Line)
+        return line if line.groups == tuple(config.groups) else None
+    return None
+
+
+def _fresh(  # noqa: PLR0913, PLR0917 - what a list is made of
+    config: AggregatorConfig,
+    timetable: Timetable,
+    store: Store,
+    room: Room,
+    since: int,
+    now: int,
+    known: Sequence[Line],
+    notes: Sequence[Note],
+) -> Iterator[Line]:
+    """The lessons after `since`; one whose frames are as many as before is not added up again."""
+    rows = store.windows(room.site, room.room, since, now)
+    planned, estimator = timetable.planned(room, since, now), estimator_of(config)
+    starts = [key.start for key, _ in rows]
+    before = {(line.start, line.end, line.frames): line for line in known}
+    for span in spans(sorted(set(starts)), planned, notes):
+        its = rows[bisect_left(starts, span.start) : bisect_left(starts, span.end)]
+        line = before.get((span.start, span.end, sum(sums.frames for _, sums in its)))
+        if line is None:
+            whole = lesson(room, span.start, span.end, its, estimator, config.attention)
+            line = line_of(whole, name_of(span.start, span.end, planned, ()))
+        if line:
+            yield line
+
+
+def list_html(room: Room, found: tuple[list[Line], list[Note]], problem: str, config: AggregatorConfig) -> str:
+    """The list, newest lesson first, as a form in which two can be chosen."""
+    known, notes = found
+    root, zone = config.page.path, config.zone
+    rows = "".join(_row(root, room, line, known, notes, zone) for line in reversed(known))
+    where = escape(f"{room.site} / {room.room}")
+    body = (
+        f"<p><a href={root}/room/{room.site}/{room.room}>← {where}</a></p><h1>Lessons of {where}</h1>"
+        f"<p>{escape(zone_text(zone))} Kept as long as the counts are.</p>"
+        f"{f'<p class=problem role=alert>{escape(problem)}</p>' if problem else ''}"
+    )
+    if not rows:
+        return page_of(f"Lessons of {room.site} / {room.room}", f"{body}<p><b>No lesson yet.</b></p>")
+    colours = group_colours(known[-1].groups)
+    body += (
+        f"<form action={root}/compare/{room.site}/{room.room}><button>compare the two that are ticked</button>"
+        f"{legend(colours)}"
+        "<table class=lessons><thead><tr><th><th>lesson<th>minutes<th>faces<th>course<th>lasting changes</tr></thead>"
+        f"<tbody>{rows}</tbody></table></form>"
+    )
+    return page_of(f"Lessons of {room.site} / {room.room}", body)
+
+
+def _row(root: str, room: Room, line: Line, known: Sequence[Line], notes: Sequence[Note], zone: tzinfo | None) -> str:
+    name = name_of(line.start, line.end, (), notes) or line.planned
+    day, value = f"{utc(line.start).astimezone(zone):%a %d %b %Y}, {clock(utc(line.start), zone)}", _value(line)
+    link = f"{root}/report/{room.site}/{room.room}?start={line.start}&amp;end={line.end}"
+    ago = [other for other in known if abs(line.start - other.start - _WEEK_S) < _ABOUT_S]
+    compare = ""
+    if ago:
+        query = urlencode([("lesson", value), ("lesson", _value(ago[0]))])
+        weekday = f"{utc(ago[0].start).astimezone(zone):%A}"
+        compare = f" <a href='{root}/compare/{room.site}/{room.room}?{escape(query)}'>compare with last {weekday}</a>"
+    events = "".join(f"<div>{escape(event_sentence(event, zone))}</div>" for event in line.events)
+    return (
+        f"<tr><td><input type=checkbox name=lesson value={value} aria-label='compare {day}'></td>"
+        f"<td><a href={link}>{day}</a> <b><bdi>{escape(name)}</bdi></b>{compare}</td>"
+        f"<td>{(line.end - line.start) / 60:.0f}<i> min</i></td><td>{line.faces:.0f}<i> faces</i></td>"
+        f"<td>{course(line.course, group_colours(line.groups).values())}</td><td>{events or '–'}</td></tr>"  # noqa: RUF001
+    )
+
+
+def _value(line: Line) -> str:
+    return f"{line.start}-{line.end}"
+
+
+def compare_html(config: AggregatorConfig, room: Room, chosen: Sequence[str]) -> str:
+    """Two lessons over one another.
+
+    Raises:
+        ReportError: If `chosen` are not two spans such as `1795000000-1795002700` with data.
+        StoreError: If the store cannot be read.
+    """
+    try:
+        both = [read(config, room, *map(int, each.split("-"))) for each in chosen]
+    except (TypeError, ValueError) as error:
+        raise ReportError(f"no lessons: {chosen}") from error
+    if len(both) != 2:
+        raise ReportError("Tick two lessons of the list, no more and no fewer.")
+    if not all(each.minutes for each in both):
+        raise ReportError("No data is stored of one of these lessons.")
+    colours = group_colours(both[0].groups)
+    heads = "".join(
+        f"<li class={kind}>{_head(each, config.zone)}</li>"
+        for kind, each in zip(("first", "second"), both, strict=True)
+    )
+    body = (
+        f"<p><a href={config.page.path}/lessons/{room.site}/{room.room}>← all lessons</a></p>"
+        "<h1>Two lessons over one another</h1>"
+        f"<ul class=both>{heads}</ul>{overlaid([each.minutes for each in both], MINUTE_S, colours)}"
+        f"<p class=small>{escape(zone_text(config.zone))} Shares of the expressions in each minute. Expressions are "
+        "not feelings, and two lessons differ for many reasons.</p>"
+    )
+    return page_of(f"{room.site} / {room.room}", body)
+
+
+def _head(each: Lesson, zone: tzinfo | None) -> str:
+    name, whole = name_of(each.start, each.end, (), each.notes), each.whole
+    return (
+        f"{utc(each.start).astimezone(zone):%A, %d %B %Y}, {clock(utc(each.start), zone)} "
+        f"<b><bdi>{escape(name)}</bdi></b>: {whole.faces if whole else 0:.0f} faces, "
+        f"lasting changes: {len(each.events)}"
+    )

@@ -1,0 +1,126 @@
+"""When lessons are planned: the configuration's weeks, and iCalendar files or addresses. The only user of icalendar.
+
+A calendar is read in a thread of its own, so that no page waits for one that is huge or out of reach.
+"""
+
+import logging
+import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import islice
+from pathlib import Path
+
+from aggregator.analysis.lesson import Planned
+from aggregator.config import TIMETABLE, WEEKDAYS, LessonsConfig
+from contract.topics import Room
+
+log = logging.getLogger(__name__)
+
+_EVERY_S = 900.0
+_WITHIN_S = 10.0
+_MOST_BYTES = 2_000_000
+_MOST_LESSONS = 2000
+_BACK, _AHEAD = timedelta(days=8), timedelta(days=2)
+"""What a calendar plans is known for these days; names of older lessons stand in the list."""
+
+
+class CalendarError(ValueError):
+    """A calendar that cannot be used; the text says why."""
+
+
+class Timetable:
+    """The planned lessons of all rooms."""
+
+    def __init__(self, config: LessonsConfig, zone: tzinfo | None) -> None:
+        self._config = config
+        self._zone = zone
+        self._pool = ThreadPoolExecutor(1, "calendar")
+        self._reading: dict[str, tuple[float, Future[list[Planned]]]] = {}
+        self._calendars: dict[str, list[Planned]] = {}
+        self.problems: dict[str, str] = {}
+        """`site/room` -> why its calendar cannot be used now; what was read before still holds."""
+
+    def planned(self, room: Room, start: float, end: float) -> list[Planned]:
+        """What is planned in a room and not over before `start` or begun after `end`, seconds since 1970, by time."""
+        name = f"{room.site}/{room.room}"
+        self._look(name)
+        lessons = [
+            *_weekly(self._config.timetable.get(name, ()), start, end, self._zone),
+            *self._calendars.get(name, ()),
+        ]
+        return sorted(lesson for lesson in lessons if lesson.end > start and lesson.start < end)
+
+    def problem(self, room: Room) -> str:
+        """What to tell of its calendar; empty if all is well."""
+        text = self.problems.get(f"{room.site}/{room.room}")
+        return f"▲ The timetable cannot be read now: {text}" if text else ""
+
+    def _look(self, name: str) -> None:
+        """Take what was read, and begin to read again when it is time."""
+        source = self._config.calendar.get(name)
+        if source is None:
+            return
+        asked, reading = self._reading.get(name, (float("-inf"), None))
+        if reading and reading.done():
+            try:
+                self._calendars[name] = reading.result()
+                self.problems.pop(name, None)
+            except (CalendarError, OSError) as error:
+                if name not in self.problems:
+                    log.warning("calendar of %s: %s", name, error)
+                self.problems[name] = f"{source}: {error}"
+            self._reading[name] = asked, Future()
+        if time.monotonic() - asked > _EVERY_S:
+            self._reading[name] = time.monotonic(), self._pool.submit(read_calendar, source, self._zone)
+
+
+def _weekly(lines: tuple[str, ...], start: float, end: float, zone: tzinfo | None) -> Iterator[Planned]:
+    day, last = (datetime.fromtimestamp(at, UTC).astimezone(zone).date() for at in (start - 86400, end))
+    while day <= last:
+        for line in lines:
+            match = TIMETABLE.fullmatch(line)
+            if match and match[1] == WEEKDAYS[day.weekday()]:
+                begin, close = (
+                    datetime.fromisoformat(f"{day}T{clock}").replace(tzinfo=zone).timestamp()
+                    for clock in match.group(2, 3)
+                )
+                yield Planned(begin, close, match[4])
+        day += timedelta(days=1)
+
+
+def read_calendar(source: str, zone: tzinfo | None) -> list[Planned]:
+    """The lessons of the days around now, by a calendar's file or address; times without a zone are in `zone`.
+
+    Raises:
+        CalendarError: If it is too big or no calendar.
+        OSError: If it cannot be reached.
+    """
+    # here, so that a process without a calendar does not load them
+    import recurring_ical_events  # noqa: PLC0415
+    from icalendar import Calendar  # noqa: PLC0415
+
+    if source.startswith(("http://", "https://")):
+        with urllib.request.urlopen(source, timeout=_WITHIN_S) as answer:  # noqa: S310 - http or https, see above
+            data = answer.read(_MOST_BYTES + 1)
+    else:
+        with Path(source).open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+    if len(data) > _MOST_BYTES:
+        raise CalendarError(f"more than {_MOST_BYTES // 1_000_000} MB: export fewer months")
+    now = datetime.now(UTC)
+    try:
+        calendar = Calendar.from_ical(data)
+        events = list(islice(recurring_ical_events.of(calendar).between(now - _BACK, now + _AHEAD), _MOST_LESSONS))
+        times = ((_in(zone, event.start), _in(zone, event.end), str(event.get("SUMMARY", ""))[:80]) for event in events)
+        return [Planned(start.timestamp(), end.timestamp(), name) for start, end, name in times if start and end]
+    except Exception as error:  # whatever the two libraries raise on what others wrote
+        raise CalendarError(f"no calendar that can be read: {str(error)[:200]}") from error
+
+
+def _in(zone: tzinfo | None, at: object) -> datetime | None:
+    """A time that names no zone is one of the site's; a whole day is no lesson."""
+    if not isinstance(at, datetime):
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=zone).astimezone(UTC)
