@@ -34,7 +34,7 @@ def written() -> int:
 
 
 def day(folder: Path, rate_hz: float, *, away: bool, ticks: int) -> tuple[float, float]:
-    """Share of a core, and bytes per day: a simulated stretch at `rate_hz`, confirmed every 5 s unless away."""
+    """Share of a core, and bytes per day: a simulated stretch at `rate_hz`, confirmed every second unless away."""
     outbox = Outbox(folder / f"{rate_hz}-{away}.sqlite", OutboxConfig(), BOOT, 0.0)
     outbox.connected()
     frames = 0
@@ -47,7 +47,7 @@ def day(folder: Path, rate_hz: float, *, away: bool, ticks: int) -> tuple[float,
             if not away:
                 outbox.next_live(now)
                 outbox.acked(message)
-        if not away and tick % 25 == 0:
+        if not away and tick % 5 == 0:
             outbox.confirm({BOOT: frames - 1})
         outbox.tick(now, away=away)
     simulated_s = ticks * TICK_S

@@ -437,6 +437,7 @@ class Outbox:
             self._db = sqlite3.connect(self._path, timeout=1.0)
             self._prepare(self._db, aside)
             self._blocked, self._inode = False, _inode(self._path)
+            self._begin_pass()
         except sqlite3.DatabaseError as error:
             self._close_file()
             self._fail(error, now)
@@ -482,9 +483,11 @@ def _salvage(aside: Path, db: sqlite3.Connection) -> int:
                 continue
             at, found = row[0] + 1, found + 1
             name = msgspec.json.decode(row[3])  # of any schema
-            with db:
-                db.execute("INSERT OR IGNORE INTO boot (boot) VALUES (?)", (name["boot"],))
-                db.execute(_SALVAGED, (_SEQ_BITS, name["seq"], *row[1:], name["boot"]))
+            db.execute("INSERT OR IGNORE INTO boot (boot) VALUES (?)", (name["boot"],))
+            db.execute(_SALVAGED, (_SEQ_BITS, name["seq"], *row[1:], name["boot"]))
+            if found % _SAVE == 0:
+                db.commit()
+    db.commit()
     return max(lost, total - found)
 
 
