@@ -2,9 +2,13 @@
 
 import argparse
 import os
+import ssl
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +27,7 @@ from release.verify import KEY, in_program, refuse_older, verify
 from service import config as files
 from service.reference import commented
 
+CERTIFICATE_TOLD_S = 14 * 86400.0
 THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
 """Bits 0 to 3 of the firmware's flags: what holds now; 16 bits higher, what has happened since the start."""
 
@@ -158,6 +163,22 @@ def broker(config: EdgeConfig) -> str:
         return probe(config)
 
 
+def certificate(config: EdgeConfig) -> str:
+    """The certificate that the broker knows this device by goes on for two weeks."""
+    path = config.credentials / "device.crt"
+    if not config.mqtt.tls or not path.exists():
+        return "none"
+    command = ["openssl", "x509", "-noout", "-enddate", "-in", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
+    if done.returncode:
+        raise RuntimeError(f"{path} is no certificate: run site.yml for this device")
+    end_s = ssl.cert_time_to_seconds(done.stdout.strip().partition("=")[2])
+    end = f"ends on {datetime.fromtimestamp(end_s, UTC):%Y-%m-%d}"
+    if end_s - time.time() < CERTIFICATE_TOLD_S:
+        raise RuntimeError(f"{path} {end}: run site.yml for this device, which renews it")
+    return end
+
+
 def clock(config: EdgeConfig) -> str:
     """The clock is synchronised, or is not waited for."""
     if config.clock.synchronized.exists():
@@ -194,6 +215,7 @@ CHECKS: dict[str, Callable[[EdgeConfig], str]] = {
     "model": model,
     "detector": detector,
     "camera": camera,
+    "certificate": certificate,
     "broker": broker,
     "clock": clock,
 }

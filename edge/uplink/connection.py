@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sized
 from typing import Protocol
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import MQTT_LOG_ERR, Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -73,11 +73,13 @@ class Connection:
         self._tls, self._password = _credentials(config)
         self._client: Client | None = None
         self._ended = threading.Event()
+        self._fault = ""
 
     def open(self, listener: Listener) -> None:
         """Begin a new connection; `listener` hears of it until it is dropped."""
         self.drop()
         self._ended.clear()
+        self._fault = ""
         device, config = self._config.device, self._config.mqtt
         client = new_client(config, device.client_id, self._tls, self._password)
         client.will_set(device.topic("state"), self._will, qos=1, retain=True)
@@ -85,7 +87,7 @@ class Connection:
         client.max_queued_messages_set(config.inflight + _SPARE)
         client.user_data_set(listener)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
-        client.on_subscribe = self._on_subscribe
+        client.on_subscribe, client.on_log = self._on_subscribe, self._on_log
         # paho calls this while it handles the exception, and does not hand it over
         client.on_connect_fail = lambda *_: self._tell(client, listener.disconnected, str(sys.exc_info()[1]))
         client.on_publish = lambda _client, _data, mid, *_: self._tell(client, listener.acked, mid)
@@ -149,7 +151,11 @@ class Connection:
     ) -> None:
         if client is self._client:
             self._ended.set()
-        self._tell(client, listener.disconnected, f"connection lost: {reason}")
+        self._tell(client, listener.disconnected, f"connection lost: {self._fault or reason}")
+
+    def _on_log(self, client: Client, _data: object, level: int, text: str) -> None:
+        if client is self._client and level == MQTT_LOG_ERR:
+            self._fault = _explained(text)
 
     def _on_subscribe(self, _client: Client, _data: object, _mid: int, codes: list[ReasonCode], *_: object) -> None:
         for (kind, _qos), code in zip(SUBSCRIPTIONS, codes, strict=False):
@@ -171,6 +177,13 @@ def new_client(
     if config.username:
         client.username_pw_set(config.username, password)
     return client
+
+
+def _explained(fault: str) -> str:
+    """What paho says of a socket, and whom TLS refused: it tells nobody else why the broker ended a connection."""
+    if "ALERT" in fault:
+        return f"the broker refuses this device's certificate (revoked, ended, or of another authority): {fault}"
+    return fault
 
 
 def _credentials(config: EdgeConfig) -> tuple[ssl.SSLContext | None, str | None]:
@@ -225,11 +238,13 @@ def _visit(config: EdgeConfig, state: bytes, *, back: bool = False) -> None:
     pubacks: list[int] = []
     client.on_connect = lambda _client, _data, _flags, reason, _more: answers.append(reason)
     client.on_publish = lambda _client, _data, mid, _reason, _more: pubacks.append(mid)
+    faults = [""]
+    client.on_log = lambda _client, _data, level, text: faults.extend([_explained(text)] * (level == MQTT_LOG_ERR))
     try:
         client.connect(config.mqtt.host, config.mqtt.port, config.mqtt.keepalive_s)
         _serve(client, until=answers)
         if not answers or answers[0].is_failure:
-            raise BrokerError(f"{where}: {f'refused: {answers[0]}' if answers else 'no answer'}")
+            raise BrokerError(f"{where}: {f'refused: {answers[0]}' if answers else faults[-1] or 'no answer'}")
         topic, heard = config.device.topic("state"), [] if back else [state]
         if back:
             client.on_message = lambda _client, _data, message: heard.extend({bytes(message.payload)} & {state})

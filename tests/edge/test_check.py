@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -10,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from contract.topics import Device
 from edge.commands import check
+from edge.config import CameraConfig, EdgeConfig, MqttConfig
 from edge.lock import single_instance
 from edge.vision.runtime import installed
 
@@ -39,7 +42,19 @@ def test_every_part_has_a_line_and_one_failure_is_exit_status_1(run, edge_toml, 
 
     assert status == 1
     assert list(lines) == [
-        *("system", "config", "release", "state", "runtime", "model", "detector", "camera", "broker", "clock"),
+        *(
+            "system",
+            "config",
+            "release",
+            "state",
+            "runtime",
+            "model",
+            "detector",
+            "camera",
+            "certificate",
+            "broker",
+            "clock",
+        ),
         "throttling",
     ]
     assert {name for name, line in lines.items() if line.startswith("FAIL ")} == {"broker"}
@@ -212,3 +227,19 @@ def test_this_python_is_64_bit():
     """Where these tests run at all, it is."""
     assert sys.maxsize > 2**32
     assert check.system().startswith("64-bit ")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by openssl")
+def test_a_certificate_that_ends_soon_is_told(tmp_path):
+    """Two weeks before, with what renews it."""
+    new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    new += ["-subj", "/CN=cam", "-keyout", "device.key", "-out", "device.crt"]
+    device = EdgeConfig(Device("school", "r1", "cam"), CameraConfig("pi"), MqttConfig("hub"), credentials=tmp_path)
+    assert check.certificate(device) == "none"
+
+    subprocess.run([*new, "-days", "16"], cwd=tmp_path, check=True, capture_output=True)
+    assert check.certificate(device).startswith("ends on 2")
+
+    subprocess.run([*new, "-days", "13"], cwd=tmp_path, check=True, capture_output=True)
+    with pytest.raises(RuntimeError, match=r"device\.crt ends on \S+: run site\.yml"):
+        check.certificate(device)

@@ -342,3 +342,27 @@ def test_a_faulty_file_still_says_where_the_broker_is(tmp_path):
     assert (loaded.mqtt.host, loaded.device.room) == ("broker", "r")
     path.write_text("[device\n")
     assert load_partly(path) is None
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="certificates are made by openssl")
+def test_a_device_whose_certificate_is_refused_says_so(tmp_path):
+    """Revoked, ended or of another authority: paho alone says "Unspecified error" for ever."""
+    new_key = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1")
+    openssl(tmp_path, *new_key, "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.crt")
+    openssl(tmp_path, *new_key, "-subj", "/CN=other", "-keyout", "device.key", "-out", "device.crt")
+    signed = ("-CA", "ca.crt", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1")
+    openssl(tmp_path, *new_key, *signed, "-subj", "/CN=x", "-keyout", "server.key", "-out", "server.crt")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
+    context.load_verify_locations(tmp_path / "ca.crt")
+    context.verify_mode = ssl.CERT_REQUIRED
+    device = dataclasses.replace(config(SmallBroker(tls=context).port, tls=True), credentials=tmp_path)
+    owner = Owner(device.mqtt.port)
+    owner.connection = Connection(device, b"", owner.inbox.put)
+
+    owner.connection.open(owner)
+    until(lambda: (owner.work(), owner.heard)[1])
+
+    assert "the broker refuses this device's certificate" in owner.heard[-1][1]
+    with pytest.raises(BrokerError, match="the broker refuses this device's certificate"):
+        probe(device)
