@@ -71,7 +71,7 @@ bench: .venv/.ready ## measure daemon, detector, outbox, aggregator and attentio
 	.venv/bin/python -m benchmarks.attention
 
 bench-model: .venv/.ready .venv-train/.ready ## ms per face in int8 and float
-	.venv/bin/python -m benchmarks.model --python .venv/bin/python
+	.venv/bin/python -m benchmarks.model
 
 bench-page: .venv/.ready ## measure the live page in a real Chromium, with 200 open pages
 	.venv/bin/python -m benchmarks.page

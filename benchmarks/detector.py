@@ -2,12 +2,14 @@
 
     python -m benchmarks.detector                                       a frame of 30 faces: CPU against OpenCV's YuNet
     python -m benchmarks.detector --pictures FOLDER --boxes CSV         and labelled pictures: recall and precision, too
+    python -m benchmarks.detector --video FILE                          how steady the counts are from frame to frame
 
 The csv has the columns file, x1, y1, x2, y2: a face each, or with --heads a head, whether its face can be seen or not.
 """
 
 import argparse
 import csv
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
@@ -21,10 +23,10 @@ import numpy as np
 
 from contract.card import YUNET
 from demo.scene import astronaut_photo
-from edge.camera.file import read_picture
+from edge.camera.file import FileSensor, read_picture
 from edge.camera.source import Frame
 from edge.commands.bench import compose, faces_of
-from edge.config import DetectorConfig, EmotionsConfig, RuntimeConfig
+from edge.config import CameraConfig, DetectorConfig, EmotionsConfig, RuntimeConfig
 from edge.vision.classifier import EmotionClassifier
 from edge.vision.detector import Box, Detector, YuNet, boxes_in_frame, shrunk
 from edge.vision.pipeline import Pipeline
@@ -171,6 +173,29 @@ def accuracy(runs: list[Candidate], pictures: Path, table: Path, *, heads: bool)
         )
 
 
+def steadiness(runs: list[Candidate], video: Path) -> None:
+    """Print how much the counts of a video differ from one frame to the next, of all faces and of those large enough.
+
+    In a room where nobody comes or goes every difference is the detector's.
+    """
+    detectors = [run.open(run.config(DetectorConfig().min_score)) for run in runs]
+    sensor = FileSensor(CameraConfig(source=f"file:{video}", realtime=False))
+    sensor.start()
+    counts: list[list[tuple[int, int]]] = [[] for _ in runs]
+    while (frame := sensor.read(threading.Event())) is not None:
+        for seen, detector in zip(counts, detectors, strict=True):
+            heights = [box[3] - box[1] for box in detector.detect(frame)]
+            seen.append((len(heights), sum(height >= DetectorConfig().min_face_px for height in heights)))
+    print(f"{video}: {len(counts[0])} frames; faces found, and those of min_face_px and more")
+    print(f"{'':34}{'mean':>7}{'from frame to frame':>22}{'least':>7}{'most':>6}{'large: mean':>13}{'to frame':>10}")
+    for run, seen in zip(runs, np.array(counts), strict=True):
+        mean, change = seen.mean(axis=0), np.abs(np.diff(seen, axis=0)).mean(axis=0) if len(seen) > 1 else np.zeros(2)
+        print(
+            f"{_title(run):34}{mean[0]:7.1f}{f'+-{change[0]:.2f}':>22}{seen[:, 0].min():7d}{seen[:, 0].max():6d}"
+            f"{mean[1]:13.1f}{f'+-{change[1]:.2f}':>10}"
+        )
+
+
 def cost(runs: list[Candidate], model: Path) -> None:
     """Print the CPU of a whole frame, 1280x720 with 30 faces, detected, cropped and classified on one thread."""
     picture = astronaut_photo()
@@ -213,9 +238,13 @@ def main() -> None:
     parser.add_argument(
         "--onnx", type=Path, default=Path("models", YUNET), help="YuNet for OpenCV (default: %(default)s)"
     )
+    parser.add_argument("--video", type=Path, metavar="FILE", help="only: how steady the counts are in it")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     runs = candidates(arguments.onnx)
+    if arguments.video:
+        steadiness([run for run in runs if run.package == installed()[0]], arguments.video)
+        return
     if arguments.pictures and arguments.boxes:
         accuracy(runs, arguments.pictures, arguments.boxes, heads=arguments.heads)
     cost(runs, EmotionsConfig().model)

@@ -87,6 +87,7 @@ def _clip(pixels: np.ndarray) -> np.ndarray:
 CONDITIONS: Mapping[str, Change] = {
     AS_IS: lambda face, _: face,
     "16 px wide": lambda face, _: shrink(face, 16),
+    "20 px wide": lambda face, _: shrink(face, 20),
     "24 px wide": lambda face, _: shrink(face, 24),
     "32 px wide": lambda face, _: shrink(face, 32),
     "48 px wide": lambda face, _: shrink(face, 48),

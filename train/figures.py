@@ -170,17 +170,18 @@ def agreement(labels: np.ndarray, probabilities: np.ndarray, votes: np.ndarray) 
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray) -> float:
-    """The divisor of `logits`, (n, 7), that makes the log loss least; 0.2 to 5, to a thousandth.
+    """The divisor of `logits`, (n, 7), at which the mean top probability is the accuracy; 0.2 to 5, to a thousandth.
 
-    Source: Guo et al. 2017, arXiv:1706.04599; the loss is convex in the inverse temperature, hence a section search.
+    Source: Clarté et al. 2023, arXiv:2303.02644. The least log loss (Guo et al. 2017, arXiv:1706.04599) left a student
+    of teachers 1.4 points too sure of itself, and `unsure` goes by that probability.
     """
     low, high = np.log(0.2), np.log(5.0)
     while high - low > 1e-4:
-        left, right = low + (high - low) / 3, high - (high - low) / 3
-        if _scaled_loss(labels, logits, left) < _scaled_loss(labels, logits, right):
-            high = right
+        middle = (low + high) / 2
+        if softmax(logits / np.exp(middle)).max(axis=1).mean() > accuracy(labels, logits):
+            low = middle
         else:
-            low = left
+            high = middle
     return round(float(np.exp((low + high) / 2)), 3)
 
 
@@ -189,9 +190,3 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     probabilities: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
     return probabilities
-
-
-def _scaled_loss(labels: np.ndarray, logits: np.ndarray, log_temperature: float) -> float:
-    scaled = logits / np.exp(log_temperature)
-    shifted = scaled - scaled.max(axis=1, keepdims=True)
-    return float((np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]).mean())

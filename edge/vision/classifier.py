@@ -12,7 +12,7 @@ from edge.vision.runtime import open_interpreter
 
 MAX_BATCH = 16
 """Faces per call, which bounds memory. Measured with either runtime: a batch of any size costs the same per face to
-10 %; fitting the input to another size costs 0.02 ms, a face 1.6 ms (tflite-runtime) or 0.27 ms (ai-edge-litert)."""
+10 %; fitting the input to another size costs 0.02 ms, a face 1.6 ms (tflite-runtime) or 0.3 ms (ai-edge-litert)."""
 
 
 class EmotionClassifier:
