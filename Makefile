@@ -14,7 +14,7 @@ FRESH ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run watch test check size docs models train evaluate convert promote verify bench bench-model bench-page \
-        bench-estimate bench-cluster test-cluster mutations \
+        bench-estimate bench-privacy bench-cluster test-cluster mutations \
         release deb deploy clean \
         test-system test-install test-bare test-train test-runtimes test-deployment test-fleet fuzz soak
 
@@ -78,6 +78,9 @@ bench-page: .venv/.ready ## measure the live page in a real Chromium, with 200 o
 
 bench-estimate: .venv/.ready ## how far the estimated mix is from the true one, on DATA's labelled faces
 	.venv/bin/python -m benchmarks.estimate --data $(DATA)
+
+bench-privacy: .venv/.ready ## how often an observer recovers the label of a student who enters, and what measures cost, on DATA's faces
+	.venv/bin/python -m benchmarks.privacy --data $(DATA)
 
 bench-cluster: .venv/.ready ## CPU per message of RabbitMQ, worker and PostgreSQL (Debian's servers must be installed)
 	.venv/bin/python -m benchmarks.cluster
