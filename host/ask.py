@@ -59,7 +59,7 @@ def ask(
                 answers = _so_far(values, name)
                 break
             except ValueError as error:
-                print(f"  {error}")
+                print(f"  {str(error).removeprefix('file: ')}")
         if told := after(name, answers):
             print(f"  {told}")
     return build(values, Answers)

@@ -129,8 +129,8 @@ class _Trial:
         self._installed = installed
 
     def __call__(self, name: str, answers: Answers) -> str:
-        if name == "device" and (found := system.cameras()):
-            return f"Found: {', '.join(found)}"
+        if name == "device":
+            return f"Cameras that were found on this host: {', '.join(system.cameras()) or 'none'}"
         return self._camera(answers) if name == "camera" else ""
 
     def _camera(self, answers: Answers) -> str:

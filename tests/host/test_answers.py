@@ -49,7 +49,7 @@ def test_an_answer_that_cannot_be_used_is_asked_again(capsys):
     assert (answers.people_only, answers.site, answers.camera) == (False, "school", "usb:0")
     said = capsys.readouterr().out
     assert "'perhaps' is neither yes nor no" in said
-    assert "'Big School' is not 1 to 32" in said
+    assert "  site = 'Big School' is not 1 to 32" in said
     assert "'webcam' is none of pi, usb:<number>, file:<path>" in said
 
 
