@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 _SETTLED_S = 24 * 3600
 """Lessons that ended so long ago are not added up again: most late frames have come by then."""
-_WEEK_S, _ABOUT_S = 7 * 24 * 3600, 20 * 60.0
+_DECODER = json.Decoder(Line)
+_WEEK_S, _ABOUT_S = 7 * 24 * 3600, 20 * 60
 
 
 def lines(config: AggregatorConfig, timetable: Timetable, room: Room, now: int) -> tuple[list[Line], list[Note]]:
@@ -55,7 +56,7 @@ def lines(config: AggregatorConfig, timetable: Timetable, room: Room, now: int) 
 def _line(text: str, config: AggregatorConfig) -> Line | None:
     """None if the site's groups, or this code, are others now."""
     with suppress(MsgspecError):
-        line = json.decode(text, type=Line)
+        line = _DECODER.decode(text)
         return line if line.groups == tuple(config.groups) else None
     return None
 
@@ -112,7 +113,8 @@ def _row(root: str, room: Room, line: Line, known: Sequence[Line], notes: Sequen
     name = name_of(line.start, line.end, (), notes) or line.planned
     day, value = f"{utc(line.start).astimezone(zone):%a %d %b %Y}, {clock(utc(line.start), zone)}", _value(line)
     link = f"{root}/report/{room.site}/{room.room}?start={line.start}&amp;end={line.end}"
-    ago = [other for other in known if abs(line.start - other.start - _WEEK_S) < _ABOUT_S]
+    first = bisect_left(known, line.start - _WEEK_S - _ABOUT_S, key=lambda other: other.start)
+    ago = [other for other in known[first : first + 1] if other.start < line.start - _WEEK_S + _ABOUT_S]
     compare = ""
     if ago:
         query = urlencode([("lesson", value), ("lesson", _value(ago[0]))])
