@@ -78,8 +78,8 @@ def spans(starts: Sequence[int], planned: Sequence[Planned], notes: Sequence[Not
 
 
 def name_of(start: float, end: float, planned: Iterable[Planned], notes: Iterable[Note]) -> str:
-    """What people called it, else what the timetable does."""
-    named = [note.text for note in notes if note.kind == "name" and start - WINDOW_S <= note.at < end + GAP_S]
+    """What people called it, until a minute after its newest frame at most, else what the timetable does."""
+    named = [note.text for note in notes if note.kind == "name" and start - WINDOW_S <= note.at < end + MINUTE_S]
     return named[-1] if named else next((each.name for each in planned if each.start <= start < each.end), "")
 
 

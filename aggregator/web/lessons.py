@@ -166,7 +166,7 @@ def compare_html(config: AggregatorConfig, room: Room, chosen: Sequence[str]) ->
 def _head(each: Lesson, zone: tzinfo | None) -> str:
     name, whole = name_of(each.start, each.end, (), each.notes), each.whole
     return (
-        f"{utc(each.start).astimezone(zone):%A, %d %B %Y}, {clock(utc(each.start), zone)} "
-        f"<b><bdi>{escape(name)}</bdi></b>: {whole.faces if whole else 0:.0f} faces, "
+        f"{utc(each.start).astimezone(zone):%A, %d %B %Y}, {clock(utc(each.start), zone)}"
+        f"{name and f' <b><bdi>{escape(name)}</bdi></b>'}: {whole.faces if whole else 0:.0f} faces, "
         f"lasting changes: {len(each.events)}"
     )

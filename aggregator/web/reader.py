@@ -83,7 +83,8 @@ class RoomView:
         starts, lesson = self._course[1], self._lesson
         if not starts or lesson is None:
             return None
-        return Span(starts[0], starts[-1] + WINDOW_S, name_of(starts[0], starts[-1], lesson.planned, lesson.notes))
+        end = max(starts[-1] + WINDOW_S, self._end)
+        return Span(starts[0], starts[-1] + WINDOW_S, name_of(starts[0], end, lesson.planned, lesson.notes))
 
     @cached_property
     def _course(self) -> tuple[int, list[int], list[Moment]]:

@@ -43,7 +43,7 @@ def read(config: AggregatorConfig, room: Room, start: int, end: int) -> Lesson:
     if not 0 < end - start <= LONGEST_S:
         raise ReportError(f"a report is of a day at most, not of {(end - start) / 3600:.1f} hours")
     with open_store(config, writable=False) as store:
-        rows, notes = store.windows(room.site, room.room, start, end), store.notes(room, start, end)
+        rows, notes = store.windows(room.site, room.room, start, end), store.notes(room, start, end + MINUTE_S)
     whole = lesson(room, start, end, rows, estimator_of(config), config.attention)
     return replace(whole, notes=tuple(notes))
 

@@ -337,6 +337,7 @@ def test_what_a_teacher_notes_is_on_the_lesson_and_stays(stage, classroom, page,
         text.fill(typed)
         page.get_by_role("button", name="mark now").click()
         told.get_by_text(typed, exact=True).wait_for()
+    classroom.count(mood(time.time(), 2), device=device)
     text.fill("Physics 7b")
     page.get_by_role("button", name="name lesson").click()
     page.get_by_role("heading", name="The lesson Physics 7b").wait_for()
