@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from nicegui import ui
+from nicegui import Client, ui
 from starlette.requests import Request
 
 from aggregator.store.types import StoreError
@@ -16,6 +16,28 @@ REFRESH_S = 1.0
 """A page looks for new data this often."""
 _STORE_ERROR = "▲ The store cannot be read now. What you see may be out of date."
 _THEMES = {"dark": True, "light": False}
+
+
+class Unconnected:
+    """Pages that were loaded and whose web sockets have not come: a script that loads pages must not fill the memory.
+
+    The web framework itself keeps each of them for a minute.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._clients: dict[str, Client] = {}
+
+    def add(self, client: Client) -> None:
+        """One more; the oldest goes if there are too many. A browser that was only slow loads it again by itself."""
+        for forget in (client.on_connect, client.on_delete):
+            forget(lambda: self._clients.pop(client.id, None))
+        self._clients[client.id] = client
+        if len(self._clients) > self._most:
+            self._clients[next(iter(self._clients))].delete()
+
+
+_UNCONNECTED = Unconnected(300)
 
 
 def user_of(request: Request) -> User | None:
@@ -32,6 +54,8 @@ def root_of(request: Request) -> str:
 
 def top_line(request: Request, title: str, *, back: bool) -> ui.label:
     """The top line: title, theme, log out; and below it a hidden label for `keep_fresh`."""
+    _UNCONNECTED.add(ui.context.client)
+    ui.add_head_html("<script>document.documentElement.lang = 'en'</script>")
     for sheet in ("page.css", "chart.css"):
         ui.add_css(Path(__file__).with_name(sheet))
     dark = ui.dark_mode(_THEMES.get(request.cookies.get("theme", "")))

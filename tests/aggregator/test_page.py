@@ -22,6 +22,7 @@ from aggregator.web.audit import Entry
 from aggregator.web.auth import LOCAL
 from aggregator.web.charts import PALETTE, group_colours, groups_table, labels_table, timeline
 from aggregator.web.reader import BY_MQTT, RoomReader
+from aggregator.web.style import Unconnected
 from aggregator.web.text import device_status, facts, mix_hint, span
 from aggregator.web.users import User, Users
 from contract.labels import EMOTIONS
@@ -578,3 +579,42 @@ def test_a_site_can_name_its_groups():
         "neutral",
         "Übrige",
     }
+
+
+class Loaded:
+    """A page as the web framework keeps it."""
+
+    def __init__(self, number):
+        self.id, self.handlers, self.deleted = str(number), {"connect": [], "delete": []}, False
+
+    def on_connect(self, handler):
+        """When its web socket comes."""
+        self.handlers["connect"].append(handler)
+
+    def on_delete(self, handler):
+        """When it is forgotten."""
+        self.handlers["delete"].append(handler)
+
+    def delete(self):
+        """Forget it."""
+        self.deleted = True
+        self.happen("delete")
+
+    def happen(self, what):
+        """Tell those who wait for it."""
+        for handler in self.handlers[what]:
+            handler()
+
+
+def test_pages_without_a_web_socket_are_few():
+    """The oldest goes; one whose web socket has come, or that is gone already, does not count."""
+    pages, unconnected = [Loaded(number) for number in range(6)], Unconnected(3)
+    for page in pages[:3]:
+        unconnected.add(page)
+    pages[0].happen("connect")
+    pages[1].delete()
+
+    for page in pages[3:]:
+        unconnected.add(page)
+
+    assert [page.deleted for page in pages] == [False, True, True, False, False, False]
