@@ -9,7 +9,7 @@ import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 
-from release import manifest, sbom, wheelhouse
+from release import manifest, sbom, verify, wheelhouse
 
 ROOT = Path(__file__).parents[1]
 PLATFORMS = (
@@ -28,28 +28,40 @@ def build(source: Path, out: Path, key: Path, platforms: list[str]) -> Path:
     """The signed folder `out`/classpulse-<version>, made anew from the checkout `source`.
 
     Raises:
-        ManifestError: If the public key beside `key` is not its other half.
+        ReleaseError: If a model is not the one of its card, or the public key beside `key` is not its other half.
     """
     version = tomllib.loads((source / "pyproject.toml").read_text())["project"]["version"]
     folder = out / f"classpulse-{version}"
     shutil.rmtree(folder, ignore_errors=True)
-    for part in ("models", "requirements", "wheels"):
+    for part in ("models", "requirements", "packages", "wheels"):
         (folder / part).mkdir(parents=True)
-    wheelhouse.build_wheel(source, folder)
+    _copy_models(source, folder / "models")
+    ours = wheelhouse.build_wheel(source, folder / "wheels")
     for platform in map(wheelhouse.Platform.from_name, platforms):
         copied = folder / "requirements" / f"{platform.pins}.txt"
         shutil.copy(source / "requirements" / copied.name, copied)
-        wheels = wheelhouse.fetch(platform, copied, folder / "wheels" / f"{platform.name}.tar")
+        wheels = wheelhouse.fetch(platform, copied, folder / "wheels")
+        packages = {f"wheels/{wheel.name}": wheelhouse.installs(wheel) for wheel in [*wheels, ours]}
+        verify.plain(name for wheel in packages.values() for name in wheel)
+        (folder / f"packages/{platform.name}.json").write_text(json.dumps(packages, indent=0) + "\n")
         print(f"{platform.name}: {len(wheels)} wheels")
-    for name in MODELS:
-        shutil.copy(source / "models" / name, folder / "models" / name)
-    shutil.copy(source / "release/yunet.LICENSE", folder / "models")
     pins = sorted((folder / "requirements").glob("*.txt"))
     sbom.write(folder / "sbom.cdx.json", version, pins, [folder / "models" / name for name in MODELS])
     (folder / "release.json").write_text(json.dumps(_facts(source, folder, version), indent=1) + "\n")
     manifest.sign(folder, key)
-    manifest.verify(folder, key.with_suffix(".pub"))  # that is what devices get: is it this key's other half?
+    verify.verify(folder, key.with_suffix(".pub"))  # that is what devices get: is it this key's other half?
     return folder
+
+
+def _copy_models(source: Path, folder: Path) -> None:
+    for name in MODELS:
+        shutil.copy(source / "models" / name, folder / name)
+    shutil.copy(source / "release/yunet.LICENSE", folder)
+    for card in folder.glob("*.json"):
+        stated, found = json.loads(card.read_text())["sha256"], manifest.sha256(card.with_suffix(".tflite"))
+        if stated != found:
+            told = f"{card.stem}.tflite has SHA-256 {found[:8]}, but its card {card.name} is of {stated[:8]}"
+            raise verify.ReleaseError(f"models/{told}: put the card and the model of one conversion there")
 
 
 def _facts(source: Path, folder: Path, version: str) -> dict[str, str]:
@@ -57,7 +69,6 @@ def _facts(source: Path, folder: Path, version: str) -> dict[str, str]:
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
     return {
         "version": version,
-        "wheel": next(folder.glob("*.whl")).name,
         "commit": commit or "unknown",
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
         "model": manifest.sha256(folder / "models" / MODELS[0]),
@@ -81,7 +92,7 @@ def main() -> int:
         print(f"new release key {arguments.key}: keep it safe, and give its .pub to the inventory")
     try:
         print(build(arguments.source, arguments.out, arguments.key, arguments.platform or list(PLATFORMS)))
-    except (manifest.ManifestError, FileNotFoundError) as error:
+    except (verify.ReleaseError, FileNotFoundError) as error:
         print(f"release: {error}", file=sys.stderr)
         return 1
     return 0

@@ -1,12 +1,15 @@
-"""The pinned wheels of one role, Python and processor in one archive, so that a host needs no internet."""
+"""The pinned wheels of one role, Python and processor, so that a host needs no internet; and our own."""
 
+import hashlib
 import shutil
 import subprocess
 import sys
-import tarfile
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from release.verify import plain
 
 GLIBC = {"3.11": 36, "3.13": 41}
 """Python -> minor version of its system's C library: Debian 12 and 13, and the Raspberry Pi OS built on them."""
@@ -45,19 +48,15 @@ class Platform:
         return [*tags, f"manylinux2014_{self.machine}", f"linux_{self.machine}"]
 
 
-def fetch(platform: Platform, pins: Path, archive: Path) -> list[str]:
-    """Download the wheels that `pins` names, check their hashes, pack them; the wheels' file names."""
-    with TemporaryDirectory() as folder:
+def fetch(platform: Platform, pins: Path, folder: Path) -> list[Path]:
+    """Download the wheels that `pins` names into `folder`, and check their hashes; the wheels of this platform."""
+    with TemporaryDirectory(dir=folder) as new:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
         command += ["--no-deps", "--only-binary=:all:", "--require-hashes", "--requirement", str(pins)]
-        command += ["--implementation", "cp", "--python-version", platform.python, "--dest", folder]
+        command += ["--implementation", "cp", "--python-version", platform.python, "--dest", new]
         command += [part for tag in platform.tags for part in ("--platform", tag)]
         subprocess.run(command, check=True)
-        wheels = sorted(Path(folder).glob("*.whl"))
-        with tarfile.open(archive, "w") as tar:
-            for wheel in wheels:
-                tar.add(wheel, wheel.name, filter=_plain)
-        return [wheel.name for wheel in wheels]
+        return [wheel.replace(folder / wheel.name) for wheel in sorted(Path(new).glob("*.whl"))]
 
 
 def build_wheel(source: Path, folder: Path) -> Path:
@@ -68,9 +67,13 @@ def build_wheel(source: Path, folder: Path) -> Path:
     return next(folder.glob("classpulse-*.whl"))
 
 
-def _plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
-    """The same bytes whoever packs it, and whenever."""
-    entry.uid = entry.gid = entry.mtime = 0
-    entry.uname = entry.gname = ""
-    entry.mode = 0o644
-    return entry
+def installs(wheel: Path) -> dict[str, str]:
+    """Each file that a wheel installs, below site-packages, and its SHA-256; scripts and data elsewhere are left out.
+
+    Raises:
+        ReleaseError: If a file would be written elsewhere, or over another.
+    """
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if not name.endswith("/") and ".data/" not in name]
+        plain(names)
+        return {name: hashlib.sha256(archive.read(name)).hexdigest() for name in names}

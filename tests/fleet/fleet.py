@@ -184,11 +184,13 @@ def next_release(old: Path, version: str, key: Path, edits: dict[str, str]) -> P
     for name, text in edits.items():
         with (source / name).open("a") as file:
             file.write(text)
-    next(new.glob("*.whl")).unlink()
-    call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", new, source)
+    old_wheel = next(new.glob("wheels/classpulse-*.whl"))
+    old_wheel.unlink()
+    call(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", new / "wheels", source)
+    _relist(new, f"wheels/{old_wheel.name}")
     facts = json.loads((old / "release.json").read_text())
     (new / "release.json").unlink()
-    (new / "release.json").write_text(json.dumps({**facts, "version": version, "wheel": next(new.glob("*.whl")).name}))
+    (new / "release.json").write_text(json.dumps({**facts, "version": version}))
     resign(new, key)
     return new
 
@@ -207,6 +209,17 @@ def draw_class(host: Host) -> None:
     """Pictures of a class, for the host's file camera."""
     pictures = host.root / PICTURES.lstrip("/")
     call(PROJECT / ".venv/bin/python", "-m", "tests.fleet.pictures", pictures, cwd=PROJECT)
+def _relist(release: Path, old_wheel: str) -> None:
+    """Name the project's own new wheel in the lists of all platforms, in the old one's place."""
+    code = "import json, sys; from pathlib import Path; from release.wheelhouse import installs; "
+    code += "print(json.dumps(installs(Path(sys.argv[1]))))"
+    ours = next(release.glob("wheels/classpulse-*.whl"))
+    parts = json.loads(call(sys.executable, "-c", code, ours, cwd=PROJECT).stdout)
+    for listed in release.glob("packages/*.json"):
+        packages = json.loads(listed.read_text())
+        del packages[old_wheel]
+        listed.unlink()
+        listed.write_text(json.dumps({**packages, f"wheels/{ours.name}": parts}))
 
 
 def copy_of_project(folder: Path, version: str) -> Path:

@@ -171,9 +171,8 @@ def frames(python: list[str], pictures: Path, folder: Path) -> list[dict]:
 def _unpack_wheels(root: Path) -> None:
     code = "import sys; from pathlib import Path; from release.wheelhouse import Platform, fetch; "
     code += "fetch(Platform.from_name('edge-py311-aarch64'), Path('requirements/edge-py311.txt'), Path(sys.argv[1]))"
-    call(sys.executable, "-c", code, root / "wheels.tar", cwd=PROJECT)
     (root / "wheels").mkdir()
-    call("tar", "-xf", root / "wheels.tar", "-C", root / "wheels")
+    call(sys.executable, "-c", code, root / "wheels", cwd=PROJECT)
     for wheel in (root / "wheels").glob("*.whl"):
         zipfile.ZipFile(wheel).extractall(root / "wheels")
         wheel.unlink()

@@ -1,8 +1,8 @@
 """A release that `release` built, installed as on a device, and what `check` says of it. In .venv-fleet; no hosts."""
 
+import json
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,10 @@ pytest.importorskip("cryptography", reason="the fleet's tools are in .venv-fleet
 
 from release import manifest  # noqa: E402
 from release.__main__ import MODELS, build  # noqa: E402
+from release.verify import ReleaseError  # noqa: E402
+from release.wheelhouse import installs  # noqa: E402
 from tests.fleet.fleet import PROJECT, VERSION, copy_of_project  # noqa: E402
+from tests.fleet.small_release import PLATFORM, Host  # noqa: E402
 
 _CONFIG = """
 state = "{folder}/state"
@@ -44,20 +47,28 @@ class Device:
         self.folder = folder
         self.key = folder / "release.pub"
         self.brought = build(copy_of_project(folder / "source", VERSION), folder, folder / "release.key", [])
-        self.release = folder / "opt/releases" / VERSION
-        shutil.copytree(self.brought, self.release)
-        call = [sys.executable, "-m", "venv", "--without-pip", self.release / "venv"]
-        subprocess.run(call, check=True)
-        pip = [sys.executable, "-m", "pip", "--quiet", "--python", self.release / "venv/bin/python", "install"]
-        subprocess.run([*pip, "--no-index", "--no-deps", next(self.brought.glob("*.whl"))], check=True)
+        # The pinned wheels are the clone's; the project's own modules are the release's.
+        ours = next(self.brought.glob("wheels/*.whl"))
+        (self.brought / f"packages/{PLATFORM}.json").write_text(json.dumps({f"wheels/{ours.name}": installs(ours)}))
+        (self.brought / "requirements/edge-py311.txt").write_text("")
+        manifest.sign(self.brought, folder / "release.key")
+        self.release = Host(folder / "host", self.key).installed(self.brought)
         config = _CONFIG.format(folder=folder, models=self.release / "models")
         (folder / "edge.toml").write_text(config)
 
     def check(self, *options: object) -> str:
         """The line about the release."""
-        # The pinned wheels are the clone's; the project's own modules are the release's.
         libraries = next((PROJECT / ".venv/lib").glob("python3*")) / "site-packages"
-        command = [self.release / "venv/bin/classpulse-edge", "--config", self.folder / "edge.toml", "check", *options]
+        command = [
+            self.release / "venv/bin/python",
+            "-P",
+            "-m",
+            "edge",
+            "--config",
+            self.folder / "edge.toml",
+            "check",
+            *options,
+        ]
         done = subprocess.run(
             list(map(str, command)), capture_output=True, text=True, check=False, env={"PYTHONPATH": str(libraries)}
         )
@@ -103,11 +114,11 @@ def test_a_tampered_model_is_refused_unless_told_so(device, name):
 
 
 def test_a_tampered_program_is_refused(device):
-    """What was installed from the wheel is compared with the wheel, and that with the signature."""
+    """Every module is compared with the signed list of its platform."""
     module = next(device.release.glob("venv/lib/python3*/site-packages/edge/daemon.py"))
     module.write_text(module.read_text() + "\n")
 
-    assert device.check("--key", device.key).startswith(f"FAIL release: {module} is not what ")
+    assert device.check("--key", device.key).startswith(f"FAIL release: {module} is not the file that was signed ")
 
 
 def test_a_foreign_key_is_refused(device, tmp_path):
@@ -147,5 +158,16 @@ def test_a_release_needs_both_halves_of_one_key(built, tmp_path):
     manifest.write_key(tmp_path / "other.key")
     (tmp_path / "other.pub").replace(tmp_path / "release.pub")
 
-    with pytest.raises(manifest.ManifestError, match=r"not signed with \S+release\.pub"):
+    with pytest.raises(ReleaseError, match=r"not signed with \S+release\.pub"):
         build(built.folder / "source", tmp_path / "out", tmp_path / "release.key", [])
+
+
+@pytest.mark.parametrize("name", ["emotion_int8.tflite", "yunet.tflite"])
+def test_a_model_that_is_not_its_cards_is_not_signed(device, tmp_path, name):
+    """Before anything is built, and with the card's name."""
+    source = copy_of_project(tmp_path / "source", VERSION)
+    (source / "models" / name).write_bytes(b"another model")
+
+    with pytest.raises(ReleaseError, match=name.replace("tflite", "json") + " is of "):
+        build(source, tmp_path, device.key.with_suffix(".key"), [])
+    assert not list(tmp_path.glob("classpulse-*/SHA256SUMS"))

@@ -1,13 +1,8 @@
-"""Releases are installed with real pip into real environments, from small wheels. Needs .venv-fleet; no hosts."""
+"""Small releases are installed with the roles' script into real environments. Needs .venv-fleet; no hosts."""
 
-import base64
-import hashlib
 import json
 import shutil
-import subprocess
-import sys
 import tarfile
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,138 +15,155 @@ pytestmark = [
 pytest.importorskip("cryptography", reason="the fleet's tools are in .venv-fleet")
 
 from release import manifest  # noqa: E402
-from tests.fleet.scripts import PROJECT, install_release  # noqa: E402
-
-PLATFORM = "edge-py311-x86_64"
-
-
-def write_wheel(folder: Path, name: str, version: str, files: dict[str, str]) -> Path:
-    """A wheel of these files, as a build would write it."""
-    info = f"{name}-{version}.dist-info"
-    files = {**files, f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"}
-    files[f"{info}/WHEEL"] = "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-    records = []
-    for path, text in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
-        records.append(f"{path},sha256={digest},{len(text)}\n")
-    records.append(f"{info}/RECORD,,\n")
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
-        for path, text in {**files, f"{info}/RECORD": "".join(records)}.items():
-            wheel.writestr(zipfile.ZipInfo(path), text)  # the same bytes whenever it is written
-    return folder / f"{name}-{version}-py3-none-any.whl"
-
-
-def release(school: Path, version: str, *, pinned: str = "1.0", wheels: bool = True) -> Path:
-    """A signed release of one module, which needs one package; without `wheels` that package's archive is empty."""
-    folder = school / f"classpulse-{version}"
-    for part in ("models", "requirements", "wheels"):
-        (folder / part).mkdir(parents=True)
-    (folder / "models/emotion.tflite").write_bytes(b"weights")
-    needed = write_wheel(school, "needed", pinned, {"needed.py": f"value = {pinned}\n"})
-    pin = f"needed=={pinned} --hash=sha256:{hashlib.sha256(needed.read_bytes()).hexdigest()}\n"
-    (folder / "requirements/edge-py311.txt").write_text(pin)
-    with tarfile.open(folder / f"wheels/{PLATFORM}.tar", "w") as archive:
-        if wheels:
-            archive.add(needed, needed.name)
-    ours = write_wheel(folder, "classpulse", version, {"edge/__init__.py": f"version = '{version}'\n"})
-    (folder / "release.json").write_text(json.dumps({"version": version, "wheel": ours.name}))
-    manifest.sign(folder, school / "release.key")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a key and the roles' scripts, where 1.0.0 is installed."""
-    folder = tmp_path_factory.mktemp("installed")
-    manifest.write_key(folder / "release.key")
-    shutil.copy(PROJECT / "ansible/files/install_release.py", folder)
-    shutil.copy(PROJECT / "release/verify.py", folder / "verify_release.py")
-    done = install(folder, release(folder, "1.0.0"))
-    assert (done.returncode, done.stdout) == (0, "installed\n"), done.stderr
-    return folder
+from release.wheelhouse import installs  # noqa: E402
+from tests.fleet.small_release import PLATFORM, SITE, Host, write_release, write_wheel  # noqa: E402
 
 
 @pytest.fixture
-def school(installed: Path, tmp_path: Path) -> Path:
-    """A copy of it."""
-    return shutil.copytree(installed, tmp_path / "school", symlinks=True)
+def key(tmp_path: Path) -> Path:
+    """What signs the school's releases."""
+    manifest.write_key(tmp_path / "release.key")
+    return tmp_path / "release.key"
 
 
-def install(school: Path, brought: Path) -> subprocess.CompletedProcess[str]:
-    """What the roles run on a host."""
-    command = [sys.executable, school / "install_release.py", brought, f"--base={school / 'opt'}"]
-    command += [f"--platform={PLATFORM}", f"--key={school / 'release.pub'}"]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+@pytest.fixture
+def host(tmp_path: Path, key: Path) -> Host:
+    """Where 1.0.0 is installed."""
+    host = Host(tmp_path / "host", key.with_suffix(".pub"))
+    host.installed(write_release(tmp_path / "classpulse-1.0.0", "1.0.0", key))
+    return host
 
 
-def site_packages(school: Path) -> Path:
-    """Where the packages of 1.0.0 are."""
-    return school / "opt/releases/1.0.0/venv/lib/python3.11/site-packages"
+@pytest.fixture
+def bring(tmp_path: Path, key: Path):
+    """Brings another version."""
+    return lambda version, **options: write_release(tmp_path / f"classpulse-{version}", version, key, **options)
 
 
-def answer(school: Path, version: str) -> str:
-    """What the installed release's own Python finds."""
-    python = school / f"opt/releases/{version}/venv/bin/python"
-    code = "import edge, needed; print(edge.version, needed.value)"
-    return subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+def test_what_an_installed_release_has_is_taken_from_there(host, bring):
+    """The next release needs its own wheel only, says so, and stands alone when the one before is gone."""
+    brought = bring("1.1.0")
+    shutil.move(brought / "wheels", brought.with_name("wheels"))
+    shutil.rmtree(brought / "models")
+
+    assert host.install(brought).stdout == "wheels/classpulse-1.1.0-py3-none-any.whl\n"
+    assert not (host.base / "releases/1.1.0").exists()
+
+    (brought / "wheels").mkdir()
+    shutil.move(brought.with_name("wheels") / "classpulse-1.1.0-py3-none-any.whl", brought / "wheels")
+    host.installed(brought)
+    shutil.rmtree(host.base / "releases/1.0.0")
+    assert host.answer("1.1.0") == "1.1.0 1.0"
+    assert (host.base / "releases/1.1.0/models/emotion.tflite").read_bytes() == b"weights"
 
 
-def test_packages_of_the_same_pins_are_taken_from_the_release_before(school):
-    """The next release needs no wheel but its own, and stands alone when the one before is gone."""
-    done = install(school, release(school, "1.1.0", wheels=False))
-    shutil.rmtree(school / "opt/releases/1.0.0")
-
-    assert (done.returncode, done.stdout) == (0, "installed\n"), done.stderr
-    assert answer(school, "1.1.0") == "1.1.0 1.0"
-
-
-def test_packages_of_other_pins_come_from_their_wheels(school):
+def test_packages_of_other_pins_come_from_their_wheels(host, bring):
     """Nothing of the release before is left among them."""
-    done = install(school, release(school, "1.1.0", pinned="2.0"))
+    host.installed(bring("1.1.0", pinned="2.0"))
 
-    assert done.returncode == 0, done.stderr
-    assert answer(school, "1.1.0") == "1.1.0 2.0"
-    assert answer(school, "1.0.0") == "1.0.0 1.0"
+    assert host.answer("1.1.0") == "1.1.0 2.0"
+    assert host.answer("1.0.0") == "1.0.0 1.0"
 
 
-def test_damaged_packages_come_from_their_wheels(school):
+def test_damaged_packages_are_asked_for(host, bring):
     """A failing card does not hand its damage on to the next release."""
-    (site_packages(school) / "needed.py").write_text("value = 7.0\n")
+    (host.base / "releases/1.0.0" / SITE / "needed.py").write_text("value = 7.0\n")
+    brought = bring("1.1.0")
+    (brought / "wheels/needed-1.0-py3-none-any.whl").rename(brought.with_name("needed-1.0-py3-none-any.whl"))
 
-    done = install(school, release(school, "1.1.0"))
-
-    assert done.returncode == 0, done.stderr
-    assert answer(school, "1.1.0") == "1.1.0 1.0"
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Path:
-    """Our package and another one, as pip leaves them."""
-    ours, needed = {"edge/__init__.py": ""}, {"needed.py": "value = 1.0\n"}
-    for wheel in (write_wheel(tmp_path, "classpulse", "1.0", ours), write_wheel(tmp_path, "needed", "1.0", needed)):
-        with zipfile.ZipFile(wheel) as archive:
-            archive.extractall(tmp_path / "site-packages")  # noqa: S202 - our own wheel
-    return tmp_path / "site-packages"
+    assert host.install(brought).stdout == "wheels/needed-1.0-py3-none-any.whl\n"
+    shutil.move(brought.with_name("needed-1.0-py3-none-any.whl"), brought / "wheels")
+    host.installed(brought)
+    assert host.answer("1.1.0") == "1.1.0 1.0"
 
 
-def test_what_is_taken_over_is_all_but_our_own(site):
-    """Modules and what pip knows of them."""
-    info = [f"needed-1.0.dist-info/{name}" for name in ("METADATA", "WHEEL", "RECORD")]
+def test_pins_and_wheels_behind_links_are_not_installed(host, bring, tmp_path):
+    """The attack on earlier releases: a signed folder whose `requirements` and `wheels` are links to an intruder's.
 
-    assert install_release.packaged(site) == ["needed.py", *info]
+    They were not looked at behind links, so that a .pth of the intruder's ran as root while it was installed.
+    """
+    brought, ran = bring("1.1.0", pinned="2.0"), tmp_path / "ran as root"
+    evil = write_wheel(
+        tmp_path / "evil", "needed", "2.0", {"spy.pth": f"import pathlib; pathlib.Path({str(ran)!r}).touch()"}
+    )
+    (tmp_path / "pins").mkdir()
+    (tmp_path / "pins/edge-py311.txt").write_text(f"needed==2.0 --hash=sha256:{manifest.sha256(evil)}\n")
+    with tarfile.open(tmp_path / f"evil/{PLATFORM}.tar", "w") as archive:  # as releases had it
+        archive.add(evil, evil.name)
+    for name, target in (("requirements", tmp_path / "pins"), ("wheels", tmp_path / "evil")):
+        shutil.rmtree(brought / name)
+        (brought / name).symlink_to(target)
+
+    done = host.install(brought)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is a link" in done.stderr
+    assert not ran.exists()
+    assert not (host.base / "releases/1.1.0").exists()
 
 
-@pytest.mark.parametrize("harm", ["changed", "missing", "added", "record cut"])
-def test_nothing_is_taken_over_from_what_pip_did_not_leave_so(site, harm):
-    """Every file by its digest, and no file that no package has."""
-    if harm == "changed":
-        (site / "needed.py").write_text("value = 7.0\n")
-    elif harm == "missing":
-        (site / "needed.py").unlink()
-    elif harm == "added":
-        (site / "more.py").write_text("")
-    else:
-        (site / "needed-1.0.dist-info/RECORD").write_text("")
+def sign_again(brought: Path, key: Path) -> None:
+    """As somebody would who has the key but not the pinned wheels."""
+    for name in ("SHA256SUMS", "SHA256SUMS.sig"):
+        (brought / name).unlink()
+    manifest.sign(brought, key)
 
-    with pytest.raises((install_release.ReleaseError, FileNotFoundError), match=r"needed|more"):
-        install_release.packaged(site)
+
+def test_a_wheel_that_the_pins_do_not_name_is_refused(host, bring, key):
+    """The wheels that are signed are the pinned ones."""
+    brought = bring("1.1.0", pinned="2.0")
+    (brought / "requirements/edge-py311.txt").write_text("needed==2.0 --hash=sha256:" + "a" * 64 + "\n")
+    sign_again(brought, key)
+
+    done = host.install(brought)
+
+    assert done.returncode == 1
+    assert "needed-2.0-py3-none-any.whl is not the wheel that edge-py311.txt pins" in done.stderr
+
+
+def test_a_wheel_that_does_not_hold_what_is_listed_is_refused(host, bring, key):
+    """The list is what an installed release is compared with for the rest of its life."""
+    brought = bring("1.1.0")
+    listed = brought / f"packages/{PLATFORM}.json"
+    packages = json.loads(listed.read_text())
+    packages["wheels/classpulse-1.1.0-py3-none-any.whl"]["edge/__init__.py"] = "a" * 64
+    listed.write_text(json.dumps(packages))
+    sign_again(brought, key)
+
+    done = host.install(brought)
+
+    assert done.returncode == 1
+    assert "edge/__init__.py of classpulse-1.1.0-py3-none-any.whl is not what the release lists" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["/tmp/spy.py", "../../../../bin/spy", "EDGE/__init__.py"])
+def test_a_list_that_names_a_file_elsewhere_is_refused(host, bring, key, name):
+    """Whoever signed it."""
+    brought = bring("1.1.0")
+    listed = brought / f"packages/{PLATFORM}.json"
+    packages = json.loads(listed.read_text())
+    packages["wheels/classpulse-1.1.0-py3-none-any.whl"][name] = "a" * 64
+    listed.write_text(json.dumps(packages))
+    sign_again(brought, key)
+
+    assert "leaves its folder, or is there twice" in host.install(brought).stderr
+
+
+@pytest.mark.parametrize("name", [f"packages/{PLATFORM}.json", "requirements/edge-py311.txt"])
+def test_a_release_without_the_platforms_pins_or_list_is_refused(host, bring, name):
+    """It says how it is built."""
+    brought = bring("1.1.0")
+    (brought / name).unlink()
+
+    done = host.install(brought)
+
+    assert done.returncode == 1
+    assert f"{name} is missing: build the release with --platform {PLATFORM}" in done.stderr
+
+
+def test_scripts_and_data_of_wheels_are_left_out(tmp_path):
+    """They would lie outside site-packages; no program of a release is run by its name."""
+    wheel = write_wheel(tmp_path, "needed", "1.0", {"needed.py": "", "needed-1.0.data/scripts/needed": "#!python\n"})
+
+    assert "needed.py" in installs(wheel)
+    assert not any(".data/" in name for name in installs(wheel))

@@ -1,10 +1,9 @@
 """A release is what was signed, and only that is installed. Needs .venv-fleet; no hosts."""
 
 import json
+import os
 import shutil
-import subprocess
-import sys
-import zipfile
+import socket
 from pathlib import Path
 
 import pytest
@@ -15,41 +14,12 @@ pytestmark = [
 ]
 pytest.importorskip("cryptography", reason="the fleet's tools are in .venv-fleet")
 
-from release import manifest, sbom  # noqa: E402
+from release import manifest, sbom, wheelhouse  # noqa: E402
 from release import verify as verify_release  # noqa: E402
+from release.verify import ReleaseError  # noqa: E402
 from release.wheelhouse import Platform  # noqa: E402
 from tests.fleet.scripts import PROJECT, install_release, seen  # noqa: E402
-
-WHEEL = "classpulse-1.2.3-py3-none-any.whl"
-MODULES = {"edge/__init__.py": "", "edge/daemon.py": "print('counting')\n"}
-
-
-def make_release(folder: Path, version: str, key: Path) -> Path:
-    """A small signed release in `folder`, with a wheel of two modules and one model."""
-    (folder / "models").mkdir(parents=True)
-    (folder / "models/emotion.tflite").write_bytes(b"weights")
-    with zipfile.ZipFile(folder / WHEEL, "w") as wheel:
-        for name, text in {**MODULES, f"classpulse-{version}.dist-info/RECORD": ""}.items():
-            wheel.writestr(name, text)
-    (folder / "release.json").write_text(json.dumps({"version": version, "wheel": WHEEL}))
-    manifest.sign(folder, key)
-    return folder
-
-
-def install(brought: Path, base: Path) -> Path:
-    """`brought` as install_release.py leaves it on a host, with an environment of our own modules only."""
-    version = json.loads((brought / "release.json").read_text())["version"]
-    folder = base / "releases" / version
-    shutil.copytree(brought, folder)
-    with zipfile.ZipFile(folder / WHEEL) as wheel:
-        wheel.extractall(site_packages(folder))
-    (folder / "edge.toml").write_text("what the role keeps with it")
-    return folder
-
-
-def site_packages(folder: Path) -> Path:
-    """Where an installed release's modules are."""
-    return folder / "venv/lib/python3.11/site-packages"
+from tests.fleet.small_release import SITE, Host, write_release, write_wheel  # noqa: E402
 
 
 @pytest.fixture
@@ -60,59 +30,112 @@ def key(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def signed(tmp_path: Path, key: Path) -> Path:
-    """A release that was brought; the key beside it."""
-    return make_release(tmp_path / "classpulse-1.2.3", "1.2.3", key)
+def public(key: Path) -> Path:
+    """What devices have of it."""
+    return key.with_suffix(".pub")
 
 
 @pytest.fixture
-def program(signed: Path, tmp_path: Path) -> Path:
+def signed(tmp_path: Path, key: Path) -> Path:
+    """A release that was brought; the key beside it."""
+    return write_release(tmp_path / "classpulse-1.2.3", "1.2.3", key)
+
+
+@pytest.fixture
+def host(tmp_path: Path, public: Path) -> Host:
+    """Where releases are installed."""
+    return Host(tmp_path / "host", public)
+
+
+@pytest.fixture
+def program(signed: Path, host: Host) -> Path:
     """The same release, installed."""
-    return install(signed, tmp_path / "opt")
+    return host.installed(signed)
 
 
-def both_verify(folder: Path, public: Path) -> None:
-    """The controller's check and the host's, which uses openssl: they must agree."""
-    manifest.verify(folder, public)
-    verify_release.verify(folder, public)
+def refused(folder: Path, public: Path) -> str:
+    """Why a folder that was brought is refused."""
+    with pytest.raises(ReleaseError) as error:
+        verify_release.verify(folder, public)
+    return str(error.value)
 
 
-def refused_by_both(folder: Path, public: Path) -> bool:
-    """Whether neither of them takes the folder."""
-    answers = []
-    for check, error in (
-        (manifest.verify, manifest.ManifestError),
-        (verify_release.verify, verify_release.ReleaseError),
-    ):
-        try:
-            check(folder, public)
-            answers.append(False)
-        except error:
-            answers.append(True)
-    assert answers[0] == answers[1], "the controller and the host do not agree"
-    return answers[0]
+def test_what_was_signed_verifies(signed, public):
+    """Python signs, openssl on the host agrees; what a host has already need not be brought."""
+    assert verify_release.verify(signed, public) == "1.2.3"
+    shutil.rmtree(signed / "wheels")
+    assert verify_release.verify(signed, public) == "1.2.3"
 
 
-def test_what_was_signed_verifies(signed):
-    """Python signs, openssl on the host agrees."""
-    both_verify(signed, signed.with_name("release.pub"))
-
-
-def test_a_changed_file_is_refused(signed):
+def test_a_changed_file_is_refused(signed, public):
     """One byte is enough."""
     (signed / "models/emotion.tflite").write_bytes(b"Weights")
 
-    assert refused_by_both(signed, signed.with_name("release.pub"))
+    assert "models/emotion.tflite is not the file that was signed" in refused(signed, public)
 
 
-def test_an_added_file_is_refused(signed):
+def test_an_added_file_is_refused(signed, public):
     """What nobody signed is not installed along."""
     (signed / "models/more.tflite").write_bytes(b"")
 
-    assert refused_by_both(signed, signed.with_name("release.pub"))
+    assert "models/more.tflite is not the file that was signed" in refused(signed, public)
 
 
-def test_changed_sums_are_refused(signed):
+def link(path: Path, signed: Path) -> None:
+    """A link to the same bytes elsewhere."""
+    path.rename(signed.with_name("elsewhere"))
+    path.symlink_to(signed.with_name("elsewhere"))
+
+
+def second_name(path: Path, signed: Path) -> None:
+    """A hard link, by which somebody else can change it afterwards."""
+    signed.with_name("elsewhere").hardlink_to(path)
+
+
+def pipe(path: Path, signed: Path) -> None:
+    """Whoever reads it waits for ever."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def listen(path: Path, signed: Path) -> None:
+    """A socket."""
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+
+
+@pytest.mark.parametrize("harm", [link, second_name, pipe, listen])
+@pytest.mark.parametrize("name", ["models/emotion.tflite", "SHA256SUMS", "SHA256SUMS.sig", "release.json"])
+def test_links_and_special_files_are_refused(signed, public, harm, name):
+    """Even where the bytes are the right ones: they could be others a moment later."""
+    harm(signed / name, signed)
+
+    assert name in refused(signed, public)
+
+
+@pytest.mark.parametrize("name", ["requirements", "wheels", "models", "packages"])
+def test_a_folder_that_is_a_link_is_refused(signed, public, name):
+    """To the same files, and to nothing."""
+    link(signed / name, signed)
+    assert f"{name} is a link" in refused(signed, public)
+
+    shutil.rmtree(signed.with_name("elsewhere"))
+    assert f"{name} is a link" in refused(signed, public)
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/cron.d/spy", "../spy.pth", "edge/../../spy.pth", "edge\\spy", "EDGE/__init__.py"]
+)
+def test_a_wheel_that_would_write_elsewhere_or_over_another_file_makes_no_release(tmp_path, name):
+    """Absolute, above its folder, or the same name where upper and lower case are one."""
+    wheel = write_wheel(tmp_path, "spy", "1.0", {"edge/__init__.py": "", name: "import spy\n"})
+
+    with pytest.raises(ReleaseError, match="leaves its folder"):
+        wheelhouse.installs(wheel)
+
+
+def test_changed_sums_are_refused(signed, public):
     """The list itself is what the signature is of."""
     (signed / "models/emotion.tflite").write_bytes(b"Weights")
     digest = manifest.sha256(signed / "models/emotion.tflite")
@@ -120,14 +143,14 @@ def test_changed_sums_are_refused(signed):
     lines = [f"{digest}  models/emotion.tflite\n" if "emotion" in line else line for line in lines]
     (signed / "SHA256SUMS").write_text("".join(lines))
 
-    assert refused_by_both(signed, signed.with_name("release.pub"))
+    assert "is not signed with" in refused(signed, public)
 
 
 def test_another_key_is_refused(signed, tmp_path):
     """A release signed by somebody else."""
     manifest.write_key(tmp_path / "other.key")
 
-    assert refused_by_both(signed, tmp_path / "other.pub")
+    assert "is not signed with" in refused(signed, tmp_path / "other.pub")
 
 
 def test_a_private_key_is_its_owners_and_never_overwritten(tmp_path):
@@ -139,48 +162,43 @@ def test_a_private_key_is_its_owners_and_never_overwritten(tmp_path):
         manifest.write_key(tmp_path / "release.key")
 
 
-def test_a_version_names_one_release(signed, program, key, tmp_path):
+def test_a_version_names_one_release(signed, program, public, host):
     """The very same is done already; other content under the same version is refused."""
-    base, sums, public = tmp_path / "opt", (signed / "SHA256SUMS").read_bytes(), key.with_suffix(".pub")
+    sums = (signed / "SHA256SUMS").read_bytes()
 
-    assert install_release.target(base, "1.2.3", sums, public) is None
+    assert install_release.target(host.base, "1.2.3", sums, public) is None
     with pytest.raises(install_release.ReleaseError, match=r"another release 1\.2\.3"):
-        install_release.target(base, "1.2.3", sums + b"other", public)
+        install_release.target(host.base, "1.2.3", sums + b"other", public)
 
 
-def test_what_broke_off_or_is_damaged_is_installed_again(signed, program, key, tmp_path):
-    """SHA256SUMS comes last, and every file that can be verified is."""
-    base, sums, public = tmp_path / "opt", (signed / "SHA256SUMS").read_bytes(), key.with_suffix(".pub")
-    (program / "models/emotion.tflite").write_bytes(b"a failing card")
-    assert install_release.target(base, "1.2.3", sums, public) == program
+@pytest.mark.parametrize("name", ["models/emotion.tflite", "SHA256SUMS", f"{SITE}/needed.py"])
+def test_what_broke_off_or_is_damaged_is_installed_again(signed, program, public, host, name):
+    """Every file that can be verified is."""
+    (program / name).write_bytes(b"a failing card")
+    assert host.install(signed).stdout == "installed\n"
+    assert verify_release.verify_installed(program, public) == "1.2.3"
 
-    (program / "SHA256SUMS").unlink()
-    assert install_release.target(base, "1.2.3", sums, public) == program
-
-    shutil.rmtree(program)
-    assert install_release.target(base, "1.2.3", sums, public) == program
+    (program / name).unlink()
+    assert host.install(signed).stdout == "installed\n"
+    assert host.install(signed).stdout == "unchanged\n"
 
 
-def test_the_installer_refuses_what_is_older_than_the_release_in_use_unless_told_so(program, key, tmp_path):
+def test_the_installer_refuses_what_is_older_than_the_release_in_use_unless_told_so(program, key, host, tmp_path):
     """Run as the role runs it: a script of its own, with the system's Python."""
-    (program.parents[1] / "current").symlink_to(program)
-    shutil.copy(PROJECT / "ansible/files/install_release.py", tmp_path)
-    shutil.copy(PROJECT / "release/verify.py", tmp_path / "verify_release.py")
-    older = make_release(tmp_path / "classpulse-1.2.2", "1.2.2", key)
-    command = [sys.executable, tmp_path / "install_release.py", older, f"--base={tmp_path / 'opt'}"]
-    command += ["--platform=edge-py311-x86_64", f"--key={key.with_suffix('.pub')}"]
+    (host.base / "current").symlink_to(program)
+    older = write_release(tmp_path / "classpulse-1.2.2", "1.2.2", key)
 
-    refused = subprocess.run(command, capture_output=True, text=True, check=False)
-    taken = subprocess.run([*command, "--allow-older"], capture_output=True, text=True, check=False)
+    refused = host.install(older)
 
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "1.2.2 is older than 1.2.3" in refused.stderr
-    assert "wheels/edge-py311-x86_64.tar" in taken.stderr  # it began: this small release brings no wheels
+    assert host.install(older, "--allow-older").stdout == "installed\n"
 
 
-def test_what_is_installed_verifies(program, key):
-    """The wheel and the pins' archive may be elsewhere; what the role keeps beside is no part of it."""
-    assert verify_release.verify(program, key.with_suffix(".pub"), installed=True) == "1.2.3"
+def test_what_is_installed_verifies(program, public):
+    """What the role keeps beside is no part of it, nor is bytecode."""
+    assert list(program.glob(f"{SITE}/__pycache__/needed.*.pyc"))
+    assert verify_release.verify_installed(program, public) == "1.2.3"
 
 
 @pytest.mark.parametrize(
@@ -188,39 +206,64 @@ def test_what_is_installed_verifies(program, key):
     [
         ("models/emotion.tflite", b"Weights"),
         ("models/more.tflite", b""),
-        (WHEEL, b"no wheel"),
-        ("release.json", b'{"version": "9.9.9", "wheel": "none.whl"}'),
-        ("venv/lib/python3.11/site-packages/edge/daemon.py", b"print('spying')"),
-        ("venv/lib/python3.11/site-packages/edge/more.py", b""),
+        ("packages/edge-py311-x86_64.json", b"{}"),
+        ("packages/other.json", b"{}"),
+        ("release.json", b'{"version": "9.9.9"}'),
+        (f"{SITE}/edge/__init__.py", b"print('spying')"),
+        (f"{SITE}/edge/more.py", b""),
+        (f"{SITE}/needed.py", b"value = 7.0"),
+        (f"{SITE}/needed-1.0.dist-info/RECORD", b""),
+        (f"{SITE}/spy.pth", b"import spy"),
+        (f"{SITE}/sitecustomize.py", b"print('spying')"),
+        (f"{SITE}/needed.pyc", b""),
+        (f"{SITE}/__pycache__/sitecustomize.cpython-311.pyc", b""),
+        ("venv/bin/pip", b"#!/bin/sh"),
+        ("venv/pyvenv.cfg", b"home = /tmp"),
         ("SHA256SUMS.sig", b"no signature"),
     ],
 )
-def test_what_was_changed_after_it_was_installed_is_refused(program, key, name, content):
-    """Models, wheel and modules; the error names the file."""
+def test_what_was_changed_after_it_was_installed_is_refused(program, public, name, content):
+    """Models, our modules, those of others, and whatever Python would run besides; the error names the file."""
     (program / name).write_bytes(content)
 
-    with pytest.raises(verify_release.ReleaseError, match=name.removesuffix(".sig").replace(".", r"\.")):
-        verify_release.verify(program, key.with_suffix(".pub"), installed=True)
+    with pytest.raises(ReleaseError) as error:
+        verify_release.verify_installed(program, public)
+    assert name.removesuffix(".sig") in str(error.value) or name == "packages/other.json"
+
+
+def test_links_in_what_was_installed_are_refused(program, public, tmp_path):
+    """A module, a folder of modules, and another Python."""
+    for name in (f"{SITE}/needed.py", f"{SITE}/edge", "models"):
+        (program / name).rename(tmp_path / "elsewhere")
+        (program / name).symlink_to(tmp_path / "elsewhere")
+        with pytest.raises(ReleaseError, match=f"{name} is a link"):
+            verify_release.verify_installed(program, public)
+        (program / name).unlink()
+        (tmp_path / "elsewhere").rename(program / name)
+    verify_release.verify_installed(program, public)
+
+    (program / "venv/bin/python").unlink()
+    (program / "venv/bin/python").symlink_to("/bin/sh")
+    with pytest.raises(ReleaseError, match="venv/bin/python is not "):
+        verify_release.verify_installed(program, public)
 
 
 @pytest.mark.parametrize(
     "name",
-    ["SHA256SUMS", "SHA256SUMS.sig", "release.json", "models/emotion.tflite", WHEEL, "venv/lib/python3.11"],
+    ["SHA256SUMS", "SHA256SUMS.sig", "release.json", "models/emotion.tflite", "packages", "venv/lib", "venv/bin"],
 )
-def test_what_is_missing_after_it_was_installed_is_refused(program, key, name):
-    """A part that is gone is no release; the error names what is missing."""
+def test_what_is_missing_after_it_was_installed_is_refused(program, public, name):
+    """A part that is gone is no release."""
     (shutil.rmtree if (program / name).is_dir() else Path.unlink)(program / name)
 
-    with pytest.raises(
-        verify_release.ReleaseError, match="daemon|__init__" if "venv" in name else f"{name} is missing"
-    ):
-        verify_release.verify(program, key.with_suffix(".pub"), installed=True)
+    with pytest.raises(ReleaseError, match="install the release again"):
+        verify_release.verify_installed(program, public)
 
 
 def test_a_missing_key_is_named(program, tmp_path):
     """With what to do."""
-    with pytest.raises(verify_release.ReleaseError, match=r"none\.pub is missing: put the public key there"):
-        verify_release.verify(program, tmp_path / "none.pub", installed=True)
+    with pytest.raises(ReleaseError, match=r"none\.pub is missing: put the public key there"):
+        verify_release.verify_installed(program, tmp_path / "none.pub")
 
 
 @pytest.mark.parametrize(("new", "old"), [("1.9.0", "1.10.0"), ("0.9", "0.9.1"), ("1.2.3", "2.0.0")])
@@ -229,7 +272,7 @@ def test_versions_are_compared_by_their_numbers(tmp_path, new, old):
     (tmp_path / old).mkdir()
     (tmp_path / new).mkdir()
 
-    with pytest.raises(verify_release.ReleaseError, match=f"{new} is older than {old}"):
+    with pytest.raises(ReleaseError, match=f"{new} is older than {old}"):
         verify_release.refuse_older(new, tmp_path / old)
     verify_release.refuse_older(old, tmp_path / new)
     verify_release.refuse_older(old, tmp_path / old)
@@ -239,17 +282,16 @@ def test_a_version_that_cannot_be_compared_is_refused(tmp_path):
     """Guessing would let an older one in."""
     (tmp_path / "1.0.0").mkdir()
 
-    with pytest.raises(verify_release.ReleaseError, match=r"1\.0\.0rc1"):
+    with pytest.raises(ReleaseError, match=r"1\.0\.0rc1"):
         verify_release.refuse_older("1.0.0rc1", tmp_path / "1.0.0")
 
 
-def test_a_model_of_an_older_release_is_refused_unless_told_so(program, key, tmp_path):
+def test_a_model_of_an_older_release_is_refused_unless_told_so(program, key, public, host, tmp_path):
     """The configuration may name a model of another release; a newer one is taken."""
-    public = key.with_suffix(".pub")
-    older = install(make_release(tmp_path / "classpulse-1.2.2", "1.2.2", key), tmp_path / "opt")
-    newer = install(make_release(tmp_path / "classpulse-1.3.0", "1.3.0", key), tmp_path / "opt")
+    older = host.installed(write_release(tmp_path / "classpulse-1.2.2", "1.2.2", key))
+    newer = host.installed(write_release(tmp_path / "classpulse-1.3.0", "1.3.0", key))
 
-    with pytest.raises(verify_release.ReleaseError, match=r"1\.2\.2 is older than 1\.2\.3"):
+    with pytest.raises(ReleaseError, match=r"1\.2\.2 is older than 1\.2\.3"):
         verify_release.in_program(program, [older / "models/emotion.tflite"], public)
     allowed = verify_release.in_program(program, [older / "models/emotion.tflite"], public, allow_older=True)
     taken = verify_release.in_program(program, [newer / "models/emotion.tflite"], public)
@@ -262,7 +304,7 @@ def test_a_model_of_no_release_is_refused(program, key, tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/emotion.tflite").write_bytes(b"trained at home")
 
-    with pytest.raises(verify_release.ReleaseError, match="SHA256SUMS is missing"):
+    with pytest.raises(ReleaseError, match="SHA256SUMS is missing"):
         verify_release.in_program(program, [tmp_path / "mine/emotion.tflite"], key.with_suffix(".pub"))
 
 

@@ -9,4 +9,4 @@ exec systemd-run --quiet --pipe --wait --collect \
   --property=LoadCredential=device.key:/etc/classpulse/keys/device.key \
   --property=LoadCredential=mqtt-password:/etc/classpulse/keys/mqtt-password \
   --property=SetCredential=mqtt-password:none \
-  /opt/classpulse/current/venv/bin/classpulse-edge check "$@"
+  /opt/classpulse/current/venv/bin/python -I -B -m edge check "$@"
