@@ -1,8 +1,10 @@
 """The fleet's own certificate authority, in one folder on the controller; private keys of hosts never come here.
 
     pki.py FOLDER authority
-    pki.py FOLDER issue NAME [--server HOST ...] [--reinstate]   the public key (PEM) on standard input
-    pki.py FOLDER revoke NAME
+    pki.py FOLDER issue NAME [--server HOST ...] [--reinstate] [--now]   the public key (PEM) on standard input
+    pki.py FOLDER replaced NAME     refuse every certificate of NAME but its newest; `issue --now` does so at once
+    pki.py FOLDER revoke NAME       refuse every certificate that NAME ever got
+    pki.py FOLDER ending            whose newest certificate ends within two weeks
     pki.py FOLDER password USER     one made here; with it the line of mosquitto's password file
 
 Each prints one JSON object: whether anything changed, and what was asked for. A second run changes nothing.
@@ -10,6 +12,7 @@ Each prints one JSON object: whether anything changed, and what was asked for. A
 
 import argparse
 import base64
+import fcntl
 import hashlib
 import ipaddress
 import json
@@ -27,9 +30,10 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPub
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 AUTHORITY_DAYS = 3650
-IDENTITY_DAYS = 825
-RENEW_DAYS = 275
-"""With less left, a certificate is issued anew: a third of its life."""
+SERVER_DAYS = 825
+CLIENT_DAYS = 90
+"""A third of its life before its end a certificate is issued anew."""
+TOLD_DAYS = 14
 _ROUNDS = 10_000
 _BACKDATED = timedelta(hours=25)
 """A Pi without a battery clock may be behind when it first connects."""
@@ -56,11 +60,25 @@ class Authority:
         path = self.folder / "revoked.json"
         return json.loads(path.read_text()) if path.exists() else {}
 
+    def record(self) -> dict[str, dict[str, str]]:
+        """Name -> serial number of each certificate that it ever got -> its end, ISO 8601."""
+        path = self.folder / "issued.json"
+        if path.exists():
+            return json.loads(path.read_text())
+        # earlier versions kept the newest of each name, and no record
+        files = sorted((self.folder / "issued").glob("*.crt"))
+        newest = [x509.load_pem_x509_certificate(path.read_bytes()) for path in files]
+        return {_name(one): {str(one.serial_number): one.not_valid_after_utc.isoformat()} for one in newest}
+
+    def newest(self, name: str) -> x509.Certificate | None:
+        """The certificate of `name` that was issued last."""
+        path = self.issued(name)
+        return x509.load_pem_x509_certificate(path.read_bytes()) if path.exists() else None
+
     def refuses(self, name: str) -> bool:
         """Whether the newest certificate of `name` is revoked."""
-        path = self.issued(name)
-        serials = self.revoked().get(name, [])
-        return path.exists() and x509.load_pem_x509_certificate(path.read_bytes()).serial_number in serials
+        newest = self.newest(name)
+        return newest is not None and newest.serial_number in self.revoked().get(name, [])
 
 
 def open_authority(folder: Path, now: datetime) -> tuple[Authority, bool]:
@@ -96,28 +114,39 @@ def issue(authority: Authority, name: str, public: bytes, servers: list[str], no
             raise PkiError(f"{name} is revoked with this key: it needs a new one")
         if old.public_key() == key and _servers(old) == servers and _fresh(old, now):
             return path.read_bytes(), False
-    pem = _sign(authority, name, key, servers, now).public_bytes(serialization.Encoding.PEM)
+    signed = _sign(authority, name, key, servers, now)
+    record = authority.record()
+    record.setdefault(name, {})[str(signed.serial_number)] = signed.not_valid_after_utc.isoformat()
+    _write(authority.folder / "issued.json", json.dumps(record, indent=1).encode())  # first: what is out is known
+    pem = signed.public_bytes(serialization.Encoding.PEM)
     _write(path, pem)
     return pem, True
 
 
-def revoke(authority: Authority, name: str, now: datetime) -> bool:
-    """Refuse the newest certificate of `name` from now on; False if it already was.
+def revoke(authority: Authority, name: str, now: datetime, *, newest: bool = True) -> bool:
+    """Refuse every certificate that `name` ever got, or all but its newest; False if each already was.
 
     Raises:
         PkiError: If it never had one.
     """
-    path = authority.issued(name)
-    if not path.exists():
+    record, last = authority.record().get(name, {}), authority.newest(name)
+    if last is None:
         raise PkiError(f"no certificate was issued to {name}")
-    if authority.refuses(name):
-        return False
     revoked = authority.revoked()
-    serial = x509.load_pem_x509_certificate(path.read_bytes()).serial_number
-    revoked.setdefault(name, []).append(serial)
-    _write(authority.folder / "revoked.json", json.dumps(revoked, indent=1).encode())
-    _write_crl(authority, now)
-    return True
+    kept = set() if newest else {last.serial_number}
+    more = sorted({*map(int, record)} - kept - {*revoked.get(name, [])})
+    if more:
+        revoked[name] = revoked.get(name, []) + more
+        _write(authority.folder / "revoked.json", json.dumps(revoked, indent=1).encode())
+        _write_crl(authority, now)
+    return bool(more)
+
+
+def ending(authority: Authority, now: datetime) -> dict[str, str]:
+    """Name -> when its newest certificate ends, where that is within two weeks; not those that are refused."""
+    ends = {name: max(map(datetime.fromisoformat, record.values())) for name, record in authority.record().items()}
+    soon = now + timedelta(days=TOLD_DAYS)
+    return {name: f"{end:%Y-%m-%d}" for name, end in sorted(ends.items()) if end < soon and not authority.refuses(name)}
 
 
 def password(folder: Path, user: str) -> tuple[str, str, bool]:
@@ -180,7 +209,7 @@ def _sign(
         .public_key(key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + timedelta(days=IDENTITY_DAYS))
+        .not_valid_after(now + timedelta(days=SERVER_DAYS if servers else CLIENT_DAYS))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([purpose]), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), critical=False)
@@ -200,7 +229,11 @@ def _write_crl(authority: Authority, now: datetime) -> None:
         .last_update(now - _BACKDATED)
         .next_update(authority.certificate.not_valid_after_utc)
     )
-    for serial in sorted(serial for serials in authority.revoked().values() for serial in serials):
+    ends = {int(serial): end for record in authority.record().values() for serial, end in record.items()}
+    serials = {serial for serials in authority.revoked().values() for serial in serials}
+    for serial in sorted(serials):
+        if serial in ends and datetime.fromisoformat(ends[serial]) < now - _BACKDATED:
+            continue  # nobody takes it any more
         entry = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(now).build()
         builder = builder.add_revoked_certificate(entry)
     crl = builder.sign(authority.key, hashes.SHA256())
@@ -222,8 +255,14 @@ def _servers(certificate: x509.Certificate) -> list[str]:
     return [str(name.value) for name in names]
 
 
+def _name(certificate: x509.Certificate) -> str:
+    return str(certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value)
+
+
 def _fresh(certificate: x509.Certificate, now: datetime) -> bool:
-    return certificate.not_valid_after_utc - now > timedelta(days=RENEW_DAYS)
+    """Whether it is in the first two thirds of its life, and that is no longer than a new one's."""
+    life = timedelta(days=SERVER_DAYS if _servers(certificate) else CLIENT_DAYS)
+    return life / 3 < certificate.not_valid_after_utc - now <= life
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -233,18 +272,22 @@ def _write(path: Path, content: bytes) -> None:
     new.replace(path)
 
 
-def _answer(arguments: argparse.Namespace, now: datetime) -> dict[str, object]:
+def _answer(arguments: argparse.Namespace, public: bytes, now: datetime) -> dict[str, object]:
     authority, made = open_authority(arguments.folder, now)
     if arguments.what == "authority":
         return {"changed": made}
-    if arguments.what == "revoke":
-        return {"changed": revoke(authority, arguments.name, now)}
+    if arguments.what in ("revoke", "replaced"):
+        return {"changed": revoke(authority, arguments.name, now, newest=arguments.what == "revoke")}
+    if arguments.what == "ending":
+        return {"changed": False, "ending": ending(authority, now)}
     if arguments.what == "password":
         secret, line, made = password(arguments.folder, arguments.name)
         return {"changed": made, "password": secret, "line": line}
     if authority.refuses(arguments.name) and not arguments.reinstate:
         raise PkiError(f"{arguments.name} is revoked: take it out of the inventory, or reinstate it with a new key")
-    pem, changed = issue(authority, arguments.name, sys.stdin.buffer.read(), arguments.server, now)
+    pem, changed = issue(authority, arguments.name, public, arguments.server, now)
+    if arguments.now:
+        revoke(authority, arguments.name, now, newest=False)
     return {"changed": changed, "certificate": pem.decode()}
 
 
@@ -258,11 +301,19 @@ def main() -> int:
     issuing.add_argument("name")
     issuing.add_argument("--server", action="append", default=[])
     issuing.add_argument("--reinstate", action="store_true")
-    commands.add_parser("revoke").add_argument("name")
-    commands.add_parser("password").add_argument("name")
+    issuing.add_argument(
+        "--now", action="store_true", help="refuse the certificates that it replaces, before it is used"
+    )
+    commands.add_parser("ending")
+    for what in ("revoke", "replaced", "password"):
+        commands.add_parser(what).add_argument("name")
     arguments = parser.parse_args()
+    public = sys.stdin.buffer.read() if arguments.what == "issue" else b""  # before the lock: it may come late
     try:
-        print(json.dumps(_answer(arguments, datetime.now(UTC))))
+        arguments.folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+        with (arguments.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # rooms are installed side by side
+            print(json.dumps(_answer(arguments, public, datetime.now(UTC))))
     except PkiError as error:
         print(f"pki: {error}", file=sys.stderr)
         return 1
