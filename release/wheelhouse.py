@@ -68,12 +68,14 @@ def build_wheel(source: Path, folder: Path) -> Path:
 
 
 def installs(wheel: Path) -> dict[str, str]:
-    """Each file that a wheel installs, below site-packages, and its SHA-256; scripts and data elsewhere are left out.
+    """Each file that a wheel installs, below site-packages, and its SHA-256.
+
+    Scripts and data elsewhere are left out, and so is bytecode, which the host's own Python writes.
 
     Raises:
         ReleaseError: If a file would be written elsewhere, or over another.
     """
     with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if not name.endswith("/") and ".data/" not in name]
+        names = [name for name in archive.namelist() if not name.endswith(("/", ".pyc")) and ".data/" not in name]
         plain(names)
         return {name: hashlib.sha256(archive.read(name)).hexdigest() for name in names}

@@ -161,9 +161,10 @@ def test_a_release_without_the_platforms_pins_or_list_is_refused(host, bring, na
     assert f"{name} is missing: build the release with --platform {PLATFORM}" in done.stderr
 
 
-def test_scripts_and_data_of_wheels_are_left_out(tmp_path):
-    """They would lie outside site-packages; no program of a release is run by its name."""
-    wheel = write_wheel(tmp_path, "needed", "1.0", {"needed.py": "", "needed-1.0.data/scripts/needed": "#!python\n"})
+def test_scripts_data_and_bytecode_of_wheels_are_left_out(tmp_path):
+    """Some would lie outside site-packages; bytecode is written anew, and numpy's wheel has one such file."""
+    files = {"needed.py": "", "needed-1.0.data/scripts/needed": "#!python\n", "__pycache__/needed.cpython-311.pyc": ""}
+    wheel = write_wheel(tmp_path, "needed", "1.0", files)
 
     assert "needed.py" in installs(wheel)
-    assert not any(".data/" in name for name in installs(wheel))
+    assert not any(".data/" in name or name.endswith(".pyc") for name in installs(wheel))
