@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import textwrap
 import zipfile
 from dataclasses import dataclass
@@ -226,7 +225,7 @@ def main() -> int:
         ours = build_wheel(ROOT, Path(folder))
         for target in targets:
             wheels = {
-                role: _wheels(target.platform(role), Path(folder))
+                role: fetch(target.platform(role), _pins(target, role), Path(folder))
                 for role in ("edge", "aggregator")
                 if any(role in package.roles for package in packages)
             }
@@ -237,13 +236,8 @@ def main() -> int:
     return 0
 
 
-def _wheels(platform: Platform, folder: Path) -> list[Path]:
-    """Downloaded, their hashes checked."""
-    archive, into = folder / f"{platform.name}.tar", folder / platform.name
-    fetch(platform, ROOT / f"requirements/{platform.pins}.txt", archive)
-    with tarfile.open(archive) as tar:
-        tar.extractall(into, filter="data")
-    return sorted(into.iterdir())
+def _pins(target: Target, role: str) -> Path:
+    return ROOT / f"requirements/{target.platform(role).pins}.txt"
 
 
 if __name__ == "__main__":
