@@ -113,11 +113,12 @@ def become(unit: str, words: Sequence[str]) -> int:
 
 
 def _command(unit: str, words: Sequence[str]) -> list[str]:
-    return [str(Path(sys.prefix) / "bin" / unit), *words]
+    module = unit.removeprefix("classpulse-")  # a release has no other program than Python
+    return [str(Path(sys.prefix) / "bin/python"), "-I", "-B", "-m", module, *words]
 
 
 def _as_service(unit: str) -> list[str]:
-    keys = ("LoadCredential", "SupplementaryGroups", "Environment")
+    keys = ("LoadCredential", "SupplementaryGroups", "Environment", "LimitCORE", "MemorySwapMax")
     properties = [
         f"User={USERS[unit]}",
         f"Group={USERS[unit]}",

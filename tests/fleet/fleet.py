@@ -159,6 +159,7 @@ class Fleet:
             "edge_clock_synchronized": "/etc/hostname",
             "edge_alive_s": 90,
             "aggregator_alive_s": 60,
+            "aggregator_page_user": "anna",
         }
         groups = {"broker": {"hosts": {"hub": hub}}, "aggregator": {"hosts": {"hub": hub}}, "edge": {"hosts": rooms}}
         return {"all": {"vars": common, "children": groups}}
