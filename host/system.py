@@ -15,7 +15,7 @@ from typing import Any
 from host.files import AGGREGATOR, EDGE, File
 
 USERS = {EDGE: "classpulse", AGGREGATOR: "classpulse-aggregator"}
-PACKAGED_UNITS = Path("/usr/lib/systemd/system")
+UNITS = (Path("/usr/lib/systemd/system"), Path("/etc/systemd/system"))
 AUTHORITY_DAYS, SERVER_DAYS = 3650, 825
 _COMMANDS_S = 120.0
 
@@ -43,8 +43,8 @@ def call(*command: str, stdin: str | None = None, check: bool = True) -> str:
 
 
 def has(unit: str) -> bool:
-    """Whether a package has brought this service."""
-    return (PACKAGED_UNITS / f"{unit}.service").exists()
+    """Whether a package has brought this service, or the fleet's roles have."""
+    return any((folder / f"{unit}.service").exists() for folder in UNITS)
 
 
 def show(unit: str, *properties: str) -> dict[str, str]:
