@@ -118,7 +118,7 @@ def _command(unit: str, words: Sequence[str]) -> list[str]:
 
 
 def _as_service(unit: str) -> list[str]:
-    keys = ("LoadCredential", "SupplementaryGroups", "Environment", "LimitCORE", "MemorySwapMax")
+    keys = ("LoadCredential", "SetCredential", "SupplementaryGroups", "Environment", "LimitCORE", "MemorySwapMax")
     properties = [
         f"User={USERS[unit]}",
         f"Group={USERS[unit]}",
