@@ -210,6 +210,8 @@ def draw_class(host: Host) -> None:
     """Pictures of a class, for the host's file camera."""
     pictures = host.root / PICTURES.lstrip("/")
     call(PROJECT / ".venv/bin/python", "-m", "tests.fleet.pictures", pictures, cwd=PROJECT)
+
+
 def _relist(release: Path, old_wheel: str) -> None:
     """Name the project's own new wheel in the lists of all platforms, in the old one's place."""
     code = "import json, sys; from pathlib import Path; from release.wheelhouse import installs; "
