@@ -61,8 +61,8 @@ def test_a_host_answers_ssh_and_what_it_is_for(fleet, host, ports):
 
 
 def test_the_page_is_served_on_the_brokers_machine(fleet):
-    """To this machine only, until there are users."""
-    fetch = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8080/').read().decode())"
+    """Its first user, whom the role made, is asked who it is."""
+    fetch = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8080/login').read().decode())"
 
     page = wait_for("the page", lambda: fleet.hosts["hub"].run(f'python3 -c "{fetch}"', check=False))
 
