@@ -108,6 +108,8 @@ class SummaryConfig:
 
     every_s: Annotated[float, Meta(ge=0.2, le=60)] = 2.0
     """A room that changed is summarised this often at most, one that did not five times more rarely."""
+    epsilon: Annotated[float, Meta(ge=0, le=100)] = 0.0
+    """`[publish] epsilon` of devices with a `span_s` of 20, whose noise makes intervals wider; 0: they add none."""
 
 
 @dataclass(frozen=True, slots=True)

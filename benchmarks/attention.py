@@ -12,7 +12,7 @@ import numpy as np
 
 from aggregator.analysis.attention import Point, events
 from aggregator.analysis.estimate import posterior
-from aggregator.analysis.mix import SPAN_VARIANCE, SPAN_WINDOWS
+from aggregator.analysis.mix import SPAN_WINDOWS, Estimator
 from aggregator.config import AttentionConfig
 from aggregator.store.windows import WINDOW_S
 from contract.card import read
@@ -47,8 +47,10 @@ def ramp(change: float) -> Course:
     return lambda t: change * min(max((t - CHANGE_S) / RAMP_S, 0.0), 1.0)
 
 
-def lesson(course: Course, people: int, confusion: np.ndarray, rng: np.random.Generator) -> list[Point]:
-    """The windows of a lesson."""
+def lesson(
+    course: Course, people: int, confusion: np.ndarray, rng: np.random.Generator, variance: float = 0.0
+) -> list[Point]:
+    """The windows of a lesson; `variance`: of the noise that devices add to a label's sum, in squared faces."""
     labels = np.arange(len(EMOTIONS))
     shown = rng.choice(labels, people, p=USUAL)
     looks = np.array([rng.dirichlet(SHARPNESS * confusion[label] + 1e-3) for label in shown])
@@ -62,9 +64,9 @@ def lesson(course: Course, people: int, confusion: np.ndarray, rng: np.random.Ge
             shown[person] = rng.choice(labels, p=mix)
             looks[person] = rng.dirichlet(SHARPNESS * confusion[shown[person]] + 1e-3)
         if start % (SPAN_WINDOWS * WINDOW_S) == 0:
-            noise = rng.laplace(0, (SPAN_VARIANCE / 2) ** 0.5, len(EMOTIONS))
+            noise = rng.laplace(0, (variance / 2) ** 0.5, len(EMOTIONS))
         told = np.clip(looks.sum(axis=0) + noise, 0, None)
-        found = posterior(told.tolist(), people, tuple(map(tuple, confusion.tolist())), SPAN_VARIANCE)
+        found = posterior(told.tolist(), people, tuple(map(tuple, confusion.tolist())), variance)
         groups = dict(zip(GROUPS, found.estimate(MEMBERS).mix, strict=True))
         points.append(Point(start, people, 0.0, groups, found.estimate().mix))
     return points
@@ -89,15 +91,16 @@ def main() -> None:
     parser.add_argument("--card", type=Path, default=Path("models/emotion_int8.json"))
     parser.add_argument("--lessons", type=int, default=40, help="lessons per row")
     parser.add_argument("--people", type=int, default=25)
+    parser.add_argument("--epsilon", type=float, default=0.0, help="of devices that add noise ([publish] span_s = 20)")
     arguments = parser.parse_args()
     confusion = np.array(read(arguments.card).soft_confusion)
-    rng = np.random.default_rng(0)
+    rng, variance = np.random.default_rng(0), Estimator({}, epsilon=arguments.epsilon).noise
     print(f"{arguments.lessons} lessons of {LESSON_S // 60} minutes and {arguments.people} people per row")
     print(f"{'change':24} noticed  median delay  other events per lesson")
     for name, (course, begin_s, within_s) in CASES.items():
         delays, others = [], 0
         for _ in range(arguments.lessons):
-            found = events(lesson(course, arguments.people, confusion, rng), AttentionConfig())
+            found = events(lesson(course, arguments.people, confusion, rng, variance), AttentionConfig())
             at = [event.t.timestamp() - begin_s for event in found]
             right = [delay for delay in at if 0 < delay <= within_s][:1]
             delays += right

@@ -22,7 +22,7 @@ import cv2
 import numpy as np
 
 from aggregator.analysis.estimate import Confusion, posterior
-from aggregator.analysis.mix import SPAN_VARIANCE, SPAN_WINDOWS
+from aggregator.analysis.mix import SPAN_WINDOWS, Estimator
 from aggregator.store.windows import WINDOW_S
 from contract.card import read
 from contract.labels import EMOTIONS
@@ -179,8 +179,10 @@ def device(faces: Faces, config: PublishConfig) -> Publish:
 
 
 def spans(faces: Faces, config: PublishConfig) -> Measure:
-    """A minute of spans, of which the page takes the noise to be that of the default epsilon."""
-    return Measure(device(faces, config), added=SPAN_VARIANCE * SPAN_WINDOWS * WINDOW_S / 60)
+    """A minute of spans, of which the page knows epsilon."""
+    return Measure(
+        device(faces, config), added=Estimator({}, epsilon=config.epsilon).noise * SPAN_WINDOWS * WINDOW_S / 60
+    )
 
 
 def _span(sums: np.ndarray, people: int, config: PublishConfig) -> list[float]:
@@ -207,7 +209,7 @@ def curves(faces: Faces, rng: Rng) -> dict[str, list[Measure]]:
             Measure(noisy(faces, rng.normal, scale * 2**0.5), added=2 * scale**2) for scale in scales
         ],
         "the device: spans of 20 s, epsilon 6 to 1": [
-            spans(faces, PublishConfig(epsilon=epsilon)) for epsilon in (6.0, 4.0, 3.0, 2.0, 1.0)
+            spans(faces, PublishConfig(span_s=20.0, epsilon=epsilon)) for epsilon in (6.0, 4.0, 3.0, 2.0, 1.0)
         ],
     }
 
@@ -322,14 +324,14 @@ def main() -> None:
     faces = read_faces(arguments.data, arguments.model, arguments.cache, rng)
     confusion = read(arguments.model.with_suffix(".json")).soft_confusion
     room = Room(faces, confusion, rng, arguments.trials)
-    default = spans(faces, PublishConfig())
+    default = spans(faces, PublishConfig(span_s=20.0))
     ways = {
         "frames as they were counted": Measure(frame(faces, rng)),
         "a minute of such frames": Measure(minute(faces)),
-        "a minute of spans, as by default": default,
+        "a minute of spans of 20 s, epsilon = 2": default,
         "five minutes of such frames": Measure(minute(faces), minutes=5),
         "five minutes of spans": default._replace(minutes=5),
-        "a minute of spans, epsilon = 1": spans(faces, PublishConfig(epsilon=1.0)),
+        "a minute of spans, epsilon = 1": spans(faces, PublishConfig(span_s=20.0, epsilon=1.0)),
     }
     print_attacks(room, ways)
     print_costs(room, {name: ways[name] for name in list(ways)[1:3] + list(ways)[5:]})

@@ -125,8 +125,10 @@ class PublishConfig:
 
     min_faces: Annotated[int, Meta(ge=1, le=1000)] = 5
     """A frame with fewer readable faces is withheld. 1 only for a demonstration, with those filmed."""
-    span_s: Annotated[float, Meta(ge=0, le=300)] = 20.0
-    """Every frame of so many seconds tells their mean, with noise (docs/privacy.md); 0: each frame its own counts."""
+    span_s: Annotated[float, Meta(ge=0, le=300)] = 0.0
+    """20: every frame of so many seconds tells their mean, with noise, against an observer who knows when a student
+    enters; then `[summary] epsilon` of the aggregator must be the same. docs/privacy.md tells what it costs. 0: each
+    frame its own counts."""
     epsilon: Annotated[float, Meta(ge=0.01, le=100)] = 2.0
     """Privacy loss of a span: noise of 2 / epsilon faces is added to the sum of each label; smaller is more private."""
     batch_s: Annotated[float, Meta(ge=0, le=10)] = 0.0

@@ -31,7 +31,7 @@ from service.config import ConfigError, build
 
 USERS = Path("/var/lib/classpulse-aggregator/users.json")
 WAIT_S = 90.0
-"""The longest wait for first counts, which tell of spans of 20 s."""
+"""The longest wait for first counts; with `[publish] span_s` they tell of whole spans."""
 _LATER = ("clock", "throttling")
 """What a check may say while the services start all the same: the clock comes by itself."""
 

@@ -12,8 +12,8 @@ log = logging.getLogger(__name__)
 
 
 def estimator_of(config: AggregatorConfig) -> Estimator:
-    """With the cards that are here, and the site's groups."""
-    return Estimator(read_cards(config.models_dir), config.groups)
+    """With the cards that are here, the site's groups, and the noise of its devices."""
+    return Estimator(read_cards(config.models_dir), config.groups, config.summary.epsilon)
 
 
 def read_cards(folder: Path) -> dict[str, ModelCard]:

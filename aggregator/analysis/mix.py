@@ -17,11 +17,8 @@ from contract.labels import EMOTIONS, GROUPS
 
 MIN_FRAMES = 5
 """Where frames were withheld, fewer others of a device show nothing: the only one of 200 would be a single frame."""
-SPAN_VARIANCE = 2.0
-"""Of the noise that devices add to a span's sum of each label, in squared faces: of Laplace noise, twice the square of
-its scale, 2 / epsilon. By default epsilon is 2 (`[publish]` in edge.toml); messages do not tell it."""
 SPAN_WINDOWS = 2
-"""In so many windows all frames of a span carry the same noise: 20 s by default."""
+"""In so many windows all frames of a span carry the same noise: 20 s."""
 Row = tuple[Key, Sums]
 
 
@@ -68,6 +65,13 @@ class Estimator(NamedTuple):
     """By the hash that messages carry."""
     groups: Mapping[str, Sequence[str]] = GROUPS
     """Group -> its labels; every label is in one."""
+    epsilon: float = 0.0
+    """Of the noise that devices add to the sums of a span; 0 if they add none. Messages do not tell it."""
+
+    @property
+    def noise(self) -> float:
+        """Variance of that noise per label, in squared faces: of Laplace noise 2 s^2, scale s = 2 / epsilon."""
+        return 2 * (2 / self.epsilon) ** 2 if self.epsilon else 0.0
 
 
 class Moment(NamedTuple):
@@ -110,7 +114,7 @@ Devices = Mapping[str, Sums]
 
 
 def _summed(rows: Iterable[Row]) -> tuple[Parts, Devices, float]:
-    """With the variance of the noise that is left in the room's faces per frame and label."""
+    """With the part of the noise that is left in the room's faces per frame: 1 is the variance of one span."""
     parts: dict[tuple[str, str], Sums] = {}
     windows: dict[str, int] = defaultdict(int)
     for key, sums in rows:
@@ -121,7 +125,7 @@ def _summed(rows: Iterable[Row]) -> tuple[Parts, Devices, float]:
     devices: dict[str, Sums] = {}
     for (device, _), sums in parts.items():
         devices[device] = devices[device] + sums if device in devices else sums
-    return parts, devices, sum(SPAN_VARIANCE * min(1.0, SPAN_WINDOWS / count) for count in windows.values())
+    return parts, devices, sum(min(1.0, SPAN_WINDOWS / count) for count in windows.values())
 
 
 def _told(sums: Sums) -> Sums:
@@ -168,7 +172,7 @@ def _estimates(
     triples = np.zeros((len(summed), len(EMOTIONS) + len(members), 3))
     for model, entries in by_model.items():
         expected = np.array([values for _, _, values in entries])
-        added = np.array([summed[i][2] for i, _, _ in entries])
+        added = estimator.noise * np.array([summed[i][2] for i, _, _ in entries])
         known = posteriors(expected, expected.sum(axis=1), estimator.cards[model].soft_confusion, added)
         both = np.concatenate([known.estimates(), known.estimates(members)], axis=1)
         triples[[i for i, _, _ in entries]] += both * np.array([weight for _, weight, _ in entries])[:, None, None]

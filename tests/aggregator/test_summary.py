@@ -100,7 +100,7 @@ def test_an_unknown_model_gives_raw_counts_only():
 def test_noise_that_averages_out_is_counted_less():
     """Devices draw it anew every 20 s: a minute is known better than one window, and two windows as well as one."""
     one, two, minute = (
-        mix_of([row(10 * number) for number in range(windows)], Estimator({MODEL: CARD})).estimate["happy"]
+        mix_of([row(10 * number) for number in range(windows)], Estimator({MODEL: CARD}, epsilon=2.0)).estimate["happy"]
         for windows in (1, 2, 6)
     )
 
@@ -110,10 +110,17 @@ def test_noise_that_averages_out_is_counted_less():
 
 def test_two_devices_add_their_noise():
     """Each has its own."""
-    one = mix_of([row(0, happy=12, neutral=8)], Estimator({MODEL: CARD})).estimate["happy"]
-    two = mix_of([row(0), row(0, device="cam2")], Estimator({MODEL: CARD})).estimate["happy"]
+    one = mix_of([row(0, happy=12, neutral=8)], Estimator({MODEL: CARD}, epsilon=2.0)).estimate["happy"]
+    two = mix_of([row(0), row(0, device="cam2")], Estimator({MODEL: CARD}, epsilon=2.0)).estimate["happy"]
 
     assert two[2] - two[1] > one[2] - one[1]
+
+
+def test_without_noise_the_interval_is_as_wide_for_one_window_as_for_six():
+    """Devices that tell what they counted are known as well as the faces are."""
+    one, six = (mix_of([row(10 * n) for n in range(m)], Estimator({MODEL: CARD})).estimate["happy"] for m in (1, 6))
+
+    assert one == pytest.approx(six)
 
 
 def test_a_change_of_model_leaves_one_estimate():

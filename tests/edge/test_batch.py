@@ -178,5 +178,5 @@ def config(rate_hz: float, **publish: float) -> EdgeConfig:
 def test_a_span_that_cannot_hold_enough_frames_is_a_mistake_of_the_configuration():
     """Every span of it would be withheld."""
     with pytest.raises(ValueError, match=r"span_s = 20 .* rate_hz = 0.1: set it to 50 or more, or to 0"):
-        config(rate_hz=0.1)
+        config(rate_hz=0.1, span_s=20.0)
     assert config(rate_hz=0.1, span_s=50.0) != config(rate_hz=0.1, span_s=0.0)
