@@ -15,7 +15,7 @@ from benchmarks.fleet.devices import Confirm, Fleet, Message
 from contract.message import MessageError, StateName, stored_from_json
 from contract.topics import parse
 from edge.config import MqttConfig
-from edge.uplink.connection import SUBSCRIPTIONS, new_client
+from edge.uplink.connection import new_client, subscriptions
 from edge.uplink.uplink import CONNECTING_S, SILENT_S
 from service.backoff import Backoff
 
@@ -217,7 +217,8 @@ class Connection:
 
     def _subscribe(self) -> None:
         devices = (self._fleet.devices[number] for number in self._devices)
-        topics = [(device.topic(kind), qos) for device in devices for kind, qos in SUBSCRIPTIONS]
+        wanted = subscriptions(self._options.confirm)
+        topics = [(device.topic(kind), qos) for device in devices for kind, qos in wanted]
         for start in range(0, len(topics), 300):
             self._client.subscribe(topics[start : start + 300])  # type: ignore[union-attr]
 

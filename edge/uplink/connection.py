@@ -23,11 +23,16 @@ log = logging.getLogger(__name__)
 
 CONNECT_S = 10.0
 """The longest that one attempt to reach the broker may take, TCP and TLS each."""
-SUBSCRIPTIONS = (("set", 1), ("stored", 0), ("state", 0))
+_SUBSCRIPTIONS = (("set", 1), ("stored", 0), ("state", 0))
 """Kinds and QoS. Only commands must outlive an absence; the others are retained."""
 _SPARE = 64
 """Messages in flight besides the counts: states and healths."""
 _CLOSE_S = 0.4
+
+
+def subscriptions(confirm: str) -> list[tuple[str, int]]:
+    """Kinds and QoS that a device subscribes to; nobody publishes `stored` where [outbox] confirm is `puback`."""
+    return [(kind, qos) for kind, qos in _SUBSCRIPTIONS if (kind, confirm) != ("stored", "puback")]
 
 
 class BrokerError(RuntimeError):
@@ -143,7 +148,8 @@ class Connection:
             self._tell(client, listener.disconnected, f"refused: {reason}")
             client.disconnect()
             return
-        client.subscribe([(self._config.device.topic(kind), qos) for kind, qos in SUBSCRIPTIONS])
+        topics = subscriptions(self._config.outbox.confirm)
+        client.subscribe([(self._config.device.topic(kind), qos) for kind, qos in topics])
         self._tell(client, listener.connected)
 
     def _on_disconnect(
@@ -158,7 +164,7 @@ class Connection:
             self._fault = _explained(text)
 
     def _on_subscribe(self, _client: Client, _data: object, _mid: int, codes: list[ReasonCode], *_: object) -> None:
-        for (kind, _qos), code in zip(SUBSCRIPTIONS, codes, strict=False):
+        for (kind, _qos), code in zip(subscriptions(self._config.outbox.confirm), codes, strict=False):
             if code.is_failure:
                 log.error("%s: the broker refuses the subscription", self._config.device.topic(kind))
 

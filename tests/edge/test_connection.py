@@ -15,7 +15,7 @@ from queue import SimpleQueue
 import pytest
 
 from contract.topics import Device
-from edge.config import CameraConfig, EdgeConfig, MqttConfig, load_partly
+from edge.config import CameraConfig, EdgeConfig, MqttConfig, OutboxConfig, load_partly
 from edge.uplink.connection import BrokerError, Connection, probe, publish_stopped
 
 CONNECT, PUBLISH, SUBSCRIBE = 0x10, 0x30, 0x80
@@ -210,6 +210,22 @@ def test_a_refused_subscription_is_an_error_in_the_log_that_names_the_topic(capl
         (logging.ERROR, "classpulse/1/school/r1/cam/stored: the broker refuses the subscription")
     ]
     owner.connection.close()
+
+
+@pytest.mark.parametrize(("confirm", "subscribed"), [("stored", True), ("puback", False)])
+def test_stored_is_subscribed_only_where_somebody_publishes_it(confirm, subscribed):
+    """Each subscription costs a cluster a queue and a binding for each device."""
+    broker = SmallBroker()
+    owner = Owner(broker.port)
+    device = dataclasses.replace(config(broker.port), outbox=OutboxConfig(confirm=confirm))
+    owner.connection = Connection(device, b"", owner.inbox.put)
+
+    owner.connection.open(owner)
+    until(lambda: SUBSCRIBE in broker.kinds())
+
+    (wanted,) = [body for kind, body in broker.packets if kind & 0xF0 == SUBSCRIBE]
+    assert (b"/stored" in wanted) is subscribed
+    assert b"/set" in wanted
 
 
 def test_what_an_old_connection_still_says_is_not_heard():
