@@ -244,13 +244,13 @@ def _visit(config: EdgeConfig, state: bytes, *, back: bool = False) -> None:
     pubacks: list[int] = []
     client.on_connect = lambda _client, _data, _flags, reason, _more: answers.append(reason)
     client.on_publish = lambda _client, _data, mid, _reason, _more: pubacks.append(mid)
-    faults = [""]
+    faults: list[str] = []
     client.on_log = lambda _client, _data, level, text: faults.extend([_explained(text)] * (level == MQTT_LOG_ERR))
     try:
         client.connect(config.mqtt.host, config.mqtt.port, config.mqtt.keepalive_s)
         _serve(client, until=answers)
         if not answers or answers[0].is_failure:
-            raise BrokerError(f"{where}: {f'refused: {answers[0]}' if answers else faults[-1] or 'no answer'}")
+            raise BrokerError(f"{where}: {f'refused: {answers[0]}' if answers else (faults or ['no answer'])[0]}")
         topic, heard = config.device.topic("state"), [] if back else [state]
         if back:
             client.on_message = lambda _client, _data, message: heard.extend({bytes(message.payload)} & {state})

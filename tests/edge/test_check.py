@@ -107,7 +107,7 @@ def test_where_there_is_a_key_an_unsigned_program_is_refused_unless_told_so(run,
     (tmp_path / "release.pub").write_text("a key")
     path = edge_toml("usb:97")
 
-    assert run(path)[1]["release"].startswith(f"FAIL release: {Path(sys.prefix).parent}/SHA256SUMS is missing: bring")
+    assert run(path)[1]["release"].startswith(f"FAIL release: {Path(sys.prefix).parent}/SHA256SUMS is missing: install")
     assert run(path, "--allow-unsigned")[1]["release"] == "ok   release: not verified, as you said"
 
 
