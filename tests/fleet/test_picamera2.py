@@ -65,7 +65,7 @@ def trixie() -> Path:
     camera.parent.mkdir(parents=True, exist_ok=True)
     camera.write_text(_CAMERA)
     _feed(root / "frames")
-    for package in ("contract", "edge", "service", "tests"):
+    for package in ("contract", "edge", "models", "service", "tests"):
         shutil.rmtree(root / "project" / package, ignore_errors=True)
         shutil.copytree(PROJECT / package, root / "project" / package, ignore=shutil.ignore_patterns("__pycache__"))
     return root
