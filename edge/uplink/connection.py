@@ -189,6 +189,8 @@ def _explained(fault: str) -> str:
     """What paho says of a socket, and whom TLS refused: it tells nobody else why the broker ended a connection."""
     if "ALERT" in fault:
         return f"the broker refuses this device's certificate (revoked, ended, or of another authority): {fault}"
+    if "violation of protocol" in fault:  # the alert was lost with the connection
+        return f"the broker ended TLS, perhaps because it refuses this device's certificate: {fault}"
     return fault
 
 

@@ -55,9 +55,13 @@ class SmallBroker:
 
     def _serve(self, client: socket.socket) -> None:
         if self._tls:
+            client = self._tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
             try:
-                client = self._tls.wrap_socket(client, server_side=True)
+                client.do_handshake()
             except OSError:
+                with contextlib.suppress(OSError), client:  # the alert would be lost with what was not read
+                    while socket.socket.recv(client, 4096):
+                        pass
                 return
         with contextlib.suppress(ConnectionResetError), client, client.makefile("rb") as stream:
             while head := stream.read(1):
