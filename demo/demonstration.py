@@ -62,6 +62,8 @@ def demonstrate(options: Options, processes: Processes) -> None:
     _wait_for_a_frame(before, processes)
     processes.start("page", _PYTHON, "-m", "aggregator", "--config", FOLDER / "aggregator.toml", "page")
     print(f"page      http://{HOST}:{page_port}/   (in some seconds)")
+    if not options.camera:
+        print("lesson    calm for 90 s, then it changes; a good minute later the page says so")
     print(f"watch     mosquitto_sub -h {options.host} -p {options.port} -v -t 'classpulse/#'   (or `make watch`)")
     end = f"for {options.seconds:.0f} s" if options.seconds else "until Ctrl-C"
     print(f"counts    since {time.monotonic() - began:.1f} s after the start, {end}\n", flush=True)

@@ -9,6 +9,7 @@ import math
 import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle, islice
 from pathlib import Path
 
 import cv2
@@ -17,8 +18,10 @@ import numpy as np
 Box = tuple[int, int, int, int]
 """xyxy in pixels, origin top left."""
 WIDTH, HEIGHT = 1280, 720
-LOOP_S = 40.0
-"""The moving scene repeats after this time without a jump."""
+CHANGE_S = 90.0
+"""When the class of `lesson` changes."""
+_SWAY_S = 6.0
+"""Everybody sways, and is back after this time."""
 RATE_HZ = 5.0
 _UNSEEN = frozenset({4, 9, 13, 21, 22, 28, 30, 58, 59, 68, 76, 82, 83, 86, 96})
 """Faces of lfw_subset that YuNet or Haar misses at one of 70, 90, 110 and 140 px on a plain wall."""
@@ -164,29 +167,29 @@ def video(path: Path) -> Path:
     writer = cv2.VideoWriter(str(unfinished), cv2.VideoWriter.fourcc(*"mp4v"), RATE_HZ, (WIDTH, HEIGHT))
     if not writer.isOpened():
         raise OSError(f"OpenCV cannot write {unfinished}")
-    for picture in moving():
+    for picture in lesson():
         writer.write(picture)
     writer.release()
     unfinished.replace(path)
     return path
 
 
-def moving(rate_hz: float = RATE_HZ) -> Iterator[np.ndarray]:
-    """The pictures of one loop of the scene, (HEIGHT, WIDTH, 3) uint8 bgr, `rate_hz` a second."""
-    room = _classroom()
-    seats = _seats()
-    for number in range(round(LOOP_S * rate_hz)):
-        picture = room.copy()
-        for seat in seats:
-            seat.draw(picture, number / rate_hz)
-        yield picture
+def lesson(rate_hz: float = RATE_HZ) -> Iterator[np.ndarray]:
+    """A short lesson in pictures, (HEIGHT, WIDTH, 3) uint8 bgr, `rate_hz` a second.
+
+    Calm until CHANGE_S; then other expressions, which last, and for a while three heads are down.
+    """
+    for students, down, seconds in _LESSON:
+        seats = [seat for number, seat in enumerate(_seats(students)) if number not in down]
+        sway = [_picture(seats, number / rate_hz) for number in range(round(_SWAY_S * rate_hz))]
+        yield from islice(cycle(sway), round(seconds * rate_hz))
 
 
 @dataclass(frozen=True, slots=True)
 class _Seat:
-    """One place in the class, and who takes it in turn: one bends under the desk, the next comes up."""
+    """One place in the class, and who sits there."""
 
-    students: tuple[Portrait, ...]
+    student: Portrait
     x: float
     y: float
     face_px: float
@@ -194,42 +197,50 @@ class _Seat:
     phase: float
 
     def draw(self, picture: np.ndarray, t_s: float) -> None:
-        turn = (t_s / LOOP_S + self.phase) % 1 * len(self.students)
-        student, since = int(turn), turn % 1 * LOOP_S / len(self.students)
-        until = LOOP_S / len(self.students) - since
-        # whoever shares a seat is down for the first and the last second of a turn
-        up = 1.0 if len(self.students) == 1 else min(1.0, since, until)
-        wave = 2 * math.pi * (t_s / LOOP_S * 5 + self.phase)
+        wave = 2 * math.pi * (t_s / _SWAY_S + self.phase)
         head = Placed(
-            self.students[student],
+            self.student,
             self.x + 0.10 * self.face_px * math.sin(wave),
-            self.y + 0.04 * self.face_px * math.sin(2 * wave) + (1 - up) * 2.4 * self.face_px,
+            self.y + 0.04 * self.face_px * math.sin(2 * wave),
             self.face_px,
             3 * math.sin(wave + 1),
         )
-        edge = round(self.y + 1.15 * self.face_px)
-        above_desk = picture[:edge]
+        above_desk = picture[: round(self.y + 1.15 * self.face_px)]
         _body(above_desk, head, self.shirt_bgr)
         draw(above_desk, head)
 
 
-def _seats() -> list[_Seat]:
-    faces = portraits()
+def _seats(students: Sequence[int]) -> list[_Seat]:
+    faces = [*portraits(), astronaut()]
     rows = (  # y, height of a face, x of each student
         (235.0, 78.0, (150.0, 400.0, 650.0, 900.0, 1150.0)),
         (500.0, 112.0, (230.0, 510.0, 790.0, 1060.0)),
     )
     shirts = ((120, 84, 62), (84, 110, 70), (76, 76, 140), (140, 120, 96), (60, 60, 66), (150, 140, 120))
     places = [(x, y, size) for y, size, xs in rows for x in xs]
-    seats = []
-    for number, (x, y, size) in enumerate(places):
-        students = (astronaut(),) if number == 6 else tuple(faces[index] for index in _CAST[number])
-        seats.append(_Seat(students, x, y, size, shirts[number % len(shirts)], number * 0.37))
-    return seats
+    return [
+        _Seat(faces[student], *place, shirts[number % len(shirts)], number * 0.37)
+        for number, (student, place) in enumerate(zip(students, places, strict=True))
+    ]
 
 
-_CAST: Sequence[Sequence[int]] = ((6,), (13, 69), (22,), (83, 40), (45,), (62, 15), (), (39, 30), (59,))
-"""Per seat, whose turn it is: numbers into portraits()."""
+_CALM = (39, 43, 27, 80, 5, 18, -1, 21, 6)
+_NOT_CALM = (39, 49, 44, 82, 81, 18, -1, 7, 50)
+"""Per seat, a number in portraits(), -1 for the astronaut: the shipped network is sure what it reads in these faces."""
+_LESSON: Sequence[tuple[Sequence[int], frozenset[int], float]] = (
+    (_CALM, frozenset(), CHANGE_S),
+    (_NOT_CALM, frozenset(), 18.0),
+    (_NOT_CALM, frozenset({1, 4, 7}), 24.0),
+    (_NOT_CALM, frozenset(), 108.0),
+)
+"""Who sits where, which seats' students are under the desk, and for how many seconds."""
+
+
+def _picture(seats: Sequence[_Seat], t_s: float) -> np.ndarray:
+    picture = _classroom()
+    for seat in seats:
+        seat.draw(picture, t_s)
+    return picture
 
 
 def _body(picture: np.ndarray, head: Placed, shirt_bgr: tuple[int, int, int]) -> None:

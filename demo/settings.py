@@ -73,6 +73,8 @@ def aggregator(options: Options, page_port: int) -> str:
             "mqtt": {"host": options.host, "port": options.port, "tls": False, "client_id": "classpulse-demo"},
             "store": {"path": str(STORE)},
             "summary": {"every_s": 1.0},
+            # the drawn lesson lasts four minutes: a real one is given 90 s
+            "attention": {"settle_s": 60.0, "lasts_s": 60.0},
             "page": {"port": page_port, "users": str(FOLDER / "users.json")},
         }
     )
