@@ -5,6 +5,7 @@ from datetime import datetime, tzinfo
 from pathlib import Path
 
 from aggregator.config import add_store, read_config
+from aggregator.web.language import LANGUAGES, current
 from aggregator.web.report import ReportError, file_name, read, to_csv, to_html
 from contract.topics import Room, TopicError
 
@@ -22,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--room", required=True, metavar="SITE/ROOM")
     add_span(parser)
     add_store(parser)
+    parser.add_argument("--language", choices=LANGUAGES, default="en", help="of the page (default: en)")
     parser.add_argument("--out", type=Path, help="the page; the CSV gets the same name (default: room and time)")
 
 
@@ -35,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     lesson = read(config, room, start, end)
     page = arguments.out or Path(f"{file_name(lesson, config.zone)}.html")
+    current.set(arguments.language)
     page.write_text(to_html(lesson, config.zone), encoding="utf-8")
     table = page.with_suffix(".csv")
     table.write_text(to_csv(lesson), encoding="utf-8")

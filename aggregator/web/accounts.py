@@ -8,29 +8,30 @@ from starlette.requests import Request
 
 from aggregator.web.audit import AuditLog
 from aggregator.web.auth import address_of, browser_of, wait_text
+from aggregator.web.language import N_, _
 from aggregator.web.passwords import Passwords
 from aggregator.web.style import keep_fresh, top_line, user_of
 from aggregator.web.users import MIN_PASSWORD, ROLES, User, Users, UsersError
 
-NO_USERS = (
+NO_USERS = N_(
     "There are no users, so only this machine can open the page. The first one comes from the command line: "
     "classpulse-aggregator user add NAME --rooms '*' --role administrator. Then start the page again."
 )
 _ROLES = {
-    "viewer": "viewer: sees rooms",
-    "teacher": "teacher: also pauses cameras",
-    "administrator": "administrator: also changes users",
+    N_("viewer"): N_("viewer: sees rooms"),
+    N_("teacher"): N_("teacher: also pauses cameras"),
+    N_("administrator"): N_("administrator: also changes users"),
 }
 
 
 def account_page(passwords: Passwords, audit: AuditLog, request: Request) -> None:
     """Build the page of one's own password."""
     user = user_of(request)
-    store_error = top_line(request, "your password", back=True)
+    store_error = top_line(request, _("your password"), back=True)
     with ui.element("main").classes("whole"), ui.element("section").classes("panel form"):
-        ui.label(f"{user.name}, {user.role}, rooms: {', '.join(user.rooms)}" if user else "").classes("hint")
-        old, new, again = (_password(text) for text in ("current password", _NEW, "new password again"))
-        button, told = _button("change password"), ui.label().props("role=alert")
+        ui.label(_whose(user) if user else "").classes("hint")
+        old, new, again = (_password(text) for text in (_("current password"), _new(), _("new password again")))
+        button, told = _button(_("change password")), ui.label().props("role=alert")
 
     async def change() -> None:
         user = user_of(request)
@@ -38,11 +39,11 @@ def account_page(passwords: Passwords, audit: AuditLog, request: Request) -> Non
             ui.navigate.to("/login")
             return
         if new.value != again.value:
-            told.set_text("The two new passwords differ.")
+            told.set_text(_("The two new passwords differ."))
             return
         checked = await passwords.check(user.name, old.value, address_of(request), browser_of(request))
         if checked.user is None:
-            told.set_text(wait_text(checked.wait_s) if checked.wait_s else "The current password is wrong.")
+            told.set_text(wait_text(checked.wait_s) if checked.wait_s else _("The current password is wrong."))
             return
         problem = await _changed(lambda: passwords.users.put(user.name, new.value, user.rooms, user.role))
         if not problem:
@@ -54,7 +55,13 @@ def account_page(passwords: Passwords, audit: AuditLog, request: Request) -> Non
     keep_fresh(request, store_error, lambda _: None)
 
 
-_NEW = f"new password, at least {MIN_PASSWORD} characters"
+def _whose(user: User) -> str:
+    text = _("{name}, {role}, rooms: {rooms}")
+    return text.format(name=user.name, role=_(user.role), rooms=", ".join(user.rooms))
+
+
+def _new() -> str:
+    return _("new password, at least {number} characters").format(number=MIN_PASSWORD)
 
 
 class _Editor:
@@ -76,7 +83,7 @@ class _Editor:
         if not problem:
             self._audit.record(by.name, address_of(self._request), action, name)
             self.show.refresh()
-        ui.notify(problem or f"{name}: done", type="negative" if problem else "positive")
+        ui.notify(problem or _("{name}: done").format(name=name), type="negative" if problem else "positive")
         return not problem
 
     def _show(self) -> None:
@@ -86,7 +93,7 @@ class _Editor:
 
 def users_page(users: Users, audit: AuditLog, request: Request) -> None:
     """Build the administrators' page."""
-    store_error = top_line(request, "users", back=True)
+    store_error = top_line(request, _("users"), back=True)
     editor = _Editor(users, audit, request)
     with ui.element("main").classes("rooms"):
         _new_user_panel(editor)
@@ -96,13 +103,13 @@ def users_page(users: Users, audit: AuditLog, request: Request) -> None:
 
 def _new_user_panel(editor: _Editor) -> None:
     with ui.element("section").classes("panel form"):
-        ui.label("A new user").props("role=heading aria-level=2").classes("name")
-        name, password = ui.input("name").props("dense outlined autocapitalize=none"), _password(_NEW)
-        role, rooms, button = _role("teacher"), _rooms(()), _button("add")
+        ui.label(_("A new user")).props("role=heading aria-level=2").classes("name")
+        name, password = ui.input(_("name")).props("dense outlined autocapitalize=none"), _password(_new())
+        role, rooms, button = _role("teacher"), _rooms(()), _button(_("add"))
 
     def put(_by: User) -> None:
         if editor.users.find(name.value):
-            raise UsersError(f"there is a user {name.value!r} already")
+            raise UsersError(_("there is a user {name} already").format(name=repr(name.value)))
         editor.users.put(name.value, password.value, rooms.value.split(), role.value)
 
     async def add() -> None:
@@ -117,28 +124,28 @@ def _user_panel(editor: _Editor, user: User) -> None:
     """One user: role and rooms, a new password if one is filled in, and an end."""
     with ui.element("section").classes("panel form"):
         ui.label(user.name).props("role=heading aria-level=2").classes("name")
-        role, rooms, password = _role(user.role), _rooms(user.rooms), _password("new password; empty: as it is")
+        role, rooms, password = _role(user.role), _rooms(user.rooms), _password(_("new password; empty: as it is"))
         with ui.element("div").classes("links"):
-            save, end = _button("save"), _button("remove")
-    save.props(f'aria-label="save {user.name}"')
-    end.props(f'aria-label="remove {user.name}"')
+            save, end = _button(_("save")), _button(_("remove"))
+    save.props(f'aria-label="{_("save")} {user.name}"')
+    end.props(f'aria-label="{_("remove")} {user.name}"')
 
     def put(by: User) -> None:
         if by.name == user.name and role.value != user.role:
-            raise UsersError("your own role is for another administrator to change: there would soon be none")
+            raise UsersError(_("your own role is for another administrator to change: there would soon be none"))
         editor.users.put(user.name, password.value or None, rooms.value.split(), role.value)
 
     def remove(by: User) -> None:
         if by.name == user.name:
-            raise UsersError("another administrator has to remove you: there would soon be none")
+            raise UsersError(_("another administrator has to remove you: there would soon be none"))
         editor.users.remove(user.name)
 
     async def ask() -> None:
         with ui.dialog() as dialog, ui.card().classes("panel"):
-            ui.label(f"Remove {user.name}?").classes("name")
+            ui.label(_("Remove {name}?").format(name=user.name)).classes("name")
             with ui.element("div").classes("links"):
-                _button("remove").on_click(lambda: dialog.submit(True))
-                _button("keep").on_click(lambda: dialog.submit(False))
+                _button(_("remove")).on_click(lambda: dialog.submit(True))
+                _button(_("keep")).on_click(lambda: dialog.submit(False))
         if await dialog:
             await editor.change("user removed", user.name, remove)
 
@@ -160,12 +167,12 @@ def _password(label: str) -> ui.input:
 
 
 def _rooms(rooms: tuple[str, ...]) -> ui.input:
-    text = "rooms: site/room, site/* or *, with spaces between"
+    text = _("rooms: site/room, site/* or *, with spaces between")
     return ui.input(text, value=" ".join(rooms)).props("dense outlined autocapitalize=none")
 
 
 def _role(role: str) -> ui.select:
-    return ui.select({each: _ROLES[each] for each in ROLES}, label="role", value=role).props("dense outlined")
+    return ui.select({each: _(_ROLES[each]) for each in ROLES}, label=_("role"), value=role).props("dense outlined")
 
 
 def _button(text: str) -> ui.button:

@@ -25,6 +25,7 @@ from aggregator.web.audit import AuditLog
 from aggregator.web.auth import LOOPBACK, AuthMiddleware
 from aggregator.web.commands import CommandSender
 from aggregator.web.devices import devices_page
+from aggregator.web.language import _
 from aggregator.web.lessons import compare_html, lines, list_html
 from aggregator.web.notice import notice
 from aggregator.web.overview import overview
@@ -162,7 +163,7 @@ def build(
         except TopicError as error:
             return no_such_page(request, error)
         if not may_see(request, where):
-            return notice(config.page.path, "Not for you", "You may not see this room.", 403)
+            return notice(config.page.path, _("Not for you"), _("You may not see this room."), 403)
         room_page(reader, commands, audit, partial(keep_note, config), where, request)
         return None
 
@@ -191,24 +192,24 @@ def _account_pages(root: str, passwords: Passwords | None, audit: AuditLog) -> N
     @ui.page("/account", title="your password - classpulse")
     def _account(request: Request) -> Response | None:
         if passwords is None:
-            return notice(root, "No users", NO_USERS, 404)
+            return notice(root, _("No users"), _(NO_USERS), 404)
         account_page(passwords, audit, request)
         return None
 
     @ui.page("/users", title="users - classpulse")
     def _users(request: Request) -> Response | None:
         if passwords is None:
-            return notice(root, "No users", NO_USERS, 404)
+            return notice(root, _("No users"), _(NO_USERS), 404)
         user = user_of(request)
         if user is None or user.role != "administrator":
-            return notice(root, "Not for you", "Only an administrator may see the users.", 403)
+            return notice(root, _("Not for you"), _("Only an administrator may see the users."), 403)
         users_page(passwords.users, audit, request)
         return None
 
 
 def no_such_page(request: Request, _error: Exception) -> Response:
     """Our own page for an address that nothing is at."""
-    return notice(request.scope.get("root_path", ""), "No such page", "There is nothing at this address.", 404)
+    return notice(request.scope.get("root_path", ""), _("No such page"), _("There is nothing at this address."), 404)
 
 
 def may_see(request: Request, room: Room) -> bool:
@@ -263,15 +264,15 @@ def _guarded(
     try:
         where = Room(site, room)
         if not may_see(request, where):
-            return notice(config.page.path, "Not for you", "You may not see this room.", 403)
+            return notice(config.page.path, _("Not for you"), _("You may not see this room."), 403)
         return made(where)
     except ReportError as error:
-        return notice(config.page.path, "No such report", str(error), 404)
+        return notice(config.page.path, _("No such report"), str(error), 404)
     except (TopicError, OverflowError):
-        return notice(config.page.path, "No such report", "There is no report of this room and time.", 404)
+        return notice(config.page.path, _("No such report"), _("There is no report of this room and time."), 404)
     except StoreError:
         log.exception("no report of %s/%s", site, room)
-        return notice(config.page.path, "Not now", "The store cannot be read now. Try again later.", 503)
+        return notice(config.page.path, _("Not now"), _("The store cannot be read now. Try again later."), 503)
 
 
 def opened(config: AggregatorConfig) -> Store:

@@ -19,7 +19,9 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aggregator.config import PageConfig
+from aggregator.web import language
 from aggregator.web.audit import AuditLog, journal
+from aggregator.web.language import N_, _, choose, current, duration_text, switch_html
 from aggregator.web.passwords import Passwords, browser_cookie
 from aggregator.web.users import Sessions, User
 
@@ -31,7 +33,7 @@ _LOGIN = Template(Path(__file__).with_name("login.html").read_text())
 LOCAL = User("local", "", ("*",), "administrator")
 """Everybody at this machine while there is no users file."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_WRONG = "Name or password is wrong."
+_WRONG = N_("Name or password is wrong.")
 _MOST_FORM = 4096
 _POLICY = {
     "content-security-policy": (
@@ -61,7 +63,10 @@ class AuthMiddleware:
             await self._app(scope, receive, send)
             return
         scope["root_path"] = self._config.path
-        answer = _misled(scope, self._config) or _foreign(scope) or await self._answer(scope, receive)
+        headers = Headers(scope=scope)
+        current.set(choose(_cookie(headers, language.COOKIE), headers.get("accept-language", "")))
+        answer = _misled(scope, self._config) or _foreign(scope) or _switched(scope, self._config)
+        answer = answer or await self._answer(scope, receive)
         guarded = self._with_headers(scope, send)
         if answer is None:
             await self._app(scope, receive, guarded)
@@ -92,9 +97,7 @@ class _Logins:
         self._passwords = passwords
         self._sessions = Sessions(passwords.users)
         self._audit = audit
-        self._cookies = functools.partial(
-            Response.set_cookie, httponly=True, secure=config.https, samesite="strict", path=config.path or "/"
-        )
+        self._cookies = _setter(config)
 
     async def answer(self, scope: Scope, receive: Receive) -> Response | None:
         """What to answer in the page's place; None to let the request through."""
@@ -126,9 +129,9 @@ class _Logins:
         if user is None:
             reason, status = ("wait", 429) if checked.wait_s else ("password", 401)
             journal.warning("login refused name=%r address=%s reason=%s", name, address, reason)
-            return self._form(target, wait_text(checked.wait_s) if checked.wait_s else _WRONG, status)
+            return self._form(target, wait_text(checked.wait_s) if checked.wait_s else _(_WRONG), status)
         self._audit.record(user.name, address, "login")
-        response = RedirectResponse(self._local_path(target), 303)
+        response = RedirectResponse(_local_path(target, self._root), 303)
         self._cookies(response, COOKIE, self._sessions.begin(user, time.monotonic()))
         self._cookies(response, BROWSER_COOKIE, browser_cookie(user), max_age=BROWSER_S)
         return response
@@ -143,13 +146,24 @@ class _Logins:
 
     def _form(self, target: str, error: str = "", status: int = 200) -> HTMLResponse:
         alert = f'<p role="alert">{html.escape(error)}</p>' if error else ""
-        fields = {"root": self._root, "next": html.escape(self._local_path(target)), "alert": alert}
+        fields = {
+            "root": self._root,
+            "next": html.escape(_local_path(target, self._root)),
+            "alert": alert,
+            "log_in": _("log in"),
+            "button": _("Log in"),
+            "name": _("Name"),
+            "password": _("Password"),
+            "lang": current.get(),
+            "switch": switch_html(self._root),
+        }
         return HTMLResponse(_LOGIN.substitute(fields), status)
 
-    def _local_path(self, target: str) -> str:
-        """`target` if it is a path of this page, or the first one: nobody is sent elsewhere by a link to the login."""
-        good = target.startswith(f"{self._root}/") and not target.startswith(("//", "/\\")) and target.isprintable()
-        return target if good else f"{self._root}/"
+
+def _local_path(target: str, root: str) -> str:
+    """`target` if it is a path of this page, or the first one: nobody is sent elsewhere by a link to the login."""
+    good = target.startswith(f"{root}/") and not target.startswith(("//", "/\\")) and target.isprintable()
+    return target if good else f"{root}/"
 
 
 def address_of(request: Request) -> str:
@@ -164,7 +178,7 @@ def browser_of(request: Request) -> str:
 
 def wait_text(wait_s: float) -> str:
     """Why a password was not looked at."""
-    return f"Too many wrong passwords: try again in {math.ceil(wait_s)} seconds."
+    return _("Too many wrong passwords: try again in {time}.").format(time=duration_text(math.ceil(wait_s), "second"))
 
 
 def _let_in(scope: Scope, who: Callable[[], User | None]) -> None:
@@ -200,6 +214,26 @@ def _foreign(scope: Scope) -> Response | None:
         )
         return PlainTextResponse(text, 403)
     return None
+
+
+def _switched(scope: Scope, config: PageConfig) -> Response | None:
+    """Keep the language that a link of `switch_html` stands for, and go back to the page that it is on."""
+    folder, _slash, code = scope["path"].rpartition("/")
+    if scope["type"] != "http" or folder != f"{config.path}/language" or code not in language.LANGUAGES:
+        return None
+    headers = Headers(scope=scope)
+    came = urlsplit(headers.get("referer", ""))
+    target = f"{came.path}?{came.query}" if came.query else came.path
+    response = RedirectResponse(_local_path(target if came.netloc == headers.get("host") else "", config.path), 303)
+    _setter(config)(response, language.COOKIE, code, max_age=BROWSER_S)
+    return response
+
+
+def _setter(config: PageConfig) -> Callable[..., None]:
+    """Sets a cookie of this page's."""
+    return functools.partial(
+        Response.set_cookie, httponly=True, secure=config.https, samesite="strict", path=config.path or "/"
+    )
 
 
 async def _local(scope: Scope, _receive: Receive) -> Response | None:

@@ -9,22 +9,25 @@ from html import escape
 from typing import NamedTuple
 
 from aggregator.analysis.mix import Mix, Moment, Shares
+from aggregator.web.language import N_, _
 from aggregator.web.text import clock
 from contract.message import utc
 
 PALETTE = {
-    "happy": "#e69f00",
-    "surprise": "#56b4e9",
-    "neutral": "#9a9a9a",
-    "sad": "#0072b2",
-    "fear": "#cc79a7",
-    "disgust": "#009e73",
-    "angry": "#d55e00",
+    N_("happy"): "#e69f00",
+    N_("surprise"): "#56b4e9",
+    N_("neutral"): "#9a9a9a",
+    N_("sad"): "#0072b2",
+    N_("fear"): "#cc79a7",
+    N_("disgust"): "#009e73",
+    N_("angry"): "#d55e00",
 }
 """Label -> colour, in the order in which labels are shown. Source: Okabe and Ito, "Color Universal Design", 2008: told
 apart by people with any kind of colour blindness."""
 _GROUP_COLOURS = ("#56b4e9", "#9a9a9a", "#d55e00", "#e69f00", "#009e73", "#cc79a7", "#0072b2")
 """In the order of the groups: pleasant, neutral, unpleasant. Source: the same."""
+GROUPS = N_("pleasant"), N_("neutral"), N_("unpleasant")
+"""The names of the groups that the configuration has by default; a school's own are shown as they are."""
 NOTABLE = 0.05
 """A trend of at least this share gets an arrow."""
 _TICKS_S = (60, 120, 300, 600, 1800, 3600, 7200, 10800)
@@ -63,7 +66,7 @@ def _table(
         if label in raw:
             bar += f'<i class=raw style="left:{_percent(raw[label])}%"></i>'
         rows.append(
-            f"<tr><th scope=row>{escape(label)}</th><td>{'–' if share is None else f'{100 * share:.0f} %'}</td>"  # noqa: RUF001
+            f"<tr><th scope=row>{escape(_(label))}</th><td>{'–' if share is None else f'{100 * share:.0f} %'}</td>"  # noqa: RUF001
             f"<td class=trend>{_arrow(trend.get(label, 0.0))}</td><td class=track>{bar}</td></tr>"
         )
     return f"<table class=mix>{''.join(rows)}</table>"
@@ -126,8 +129,13 @@ def timeline(  # noqa: PLR0917, PLR0913 - what a chart has
 
     return (
         _flags(numbered, begin, end)
-        + _plot("shares", ("100 %", "50 %", "0 %"), 1000, "".join(_areas(spans, colours)) + lines(1000))
-        + _plot("faces", (f"{most} faces", "0"), most, f'<path class="line" d="{faces}"/>{lines(most)}')
+        + _plot(N_("shares"), ("100 %", "50 %", "0 %"), 1000, "".join(_areas(spans, colours)) + lines(1000))
+        + _plot(
+            N_("faces"),
+            (_("{number} faces").format(number=most), "0"),
+            most,
+            f'<path class="line" d="{faces}"/>{lines(most)}',
+        )
         + f"<div class=times>{''.join(_times(begin, end, zone))}</div>"
         + _told(numbered, zone)
     )
@@ -169,8 +177,10 @@ def overlaid(courses: Sequence[Sequence[Moment]], step_s: int, colours: Mapping[
             read = [(start - course[0].start, mix.groups[name][0]) for start, mix in course if mix.groups]
             steps = [(1000 * at / longest, 1000 * (at + step_s) / longest, 1000 - 1000 * share) for at, share in read]
             shapes += f'<path class="line {kind}" style="stroke:{colour}" d="{"".join(_steps(steps))}"/>'
-        plots.append(f"<h3>{escape(name)}</h3>{_plot('compared', ('100 %', '0 %'), 1000, shapes, name)}")
-    minutes = f"<span style=left:0>0</span><span style=left:100%>{longest // 60} min</span>"
+        plots.append(f"<h3>{escape(_(name))}</h3>{_plot('compared', ('100 %', '0 %'), 1000, shapes, _(name))}")
+    minutes = (
+        f"<span style=left:0>0</span><span style=left:100%>{_('{number} min').format(number=longest // 60)}</span>"
+    )
     return f"{''.join(plots)}<div class=times>{minutes}</div>"
 
 
@@ -193,7 +203,7 @@ def course(shares: Sequence[Sequence[float] | None], colours: Iterable[str]) -> 
 
 def legend(colours: Mapping[str, str]) -> str:
     """The colours and what they mean."""
-    items = (f'<span style="--colour:{colour}">{escape(label)}</span>' for label, colour in colours.items())
+    items = (f'<span style="--colour:{colour}">{escape(_(label))}</span>' for label, colour in colours.items())
     return f"<p class=legend>{''.join(items)}</p>"
 
 
@@ -225,9 +235,12 @@ def _steps(points: Sequence[tuple[float, float, float]], axis: int | None = None
 
 
 def _plot(name: str, scale: Sequence[str], height: int, shapes: str, label: str = "") -> str:
-    marks, label = "".join(f"<span>{mark}</span>" for mark in scale), escape(label or name)
+    marks, label = (
+        "".join(f"<span>{mark}</span>" for mark in scale),
+        escape(_("{what} over time").format(what=label or _(name))),
+    )
     return (
-        f'<div class="plot {name}"><div class=scale>{marks}</div><svg role="img" aria-label="{label} over time" '
+        f'<div class="plot {name}"><div class=scale>{marks}</div><svg role="img" aria-label="{label}" '
         f'viewBox="0 0 1000 {height}" preserveAspectRatio="none">{shapes}</svg></div>'
     )
 

@@ -9,14 +9,24 @@ from starlette.requests import Request
 
 from aggregator.analysis.summary import DeviceState
 from aggregator.store.types import DeviceStatus
+from aggregator.web.language import N_, _, number_text
 from aggregator.web.reader import CLOCK_S, PRESENT, RoomReader, clock_ahead
 from aggregator.web.style import keep_fresh, root_of, top_line
 from aggregator.web.text import StatusLine, device_status, span
 from aggregator.web.users import User
-from contract.message import Health
+from contract.message import Health, State
 from contract.topics import Device
 
-COLUMNS = ("rate", "faces", "temperature", "outbox", "lost", "clock", "last word", "version")
+COLUMNS = (
+    N_("rate"),
+    N_("faces"),
+    N_("temperature"),
+    N_("outbox"),
+    N_("lost"),
+    N_("clock"),
+    N_("last word"),
+    N_("version"),
+)
 QUIET_S = 150.0
 """Health comes every 30 s; a device that is connected and has said nothing for so long has stopped working."""
 WAITING_S = 120.0
@@ -44,14 +54,14 @@ def device_line(device: Device, said: DeviceStatus, faces: float | None, lost: i
     ahead_s, silent_s = clock_ahead(said), max(0.0, now - max(said.state_at, said.health_at))
     lost = max(lost, sum(health.outbox_dropped.values()) if health else 0)
     cells = (
-        f"{health.rate_hz:.1f}/s" if health else "",
+        f"{number_text(health.rate_hz, '0.0')}/s" if health else "",
         "" if faces is None else f"{faces:.0f}",
         f"{health.temperature_c:.0f} °C" if health and health.temperature_c is not None else "",
         _waiting(health) if health else "",
         str(lost),
         "" if ahead_s is None else f"{round(ahead_s):+d} s" if abs(ahead_s) < CLOCK_S else span(abs(ahead_s)),
-        f"{span(silent_s)} ago",
-        f"{state.version}{f', model {state.model}' if state.model else ''}" if state else "",
+        _("{time} ago").format(time=span(silent_s)),
+        _version(state) if state else "",
     )
     return DeviceLine(device, _status(said, ahead_s, silent_s), cells)
 
@@ -60,13 +70,13 @@ def _status(said: DeviceStatus, ahead_s: float | None, silent_s: float) -> Statu
     """What the device says, unless something is wrong that it does not say."""
     health, state = said.health, said.state
     if state is None:
-        return StatusLine("fault", "it has never said how it is")
+        return StatusLine("fault", _("it has never said how it is"))
     wrong_clock = ahead_s if ahead_s is not None and abs(ahead_s) > CLOCK_S else None
     status = device_status(DeviceState(state.state, state.reason), wrong_clock)
     if status.kind == "fault" or state.state not in PRESENT:
         return status
     if silent_s > QUIET_S:
-        return StatusLine("fault", f"connected, but silent for {span(silent_s)}")
+        return StatusLine("fault", _("connected, but silent for {time}").format(time=span(silent_s)))
     faults = _faults(health) if health else []
     return StatusLine("fault", "; ".join(faults)) if faults else status
 
@@ -74,30 +84,34 @@ def _status(said: DeviceStatus, ahead_s: float | None, silent_s: float) -> Statu
 def _faults(health: Health) -> list[str]:
     faults = []
     if health.outbox_oldest_s > WAITING_S:
-        faults.append(f"messages are not confirmed since {span(health.outbox_oldest_s)}")
+        faults.append(_("messages are not confirmed since {time}").format(time=span(health.outbox_oldest_s)))
     if health.temperature_c is not None and health.temperature_c >= HOT_C:
-        faults.append(f"too hot: {health.temperature_c:.0f} °C")
+        faults.append(_("too hot: {degrees} °C").format(degrees=round(health.temperature_c)))
     try:
         if int(health.throttled or "0", 16) & _THROTTLED_NOW:
-            faults.append(f"too little power, or slowed down ({health.throttled})")
+            faults.append(_("too little power, or slowed down ({code})").format(code=health.throttled))
     except ValueError:
-        faults.append(f"throttled is {health.throttled!r}")
+        faults.append(_("throttled is {code}").format(code=repr(health.throttled)))
     return faults
 
 
+def _version(state: State) -> str:
+    return f"{state.version}{_(', model {name}').format(name=state.model) if state.model else ''}"
+
+
 def _waiting(health: Health) -> str:
-    oldest = f", oldest {span(health.outbox_oldest_s)}" if health.outbox_messages else ""
+    oldest = _(", oldest {time}").format(time=span(health.outbox_oldest_s)) if health.outbox_messages else ""
     return f"{health.outbox_messages}{oldest}"
 
 
 def table(lines: list[DeviceLine], root: str) -> str:
     """All devices as HTML, those with a fault first; below `root` is the page."""
-    head = "".join(f"<th scope=col>{name}</th>" for name in ("camera", "says", *COLUMNS))
+    head = "".join(f"<th scope=col>{_(name)}</th>" for name in (N_("camera"), N_("says"), *COLUMNS))
     rows = []
     for device, status, cells in sorted(lines, key=lambda line: (_ORDER.index(line.status.kind), line.device)):
         link = f'<a href="{escape(root)}/room/{device.site}/{device.room}">{device.site} / {device.room}</a>'
         body = "".join(
-            f'<td data-name="{name}">{escape(cell) or "-"}</td>' for name, cell in zip(COLUMNS, cells, strict=True)
+            f'<td data-name="{_(name)}">{escape(cell) or "-"}</td>' for name, cell in zip(COLUMNS, cells, strict=True)
         )
         rows.append(
             f'<tr><th scope=row>{link}<br>{device.device}</th><td class="status {status.kind}">{escape(str(status))}'
@@ -108,7 +122,7 @@ def table(lines: list[DeviceLine], root: str) -> str:
 
 def devices_page(reader: RoomReader, request: Request) -> None:
     """Build the page."""
-    store_error = top_line(request, "devices", back=True)
+    store_error = top_line(request, _("devices"), back=True)
     with ui.element("main").classes("whole"), ui.element("section").classes("panel"):
         summary = ui.label().props("role=status")
         rows = ui.html(sanitize=False)
@@ -121,9 +135,8 @@ def devices_page(reader: RoomReader, request: Request) -> None:
             return
         lines, drawn = _lines(reader, user, now), now
         faults = sum(line.status.kind == "fault" for line in lines)
-        summary.set_text(
-            f"{len(lines)} cameras, {faults} with a fault" if lines else "No camera has said anything yet."
-        )
+        text = _("{cameras} cameras, {faults} with a fault").format(cameras=len(lines), faults=faults)
+        summary.set_text(text if lines else _("No camera has said anything yet."))
         rows.set_content(table(lines, root_of(request)) if lines else "")
 
     keep_fresh(request, store_error, update)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from aggregator.analysis.attention import FACES, UNSURE, Event
 from aggregator.analysis.mix import Mix
+from aggregator.web.language import _, ngettext
 from aggregator.web.text import clock, span
 
 FRESH_S = 15 * 60.0
@@ -47,14 +48,14 @@ def headline(
         zone: Of the times, this machine's if None.
     """
     if recent is None or begin is None:
-        return Headline("No data in the last minute.", None)
+        return Headline(_("No data in the last minute."), None)
     last = events[-1] if events else None
     if last and is_news(last, now, seen):
         return Headline(f"{mix_text(recent)} {event_sentence(last, zone)}", last)
     steady_s = now - (last.since.timestamp() if last else begin)
     if steady_s >= _STEADY_S:
-        return Headline(f"{mix_text(recent)} Steady for {span(steady_s)}.", None)
-    return Headline(f"{mix_text(recent)} {'' if last else 'The lesson has just begun.'}".strip(), None)
+        return Headline(f"{mix_text(recent)} {_('Steady for {time}.').format(time=span(steady_s))}", None)
+    return Headline(f"{mix_text(recent)} {'' if last else _('The lesson has just begun.')}".strip(), None)
 
 
 def is_news(event: Event, now: float, seen: datetime | None) -> bool:
@@ -65,39 +66,45 @@ def is_news(event: Event, now: float, seen: datetime | None) -> bool:
 def mix_text(mix: Mix) -> str:
     """The last minute in two or three words, or why there is nothing to say."""
     if mix.counts is None:
-        return "Too few faces to say." if mix.withheld == 1 else f"{mix.faces:.0f} faces."
+        number = round(mix.faces)
+        faces = ngettext("{number} faces.", "{number} faces.", number).format(number=number)
+        return _("Too few faces to say.") if mix.withheld == 1 else faces
     if not mix.groups:
-        return "No faces in view."
-    (name, (_, low, high)), *others = sorted(mix.groups.items(), key=lambda item: -item[1][0])
+        return _("No faces in view.")
+    (name, (_share, low, high)), *others = sorted(mix.groups.items(), key=lambda item: -item[1][0])
     if high - low > _WIDE:
-        return "Too few faces to say." if mix.estimate else "Raw counts only."
+        return _("Too few faces to say.") if mix.estimate else _("Raw counts only.")
     if low >= 0.5:
-        return f"Mostly {name}."
+        return _("Mostly {name}.").format(name=_(name))
     if all(low >= other_high for _, (_, _, other_high) in others):
-        return f"More {name} than other expressions."
-    return "Mixed expressions."
+        return _("More {name} than other expressions.").format(name=_(name))
+    return _("Mixed expressions.")
 
 
 def event_sentence(event: Event, zone: tzinfo | None) -> str:
     """Such as `Since 18:22 more unpleasant expressions (12 → 41 %), fewer pleasant (30 → 9 %).`."""
-    return f"Since {clock(event.since, zone)} {', '.join(_changes(event))}."
+    return _("Since {time} {changes}.").format(time=clock(event.since, zone), changes=", ".join(_changes(event)))
 
 
 def _changes(event: Event) -> list[str]:
     """A camera that reads less is the likely cause of whatever else has changed, so it is told alone."""
     changes = event.changes
     if UNSURE in changes and changes[UNSURE][1] > changes[UNSURE][0]:
-        return [f"more faces cannot be read ({_percents(*changes[UNSURE])}): check the light and the camera"]
-    texts, noun = [], " expressions"
+        text = _("more faces cannot be read ({change}): check the light and the camera")
+        return [text.format(change=_percents(*changes[UNSURE]))]
+    texts = []
+    rise, fall = _("more {name} expressions ({change})"), _("fewer {name} expressions ({change})")
     for name, (before, after) in changes.items():
-        direction = "more" if after > before else "fewer"
         if name == FACES:
-            texts.append(f"{direction} faces ({before:.0f}{_NBSP}→{_NBSP}{after:.0f})")
+            text = _("more faces ({change})") if after > before else _("fewer faces ({change})")
+            texts.append(text.format(change=f"{before:.0f}{_NBSP}→{_NBSP}{after:.0f}"))
         elif name == UNSURE:
-            texts.append(f"more faces can be read ({_percents(1 - before, 1 - after)})")
+            text = _("more faces can be read ({change})")
+            texts.append(text.format(change=_percents(1 - before, 1 - after)))
         else:
-            texts.append(f"{direction} {name}{noun} ({_percents(before, after)})")
-            noun = ""
+            text = rise if after > before else fall
+            texts.append(text.format(name=_(name), change=_percents(before, after)))
+            rise, fall = _("more {name} ({change})"), _("fewer {name} ({change})")
     return texts
 
 

@@ -17,6 +17,7 @@ from aggregator.store.factory import open_store
 from aggregator.store.types import Note, Store, StoreError
 from aggregator.web.charts import course, group_colours, legend, overlaid
 from aggregator.web.headline import event_sentence
+from aggregator.web.language import N_, _, day_text, switch_html
 from aggregator.web.report import ReportError, page_of, read
 from aggregator.web.text import clock, zone_text
 from aggregator.web.timetable import Timetable
@@ -92,39 +93,43 @@ def list_html(room: Room, found: tuple[list[Line], list[Note]], problem: str, co
     root, zone = config.page.path, config.zone
     rows = "".join(_row(root, room, line, known, notes, zone) for line in reversed(known))
     where = escape(f"{room.site} / {room.room}")
+    title = _("Lessons of {room}").format(room=f"{room.site} / {room.room}")
     body = (
-        f"<p><a href={root}/room/{room.site}/{room.room}>← {where}</a></p><h1>Lessons of {where}</h1>"
-        f"<p>{escape(zone_text(zone))} Kept as long as the counts are.</p>"
+        f"<p><a href={root}/room/{room.site}/{room.room}>← {where}</a></p><h1>{escape(title)}</h1>"
+        f"<p>{escape(zone_text(zone))} {_('Kept as long as the counts are.')}</p>"
         f"{f'<p class=problem role=alert>{escape(problem)}</p>' if problem else ''}"
     )
     if not rows:
-        return page_of(f"Lessons of {room.site} / {room.room}", f"{body}<p><b>No lesson yet.</b></p>")
+        return page_of(title, f"{body}<p><b>{_('No lesson yet.')}</b></p>{switch_html(root)}")
     colours = group_colours(known[-1].groups)
     body += (
-        f"<form action={root}/compare/{room.site}/{room.room}><button>compare the two that are ticked</button>"
+        f"<form action={root}/compare/{room.site}/{room.room}><button>{_('compare the two that are ticked')}</button>"
         f"{legend(colours)}"
-        "<table class=lessons><thead><tr><th><th>lesson<th>minutes<th>faces<th>course<th>lasting changes</tr></thead>"
-        f"<tbody>{rows}</tbody></table></form>"
+        f"<table class=lessons><thead><tr><th><th>{_('lesson')}<th>{_('minutes')}<th>{_('faces')}<th>{_('course')}"
+        f"<th>{_('lasting changes')}</tr></thead><tbody>{rows}</tbody></table></form>"
     )
-    return page_of(f"Lessons of {room.site} / {room.room}", body)
+    return page_of(title, body + switch_html(root))
 
 
 def _row(root: str, room: Room, line: Line, known: Sequence[Line], notes: Sequence[Note], zone: tzinfo | None) -> str:
     name = name_of(line.start, line.end, (), notes) or line.planned
-    day, value = f"{utc(line.start).astimezone(zone):%a %d %b %Y}, {clock(utc(line.start), zone)}", _value(line)
+    local, value = utc(line.start).astimezone(zone), _value(line)
+    day = f"{day_text(local, N_('EEE dd MMM y'))}, {clock(local, zone)}"
     link = f"{root}/report/{room.site}/{room.room}?start={line.start}&amp;end={line.end}"
     first = bisect_left(known, line.start - _WEEK_S - _ABOUT_S, key=lambda other: other.start)
     ago = [other for other in known[first : first + 1] if other.start < line.start - _WEEK_S + _ABOUT_S]
     compare = ""
     if ago:
         query = urlencode([("lesson", value), ("lesson", _value(ago[0]))])
-        weekday = f"{utc(ago[0].start).astimezone(zone):%A}"
-        compare = f" <a href='{root}/compare/{room.site}/{room.room}?{escape(query)}'>compare with last {weekday}</a>"
+        weekday = day_text(utc(ago[0].start).astimezone(zone), N_("EEEE"))
+        text = _("compare with last {weekday}").format(weekday=weekday)
+        compare = f" <a href='{root}/compare/{room.site}/{room.room}?{escape(query)}'>{text}</a>"
     events = "".join(f"<div>{escape(event_sentence(event, zone))}</div>" for event in line.events)
     return (
-        f"<tr><td><input type=checkbox name=lesson value={value} aria-label='compare {day}'></td>"
+        f"<tr><td><input type=checkbox name=lesson value={value} "
+        f"aria-label='{_('compare {day}').format(day=day)}'></td>"
         f"<td><a href={link}>{day}</a> <b><bdi>{escape(name)}</bdi></b>{compare}</td>"
-        f"<td>{(line.end - line.start) / 60:.0f}<i> min</i></td><td>{line.faces:.0f}<i> faces</i></td>"
+        f"<td>{(line.end - line.start) / 60:.0f}<i> {_('min')}</i></td><td>{line.faces:.0f}<i> {_('faces')}</i></td>"
         f"<td>{course(line.course, group_colours(line.groups).values())}</td><td>{events or '–'}</td></tr>"  # noqa: RUF001
     )
 
@@ -143,30 +148,33 @@ def compare_html(config: AggregatorConfig, room: Room, chosen: Sequence[str]) ->
     try:
         both = [read(config, room, *map(int, each.split("-"))) for each in chosen]
     except (TypeError, ValueError) as error:
-        raise ReportError(f"no lessons: {chosen}") from error
+        raise ReportError(_("no lessons: {chosen}").format(chosen=chosen)) from error
     if len(both) != 2:
-        raise ReportError("Tick two lessons of the list, no more and no fewer.")
+        raise ReportError(_("Tick two lessons of the list, no more and no fewer."))
     if not all(each.minutes for each in both):
-        raise ReportError("No data is stored of one of these lessons.")
+        raise ReportError(_("No data is stored of one of these lessons."))
     colours = group_colours(both[0].groups)
     heads = "".join(
         f"<li class={kind}>{_head(each, config.zone)}</li>"
         for kind, each in zip(("first", "second"), both, strict=True)
     )
+    caveat = _(
+        "Shares of the expressions in each minute. Expressions are not feelings, and two lessons differ for many "
+        "reasons."
+    )
     body = (
-        f"<p><a href={config.page.path}/lessons/{room.site}/{room.room}>← all lessons</a></p>"
-        "<h1>Two lessons over one another</h1>"
+        f"<p><a href={config.page.path}/lessons/{room.site}/{room.room}>{_('← all lessons')}</a></p>"
+        f"<h1>{_('Two lessons over one another')}</h1>"
         f"<ul class=both>{heads}</ul>{overlaid([each.minutes for each in both], MINUTE_S, colours)}"
-        f"<p class=small>{escape(zone_text(config.zone))} Shares of the expressions in each minute. Expressions are "
-        "not feelings, and two lessons differ for many reasons.</p>"
+        f"<p class=small>{escape(zone_text(config.zone))} {caveat}</p>{switch_html(config.page.path)}"
     )
     return page_of(f"{room.site} / {room.room}", body)
 
 
 def _head(each: Lesson, zone: tzinfo | None) -> str:
-    name, whole = name_of(each.start, each.end, (), each.notes), each.whole
+    name, local = name_of(each.start, each.end, (), each.notes), utc(each.start).astimezone(zone)
+    faces = round(each.whole.faces) if each.whole else 0
     return (
-        f"{utc(each.start).astimezone(zone):%A, %d %B %Y}, {clock(utc(each.start), zone)}"
-        f"{name and f' <b><bdi>{escape(name)}</bdi></b>'}: {whole.faces if whole else 0:.0f} faces, "
-        f"lasting changes: {len(each.events)}"
+        f"{day_text(local, 'EEEE, dd MMMM y')}, {clock(local, zone)}{name and f' <b><bdi>{escape(name)}</bdi></b>'}: "
+        f"{_('{faces} faces, lasting changes: {number}').format(faces=faces, number=len(each.events))}"
     )

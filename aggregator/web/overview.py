@@ -8,6 +8,7 @@ from nicegui import ui
 from starlette.requests import Request
 
 from aggregator.web.headline import Headline
+from aggregator.web.language import _
 from aggregator.web.reader import RoomReader, RoomView
 from aggregator.web.style import keep_fresh, show_headline, show_status, top_line
 from aggregator.web.users import User
@@ -32,9 +33,9 @@ def overview(reader: RoomReader, request: Request) -> None:
     shown: list[Room] = []
     most = MOST
     with ui.element("div").classes("top"):
-        wanted = ui.input("find a room").props("clearable dense outlined")
+        wanted = ui.input(_("find a room")).props("clearable dense outlined")
     with ui.element("main").classes("rooms"):
-        no_rooms = ui.label("No data received yet from a room that you may see.").classes("panel")
+        no_rooms = ui.label(_("No data received yet from a room that you may see.")).classes("panel")
         place = ui.element("div").classes("contents")
     more = ui.button().props("flat no-caps").classes("act")
 
@@ -45,7 +46,7 @@ def overview(reader: RoomReader, request: Request) -> None:
         order = found[:most]
         no_rooms.set_visibility(not rooms)
         more.set_visibility(len(found) > most)
-        more.set_text(f"{most} of {len(found)} rooms: show more")
+        more.set_text(_("{shown} of {all} rooms: show more").format(shown=most, all=len(found)))
         for room in panels.keys() - set(order):
             panels.pop(room).link.delete()
         with place:
@@ -77,6 +78,6 @@ def _panel(room: Room) -> _Panel:
         recent = view.summary.recent
         show_status(status, view.status)
         show_headline(sentence, head)
-        detail.set_text(f"{recent.faces:.0f} faces" if recent else "")
+        detail.set_text(_("{number} faces").format(number=round(recent.faces)) if recent else "")
 
     return _Panel(link, show)

@@ -20,7 +20,8 @@ from aggregator.store.windows import WINDOW_S
 from aggregator.web.audit import Entry
 from aggregator.web.charts import Mark, group_colours, groups_table, labels_table, legend, timeline
 from aggregator.web.headline import Headline, event_sentence, headline, is_news, mix_text
-from aggregator.web.text import clock, faults, readable, room_status
+from aggregator.web.language import PerLanguage, _
+from aggregator.web.text import StatusLine, clock, faults, readable, room_status
 from aggregator.web.timetable import Timetable
 from aggregator.web.users import User
 from contract.message import utc
@@ -52,7 +53,7 @@ _EXAMINE_S = 0.15
 
 
 class RoomView:
-    """A room as it was at `now`. What is drawn is drawn once for all pages."""
+    """A room as it was at `now`. What is drawn is drawn once for all pages of a language."""
 
     def __init__(
         self,
@@ -70,12 +71,20 @@ class RoomView:
         self._lesson = lesson
         self._end = state.lesson_end(now)
         self._colours = group_colours(groups)
-        self.large = readable(each.health for each in cameras.values() if each.health and _is_present(each))
-        """How many of the faces found are large enough to read."""
-        self.clock_errors = clock_errors = _clock_errors(cameras)
+        self._cameras = cameras
+        self.clock_errors = _clock_errors(cameras)
         """Device -> by how many seconds its clock is ahead, behind if negative; only where that is above CLOCK_S."""
         self.summary = state.summary(now)
-        self.status = room_status(self.summary, clock_errors)
+
+    @PerLanguage
+    def status(self) -> StatusLine:
+        """How the room is doing."""
+        return room_status(self.summary, self.clock_errors)
+
+    @PerLanguage
+    def large(self) -> str:
+        """How many of the faces found are large enough to read."""
+        return readable(each.health for each in self._cameras.values() if each.health and _is_present(each))
 
     @cached_property
     def span(self) -> Span | None:
@@ -104,23 +113,23 @@ class RoomView:
         """Device -> faces per frame in the last minute; of those that showed some frame."""
         return self._state.faces(self._now)
 
-    @cached_property
+    @PerLanguage
     def groups(self) -> str:
         """The current mix of the groups as HTML."""
         return groups_table(self.summary.recent, self.summary.lesson, self._colours)
 
-    @cached_property
+    @PerLanguage
     def labels(self) -> str:
         """The current mix of the seven labels as HTML."""
         return labels_table(self.summary.recent, self.summary.trend)
 
-    @cached_property
+    @PerLanguage
     def timeline(self) -> str:
         """The last ten minutes as HTML; of windows that have ended, so that pages are sent it once in WINDOW_S."""
         end = int(self._now) // WINDOW_S * WINDOW_S
         return self._drawn(self._state.timeline(self._now), end - TIMELINE_S, end, WINDOW_S)
 
-    @cached_property
+    @PerLanguage
     def course(self) -> str:
         """The whole lesson as HTML."""
         step, _, drawn = self._course
@@ -139,11 +148,12 @@ class RoomView:
         """What there is to say, to a user who has seen the events until then."""
         if not self._lesson:  # soon after the start of the page
             recent = self.summary.recent
-            return Headline(mix_text(recent) if recent else "No data in the last minute.", None)
+            return Headline(mix_text(recent) if recent else _("No data in the last minute."), None)
         start = self.summary.lesson_start
         begin = datetime.fromisoformat(start).timestamp() if start else None
         if self._end < self._now and self.span:
-            return Headline(f"The lesson ended at {clock(utc(self._end), self._zone)}.", None)
+            ended = _("The lesson ended at {time}.")
+            return Headline(ended.format(time=clock(utc(self._end), self._zone)), None)
         return headline(self.summary.recent, self.events, begin=begin, now=self._now, seen=seen, zone=self._zone)
 
 
@@ -347,6 +357,6 @@ def _is_present(status: DeviceStatus) -> bool:
 def marks_of(events: Iterable[Event], notes: Iterable[Note], zone: tzinfo | None) -> Iterator[Mark]:
     """What is drawn on a timeline: events at their begin, and what people said."""
     yield from (Mark(event.since.timestamp(), "event", event_sentence(event, zone)) for event in events)
-    words = {"begin": "a lesson begins", "end": "the lesson ends"}
+    words = {"begin": _("a lesson begins"), "end": _("the lesson ends")}
     for note in notes:
         yield Mark(note.at, "mark", words.get(note.kind, note.text), note.author)

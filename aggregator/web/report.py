@@ -16,6 +16,7 @@ from aggregator.config import AggregatorConfig
 from aggregator.store.factory import open_store
 from aggregator.web.charts import PALETTE, group_colours, legend, timeline
 from aggregator.web.headline import event_sentence, mix_text
+from aggregator.web.language import N_, _, current, day_text, ngettext, number_text
 from aggregator.web.reader import marks_of
 from aggregator.web.text import clock, zone_text
 from contract.labels import EMOTIONS
@@ -41,7 +42,8 @@ def read(config: AggregatorConfig, room: Room, start: int, end: int) -> Lesson:
         StoreError: If the store cannot be read.
     """
     if not 0 < end - start <= LONGEST_S:
-        raise ReportError(f"a report is of a day at most, not of {(end - start) / 3600:.1f} hours")
+        text = _("a report is of a day at most, not of {hours} hours")
+        raise ReportError(text.format(hours=number_text((end - start) / 3600, "0.0")))
     with open_store(config, writable=False) as store:
         rows, notes = store.windows(room.site, room.room, start, end), store.notes(room, start, end + MINUTE_S)
     whole = lesson(room, start, end, rows, estimator_of(config), config.attention)
@@ -75,14 +77,15 @@ def _harmless(text: str) -> str:
 
 def to_html(lesson: Lesson, zone: tzinfo | None) -> str:
     """The page; times in `zone`, this machine's if None."""
-    day = utc(lesson.start).astimezone(zone).strftime("%A, %d %B %Y")
+    day = day_text(utc(lesson.start).astimezone(zone), N_("EEEE, dd MMMM y"))
     begin, end = (clock(utc(t), zone) for t in (lesson.start, lesson.end))
     room = f"{lesson.room.site} / {lesson.room.room}"
     name = name_of(lesson.start, lesson.end, (), lesson.notes)
+    nothing = _("No data was stored in this time.")
     body = (
         f"<h1><bdi>{escape(name or room)}</bdi></h1><p>{escape(f'{room}, ') if name else ''}"
-        f"{escape(day)}, {begin} to {end}. {escape(zone_text(zone))}</p>"
-        f"{_body(lesson, lesson.whole, zone) if lesson.whole else '<p><b>No data was stored in this time.</b></p>'}"
+        f"{escape(day)}, {_('{begin} to {end}.').format(begin=begin, end=end)} {escape(zone_text(zone))}</p>"
+        f"{_body(lesson, lesson.whole, zone) if lesson.whole else f'<p><b>{nothing}</b></p>'}"
         f"<p class=small>{_caveat(lesson)}</p>"
     )
     return page_of(room, body)
@@ -90,27 +93,30 @@ def to_html(lesson: Lesson, zone: tzinfo | None) -> str:
 
 def page_of(title: str, body: str) -> str:
     """A page in the report's style that loads nothing."""
-    return _PAGE.substitute(title=escape(title), style=_STYLE, body=body)
+    return _PAGE.substitute(title=escape(title), style=_STYLE, body=body, lang=current.get())
 
 
 def _body(lesson: Lesson, whole: Mix, zone: tzinfo | None) -> str:
     first, last = lesson.minutes[0].start, lesson.minutes[-1].start
     number = len(lesson.events)
-    news = event_sentence(lesson.events[-1], zone) if number else "No change that lasted."
-    changes = "lasting change" if number == 1 else "lasting changes"
+    news = event_sentence(lesson.events[-1], zone) if number else _("No change that lasted.")
+    changes = ngettext("<b>{number}</b> lasting change", "<b>{number}</b> lasting changes", number)
+    minutes = (last + MINUTE_S - first) // MINUTE_S
+    length = ngettext("<b>{number}</b> minutes", "<b>{number}</b> minutes", minutes)
     facts = (
         f"<p class=headline>{escape(mix_text(whole))} {escape(news)}</p><ul class=facts>"
-        f"<li><b>{whole.faces:.0f}</b> faces on average</li>"
-        f"<li><b>{(last + MINUTE_S - first) // MINUTE_S}</b> minutes</li><li><b>{number}</b> {changes}</li></ul>"
+        f"<li>{_('<b>{number}</b> faces on average').format(number=f'{whole.faces:.0f}')}</li>"
+        f"<li>{length.format(number=minutes)}</li><li>{changes.format(number=number)}</li></ul>"
     )
     colours = group_colours(lesson.groups)
     marks = marks_of(lesson.events, lesson.notes, zone)
     drawn = timeline(lesson.minutes, first, last + MINUTE_S, MINUTE_S, colours, zone, marks) + legend(colours)
-    read = (
-        f"<p class=small>{whole.frames} frames; {100 * whole.unsure:.0f} % of the faces were unsure; "
-        f"{100 * whole.withheld:.0f} % of the frames were withheld, because too few faces could be read.</p>"
-    )
-    return f"{facts}<h2>Minute by minute</h2>{drawn}{_table(lesson, whole) if whole.shares else ''}{read}"
+    read = _(
+        "{frames} frames; {unsure} of the faces were unsure; {withheld} of the frames were withheld, because too few "
+        "faces could be read."
+    ).format(frames=whole.frames, unsure=_percent(whole.unsure), withheld=_percent(whole.withheld))
+    table = _table(lesson, whole) if whole.shares else ""
+    return f"{facts}<h2>{_('Minute by minute')}</h2>{drawn}{table}<p class=small>{read}</p>"
 
 
 def _table(lesson: Lesson, whole: Mix) -> str:
@@ -119,12 +125,12 @@ def _table(lesson: Lesson, whole: Mix) -> str:
     for name, colour in {**group_colours(lesson.groups), **PALETTE}.items():
         share, low, high, counted = map(_percent, _cells(whole, name, lesson.groups.get(name, (name,))))
         rows.append(
-            f'<tr><th><span style="background:{colour}"></span>{escape(name)}</th><td>{share}</td>'
-            f"<td>{low and f'{low[:-2]} to {high}'}</td><td>{counted}</td></tr>"
+            f'<tr><th><span style="background:{colour}"></span>{escape(_(name))}</th><td>{share}</td>'
+            f"<td>{low and _('{low} to {high}').format(low=low[:-2], high=high)}</td><td>{counted}</td></tr>"
         )
     return (
-        "<table><thead><tr><th>expression</th><th>share</th><th>90 % interval</th><th>raw counts</th></tr>"
-        f"</thead><tbody>{''.join(rows)}</tbody></table>"
+        f"<table><thead><tr><th>{_('expression')}</th><th>{_('share')}</th><th>{_('90 % interval')}</th>"
+        f"<th>{_('raw counts')}</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
 
 
@@ -144,11 +150,12 @@ def _cells(mix: Mix, name: str, labels: Sequence[str]) -> tuple[float | str, flo
 
 def _caveat(lesson: Lesson) -> str:
     models = ", ".join(
-        f"{model} ({'with its card' if card else 'no card is installed: raw counts only'})"
+        f"{model} ({_('with its card') if card else _('no card is installed: raw counts only')})"
         for model, card in lesson.models.items()
     )
-    return (
+    text = _(
         "Expressions are not feelings. The shares are estimates of a classifier that makes mistakes; the interval "
         "counts each person once, no matter how often the camera saw them. Only counts were stored, never pictures. "
-        f"Models: {escape(models) or 'none'}."
+        "Models: {models}."
     )
+    return text.format(models=escape(models) or _("none"))

@@ -14,8 +14,9 @@ from starlette.requests import Request
 from aggregator.store.types import Note, StoreError
 from aggregator.web.audit import AuditLog
 from aggregator.web.auth import address_of
-from aggregator.web.commands import CommandSender
+from aggregator.web.commands import CommandSender, Outcome
 from aggregator.web.headline import Headline, event_sentence
+from aggregator.web.language import N_, _
 from aggregator.web.reader import RoomReader, RoomView
 from aggregator.web.style import keep_fresh, show_headline, show_status, top_line, user_of
 from aggregator.web.text import MOST_MARK, StatusLine, device_status, facts, marked, mix_hint, zone_text
@@ -25,6 +26,8 @@ from contract.topics import Device, Room
 log = logging.getLogger(__name__)
 
 _MOST_EVENTS = 6
+_NOTES = {"mark": N_("mark now"), "name": N_("name lesson"), "begin": N_("begin lesson"), "end": N_("end lesson")}
+_NOTED = {"mark": N_("marked"), "name": N_("named"), "begin": N_("noted: lesson begin"), "end": N_("noted: lesson end")}
 Keep = Callable[[Room, Note], None]
 """Keeps a note in the store; may raise StoreError."""
 Show = Callable[[RoomView], None]
@@ -41,7 +44,7 @@ def room_page(
     except StoreError:
         unknown = False  # nobody knows; the page says that the store cannot be read
     if unknown:
-        ui.label("No data received yet from this room.").classes("panel")
+        ui.label(_("No data received yet from this room.")).classes("panel")
         return
     status = ui.label()
     show_head = _headline(reader, room, request)
@@ -72,9 +75,9 @@ def _headline(reader: RoomReader, room: Room, request: Request) -> Callable[[Hea
     notified = None
     with ui.element("div").classes("top head"):
         sentence = ui.label().props("role=status")
-        seen = ui.button("seen").props("no-caps outline").classes("act")
+        seen = ui.button(_("seen")).props("no-caps outline").classes("act")
         ask = "window.Notification && Notification.requestPermission()"
-        ui.button("notify me", on_click=lambda: ui.run_javascript(ask)).props("flat no-caps").classes("act")
+        ui.button(_("notify me"), on_click=lambda: ui.run_javascript(ask)).props("flat no-caps").classes("act")
 
     def show(head: Headline) -> None:
         nonlocal notified
@@ -106,24 +109,29 @@ async def send_command(
         return None
     outcome = await asyncio.to_thread(commands.send, device, command)
     audit.record(user.name, address_of(request), command, device.identity, outcome)
-    return {
-        "sent": f"{command} sent to {device.device}",
-        "not sent": f"No connection to the broker: {command} was not sent.",
-        "not confirmed": f"The broker did not confirm {command}: look whether {device.device} follows it.",
-    }[outcome]
+    return _outcome_text(outcome, command, device.device)
+
+
+def _outcome_text(outcome: Outcome, command: str, camera: str) -> str:
+    texts = {
+        "sent": _("{command} sent to {camera}"),
+        "not sent": _("No connection to the broker: {command} was not sent."),
+        "not confirmed": _("The broker did not confirm {command}: look whether {camera} follows it."),
+    }
+    return texts[outcome].format(command=_(command), camera=camera)
 
 
 def _mix() -> Show:
     """The current mix with its interval."""
     with ui.element("section").classes("panel mix-panel"):
-        _heading("The last minute")
+        _heading(_("The last minute"))
         groups = ui.html(sanitize=False)
         hint = ui.label().classes("hint")
         with ui.element("details"):
             with ui.element("summary"):
-                ui.label("All seven expressions").style("display: inline")
+                ui.label(_("All seven expressions")).style("display: inline")
             labels = ui.html(sanitize=False)
-            ui.label("Diamond: raw counts.").classes("hint")
+            ui.label(_("Diamond: raw counts.")).classes("hint")
 
     def show(view: RoomView) -> None:
         groups.set_content(view.groups)
@@ -141,9 +149,9 @@ def _facts(zone: tzinfo | None, root: str) -> Show:
         place = ui.element("div").classes("facts")
         with ui.element("div").classes("links"):
             links = {
-                "report": ui.link("lesson report", new_tab=True).classes("plain"),
-                "table": ui.link("as CSV").classes("plain"),
-                "lessons": ui.link("all lessons of this room").classes("plain"),
+                "report": ui.link(_("lesson report"), new_tab=True).classes("plain"),
+                "table": ui.link(_("as CSV")).classes("plain"),
+                "lessons": ui.link(_("all lessons of this room")).classes("plain"),
             }
 
     def show(view: RoomView) -> None:
@@ -152,7 +160,7 @@ def _facts(zone: tzinfo | None, root: str) -> Show:
         start = view.span.start if view.span else None
         for caption, text in facts(summary, start, zone, view.large).items():
             if caption not in figures:
-                with place, ui.element("div").classes("fact big" if caption == "faces" else "fact"):
+                with place, ui.element("div").classes("fact big" if caption == _("faces") else "fact"):
                     ui.label(caption).classes("caption")
                     figures[caption] = ui.label().classes("figure")
             figures[caption].set_text(text)
@@ -174,7 +182,7 @@ def _cameras(commands: CommandSender, audit: AuditLog, room: Room, request: Requ
     user = user_of(request)
     shown: dict[str, StatusLine] = {}
     with ui.element("section").classes("panel cameras-panel"):
-        _heading("Cameras")
+        _heading(_("Cameras"))
         rows = ui.element("div")
 
     async def send(name: str, command: str) -> None:
@@ -182,7 +190,7 @@ def _cameras(commands: CommandSender, audit: AuditLog, room: Room, request: Requ
         if text is None:
             ui.navigate.to("/login")
         else:
-            ui.notify(text, type="positive" if "sent to" in text else "negative")
+            ui.notify(text, type="positive" if text == _outcome_text("sent", command, name) else "negative")
 
     def row(name: str, status: StatusLine, command: str) -> None:
         with ui.element("div").classes("camera"):
@@ -191,8 +199,8 @@ def _cameras(commands: CommandSender, audit: AuditLog, room: Room, request: Requ
                 show_status(ui.label(), status)
             if user is None or not user.may_order(room):
                 return
-            button = ui.button(command, on_click=lambda: send(name, command)).classes("act")
-            button.props(f'no-caps outline aria-label="{command} {name}"')
+            button = ui.button(_(command), on_click=lambda: send(name, command)).classes("act")
+            button.props(f'no-caps outline aria-label="{_(command)} {name}"')
 
     def show(view: RoomView) -> None:
         devices = view.summary.devices
@@ -203,7 +211,7 @@ def _cameras(commands: CommandSender, audit: AuditLog, room: Room, request: Requ
             rows.clear()
             with rows:
                 for name, device in devices.items():
-                    row(name, shown[name], "resume" if device.state == "paused" else "pause")
+                    row(name, shown[name], N_("resume") if device.state == "paused" else N_("pause"))
 
     return show
 
@@ -222,8 +230,8 @@ def _timeline() -> Show:
         nonlocal last
         last = view
         name = view.span.name if view.span else ""
-        heading.set_text("The last ten minutes" if short else f"The lesson {name}".strip())
-        other.set_text("the whole lesson" if short else "the last ten minutes")
+        heading.set_text(_("The last ten minutes") if short else _("The lesson {name}").format(name=name).strip())
+        other.set_text(_("the whole lesson") if short else _("the last ten minutes"))
         chart.set_content(view.timeline if short else view.course)
 
     def switch() -> None:
@@ -239,15 +247,15 @@ def _timeline() -> Show:
 def _lesson(reader: RoomReader, keep: Keep, room: Room, request: Request) -> Show:
     """What people say of the lesson: its name, what happens in it, its begin and end."""
     with ui.element("section").classes("panel lesson-panel"):
-        _heading("Your notes on this lesson")
-        text = ui.input("such as group work, or Physics 7b").props(f"outlined dense maxlength={MOST_MARK}")
+        _heading(_("Your notes on this lesson"))
+        text = ui.input(_("such as group work, or Physics 7b")).props(f"outlined dense maxlength={MOST_MARK}")
         buttons = ui.element("div").classes("buttons")
         problem = ui.label().classes("status fault").props("role=alert")
 
     async def note(kind: str) -> None:
         user = user_of(request)
         if user is None or not user.may_order(room):
-            ui.notify("You may not write notes on this lesson.", type="negative")
+            ui.notify(_("You may not write notes on this lesson."), type="negative")
             return
         try:
             words = marked(text.value or "") if kind in {"mark", "name"} else ""
@@ -256,16 +264,16 @@ def _lesson(reader: RoomReader, keep: Keep, room: Room, request: Request) -> Sho
             ui.notify(str(error), type="negative")
         except StoreError as error:
             log.warning("a note was not kept: %s", error)
-            ui.notify("Not kept: the store cannot be written now. Try again; your text is still here.", type="negative")
+            problem_text = _("Not kept: the store cannot be written now. Try again; your text is still here.")
+            ui.notify(problem_text, type="negative")
         else:
             text.set_value("" if kind in {"mark", "name"} else text.value)
             reader.forget(room)
-            ui.notify({"mark": "marked", "name": "named"}.get(kind, f"noted: lesson {kind}"), type="positive")
+            ui.notify(_(_NOTED[kind]), type="positive")
 
     with buttons:
-        for kind in ("mark", "name", "begin", "end"):
-            label = "mark now" if kind == "mark" else f"{kind} lesson"
-            ui.button(label, on_click=partial(note, kind)).props("no-caps outline").classes("act")
+        for kind, label in _NOTES.items():
+            ui.button(_(label), on_click=partial(note, kind)).props("no-caps outline").classes("act")
 
     def show(_view: RoomView) -> None:
         trouble = reader.timetable.problem(room)
@@ -279,7 +287,7 @@ def _events(zone: tzinfo | None) -> Show:
     """Changes that an instructor should know of."""
     shown = [""]
     with ui.element("section").classes("panel events-panel"):
-        _heading("Lasting changes")
+        _heading(_("Lasting changes"))
         rows = ui.element("div").props("role=log aria-live=polite")
 
     def show(view: RoomView) -> None:
@@ -288,7 +296,7 @@ def _events(zone: tzinfo | None) -> Show:
             shown[:] = lines
             rows.clear()
             with rows:
-                for line in lines or ("none in this lesson so far",):
+                for line in lines or (_("none in this lesson so far"),):
                     ui.label(line).classes("event" if lines else "caption")
 
     return show

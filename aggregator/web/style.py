@@ -9,12 +9,13 @@ from starlette.requests import Request
 from aggregator.store.types import StoreError
 from aggregator.web.auth import LOCAL
 from aggregator.web.headline import Headline
+from aggregator.web.language import N_, _, current, switch_html
 from aggregator.web.text import StatusLine
 from aggregator.web.users import User
 
 REFRESH_S = 1.0
 """A page looks for new data this often."""
-_STORE_ERROR = "▲ The store cannot be read now. What you see may be out of date."
+_STORE_ERROR = N_("▲ The store cannot be read now. What you see may be out of date.")
 _THEMES = {"dark": True, "light": False}
 
 
@@ -55,7 +56,7 @@ def root_of(request: Request) -> str:
 def top_line(request: Request, title: str, *, back: bool) -> ui.label:
     """The top line: title, theme, log out; and below it a hidden label for `keep_fresh`."""
     _UNCONNECTED.add(ui.context.client)
-    ui.add_head_html("<script>document.documentElement.lang = 'en'</script>")
+    ui.add_head_html(f"<script>document.documentElement.lang = '{current.get()}'</script>")
     for sheet in ("page.css", "chart.css"):
         ui.add_css(Path(__file__).with_name(sheet))
     dark = ui.dark_mode(_THEMES.get(request.cookies.get("theme", "")))
@@ -68,20 +69,21 @@ def top_line(request: Request, title: str, *, back: bool) -> ui.label:
 
     with ui.element("header").classes("top"):
         if back:
-            ui.link("← rooms", "/")
+            ui.link(_("← rooms"), "/")
         ui.label(title).props("role=heading aria-level=1").style("font-size: 1.9rem; font-weight: 700")
         ui.element("div").classes("grow")
         user = user_of(request)
-        ui.link("devices", "/devices")
+        ui.link(_("devices"), "/devices")
         if user is not None and user is not LOCAL:
             if user.role == "administrator":
-                ui.link("users", "/users")
-            ui.link(user.name, "/account").props('title="your password"')
-        ui.button("dark / light", on_click=switch).props("flat no-caps").classes("act")
+                ui.link(_("users"), "/users")
+            ui.link(user.name, "/account").props(f'title="{_("your password")}"')
+        ui.html(switch_html(root_of(request)), sanitize=False)
+        ui.button(_("dark / light"), on_click=switch).props("flat no-caps").classes("act")
         if user is not LOCAL:
             with ui.element("form").props(f'method=post action="{root_of(request)}/logout"'):
-                ui.button("log out").props("flat no-caps type=submit").classes("act")
-    store_error = ui.label(_STORE_ERROR).classes("status top fault").props("role=alert")
+                ui.button(_("log out")).props("flat no-caps type=submit").classes("act")
+    store_error = ui.label(_(_STORE_ERROR)).classes("status top fault").props("role=alert")
     store_error.set_visibility(False)
     return store_error
 

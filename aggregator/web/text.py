@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from aggregator.analysis.mix import Mix
 from aggregator.analysis.summary import DeviceState, Summary
+from aggregator.web.language import N_, _, duration_text, number_text
 from contract.message import Health, State, utc
 
 LATE_S = 30.0
@@ -20,7 +21,13 @@ _TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u06
 _UNKNOWN = "\N{EN DASH}"
 _NBSP = "\N{NO-BREAK SPACE}"
 _MARKS = {"live": "●", "silent": "○", "paused": "❚❚", "fault": "▲"}
-_KINDS = {"ready": "live", "paused": "paused", "stopped": "paused", "lost": "fault", "degraded": "fault"}
+_KINDS = {
+    N_("ready"): "live",
+    N_("paused"): "paused",
+    N_("stopped"): "paused",
+    N_("lost"): "fault",
+    N_("degraded"): "fault",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +48,21 @@ def room_status(summary: Summary, clock_errors: Mapping[str, float]) -> StatusLi
     states, age_s, recent = summary.devices, summary.age_s, summary.recent
     if states and all(_KINDS.get(device.state) == "paused" for device in states.values()):
         texts = {_said(device) for device in states.values()}
-        return StatusLine("paused", texts.pop() if len(texts) == 1 else "paused")
+        return StatusLine("paused", texts.pop() if len(texts) == 1 else _("paused"))
     if found := faults(states, clock_errors):
         return StatusLine("fault", "; ".join(found))
     if age_s is None:
-        return StatusLine("silent", "no data in the last six hours")
+        return StatusLine("silent", _("no data in the last six hours"))
     if age_s > LATE_S:
-        return StatusLine("silent", f"no data for {span(age_s)}")
-    return StatusLine("live", "too few faces to show expressions" if recent and recent.withheld == 1 else "live")
+        return StatusLine("silent", _("no data for {time}").format(time=span(age_s)))
+    few = recent is not None and recent.withheld == 1
+    return StatusLine("live", _("too few faces to show expressions") if few else _("live"))
 
 
 def faults(devices: Mapping[str, DeviceState | State], clock_errors: Mapping[str, float]) -> list[str]:
     """What is wrong in a room, the most serious first."""
     return [
-        *(f"no connection to {name}" for name, device in devices.items() if device.state == "lost"),
+        *(_("no connection to {camera}").format(camera=name) for name, each in devices.items() if each.state == "lost"),
         *(f"{name}: {clock_text(ahead_s)}" for name, ahead_s in clock_errors.items()),
         *(f"{name}: {device.reason}" for name, device in devices.items() if device.state == "degraded"),
     ]
@@ -70,30 +78,34 @@ def device_status(device: DeviceState, ahead_s: float | None = None) -> StatusLi
 def _said(device: DeviceState) -> str:
     """Such as `paused by anna` or `degraded: the disk is full`."""
     if device.reason.startswith("ordered by "):
-        return f"{device.state} {device.reason.removeprefix('ordered ')}"
-    return f"{device.state}: {device.reason}" if device.reason else device.state
+        name = device.reason.removeprefix("ordered by ")
+        return _("{state} by {name}").format(state=_(device.state), name=name)
+    return f"{_(device.state)}: {device.reason}" if device.reason else _(device.state)
 
 
 def clock_text(ahead_s: float) -> str:
     """What a wrong clock means, such as `its clock is 10 years ahead, so its data has the wrong time`."""
-    direction = "ahead" if ahead_s > 0 else "behind"
-    return f"its clock is {span(abs(ahead_s))} {direction}, so its data has the wrong time"
+    ahead = _("its clock is {time} ahead, so its data has the wrong time")
+    behind = _("its clock is {time} behind, so its data has the wrong time")
+    return (ahead if ahead_s > 0 else behind).format(time=span(abs(ahead_s)))
 
 
 def mix_hint(mix: Mix | None) -> str:
     """How the chart of the last minute is to be read, or why it is empty."""
     if mix is None:
-        return "No data in the last minute."
+        return _("No data in the last minute.")
     if mix.estimate:
-        return (
+        return _(
             "Bar: estimated share. Line: 90 % interval, the true share lies in it 9 times out of 10. ▲▼: more or less "
             "than in the whole lesson. Expressions are not feelings."
         )
     if mix.shares:
-        return "Raw counts only: there is no estimate, because the card of this camera's model is not installed here."
+        return _(
+            "Raw counts only: there is no estimate, because the card of this camera's model is not installed here."
+        )
     if mix.withheld == 1:
-        return "Not shown: too few faces could be read."
-    return "No faces in view." if mix.counts else "Expressions are switched off: only faces are counted."
+        return _("Not shown: too few faces could be read.")
+    return _("No faces in view.") if mix.counts else _("Expressions are switched off: only faces are counted.")
 
 
 def _percent(share: float) -> str:
@@ -108,7 +120,9 @@ def clock(t: datetime, zone: tzinfo | None) -> str:
 def zone_text(zone: tzinfo | None) -> str:
     """Whose the times are."""
     short = datetime.now(UTC).astimezone(zone).tzname() or ""
-    return f"Times are of {zone} ({short})." if zone and str(zone) != short else f"Times are {short}."
+    if zone and str(zone) != short:
+        return _("Times are of {zone} ({short}).").format(zone=zone, short=short)
+    return _("Times are {short}.").format(short=short)
 
 
 def marked(text: str) -> str:
@@ -119,25 +133,26 @@ def marked(text: str) -> str:
     """
     kept = "".join(" " if unicodedata.category(sign) in _LINES else sign for sign in text if sign not in _TURNS).strip()
     if not kept:
-        raise ValueError("Write something first.")
+        raise ValueError(_("Write something first."))
     if len(kept) > MOST_MARK:
-        raise ValueError(f"Not kept: this has {len(kept):,} characters, and {MOST_MARK} are the most. Make it shorter.")
+        text = _("Not kept: this has {number} characters, and {most} are the most. Make it shorter.")
+        raise ValueError(text.format(number=number_text(len(kept)), most=MOST_MARK))
     return kept
 
 
 def span(seconds: float) -> str:
     """A length of time in the largest unit of which there are at least two."""
-    for unit, size in (("years", 31557600), ("days", 86400), ("hours", 3600), ("minutes", 60)):
+    for unit, size in (("year", 31557600), ("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+            return duration_text(round(seconds / size), unit)
+    return duration_text(round(seconds), "second")
 
 
 def readable(healths: Iterable[Health]) -> str:
     """How many of the faces found are large enough to read, "14 of 40", as a room's devices said last."""
     said = [health.faces for health in healths if health.faces is not UNSET]
     found, small = (sum(faces[kind] for faces in said) for kind in ("found", "small"))
-    return f"{found - small:.0f} of {found:.0f}" if said else _UNKNOWN
+    return _("{part} of {whole}").format(part=f"{found - small:.0f}", whole=f"{found:.0f}") if said else _UNKNOWN
 
 
 def facts(summary: Summary, start: float | None, zone: tzinfo | None, large: str) -> Mapping[str, str]:
@@ -151,10 +166,10 @@ def facts(summary: Summary, start: float | None, zone: tzinfo | None, large: str
     """
     recent, lesson = summary.recent, summary.lesson
     return {
-        "faces": f"{recent.faces:.0f}" if recent else _UNKNOWN,
-        "large enough to read": large,
-        "unsure": _percent(recent.unsure) if recent else _UNKNOWN,
-        "withheld": _percent(recent.withheld) if recent else _UNKNOWN,
-        "start of lesson": clock(utc(start), zone) if start else _UNKNOWN,
-        "lesson average": f"{lesson.faces:.0f}" if lesson else _UNKNOWN,
+        _("faces"): f"{recent.faces:.0f}" if recent else _UNKNOWN,
+        _("large enough to read"): large,
+        _("unsure"): _percent(recent.unsure) if recent else _UNKNOWN,
+        _("withheld"): _percent(recent.withheld) if recent else _UNKNOWN,
+        _("start of lesson"): clock(utc(start), zone) if start else _UNKNOWN,
+        _("lesson average"): f"{lesson.faces:.0f}" if lesson else _UNKNOWN,
     }

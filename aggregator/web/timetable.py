@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aggregator.analysis.lesson import Planned
 from aggregator.config import TIMETABLE, WEEKDAYS, LessonsConfig
+from aggregator.web.language import _
 from contract.topics import Room
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Timetable:
     def problem(self, room: Room) -> str:
         """What to tell of its calendar; empty if all is well."""
         text = self.problems.get(f"{room.site}/{room.room}")
-        return f"▲ The timetable cannot be read now: {text}" if text else ""
+        return _("▲ The timetable cannot be read now: {reason}").format(reason=text) if text else ""
 
     def _look(self, name: str) -> None:
         """Take what was read, and begin to read again when it is time."""

@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from aggregator.web.language import _
 from contract.topics import Room, TopicError
 from service.cli import UsageError
 
@@ -103,15 +104,16 @@ class Users:
             UsersError: If the name, the password, a room or the role will not do, or the file cannot be written.
         """
         if not _NAME.fullmatch(name):
-            raise UsersError(f"name {name!r} is not 1 to 32 of a-z, 0-9, dot, - and _")
+            raise UsersError(_("name {name} is not 1 to 32 of a-z, 0-9, dot, - and _").format(name=repr(name)))
         if password is not None and not MIN_PASSWORD <= len(password) <= _MOST_PASSWORD:
-            raise UsersError(f"a password has {MIN_PASSWORD} to {_MOST_PASSWORD} characters")
+            text = _("a password has {least} to {most} characters")
+            raise UsersError(text.format(least=MIN_PASSWORD, most=_MOST_PASSWORD))
         hashed = None if password is None else self._hasher.hash(password)
         checked, role = tuple(_checked_room(room) for room in rooms), _checked_role(role)
         with self._changing:
             users = self._current()
             if hashed is None and name not in users:
-                raise UsersError(f"no user {name!r} in {self._path}")
+                raise UsersError(_("no user {name} in {file}").format(name=repr(name), file=self._path))
             users[name] = User(name, hashed or users[name].hash, checked, role)
             self._write(users)
 
@@ -124,7 +126,7 @@ class Users:
         with self._changing:
             users = self._current()
             if name not in users:
-                raise UsersError(f"no user {name!r} in {self._path}")
+                raise UsersError(_("no user {name} in {file}").format(name=repr(name), file=self._path))
             del users[name]
             self._write(users)
 
@@ -167,7 +169,9 @@ class Users:
                 made.chmod(stat.st_mode & 0o777)
             made.replace(self._path)
         except OSError as error:
-            raise UsersError(f"{self._path} cannot be written: {error.strerror}") from error
+            raise UsersError(
+                _("{file} cannot be written: {reason}").format(file=self._path, reason=error.strerror)
+            ) from error
 
 
 @dataclass(slots=True)
@@ -222,7 +226,7 @@ def _read(path: Path) -> dict[str, User]:
     except OSError as error:
         raise UsersError(f"{path}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsersError(f"{path}: no users file: {error}") from error
+        raise UsersError(_("{file}: no users file: {reason}").format(file=path, reason=error)) from error
 
 
 def _user(name: str, fields: dict[str, Any]) -> User:
@@ -232,15 +236,16 @@ def _user(name: str, fields: dict[str, Any]) -> User:
 
 def _checked_role(role: str) -> Role:
     if role not in ROLES:
-        raise UsersError(f"role {role!r} is none of {', '.join(ROLES)}")
+        raise UsersError(_("role {role} is none of {roles}").format(role=repr(role), roles=", ".join(ROLES)))
     return role
 
 
 def _checked_room(entry: str) -> str:
-    site, _, room = entry.partition("/")
+    site, _slash, room = entry.partition("/")
     try:
         if entry != "*":
             Room(site, "any" if room == "*" else room)
     except TopicError as error:
-        raise UsersError(f"room {entry!r} is none of *, site/*, site/room: {error}") from error
+        text = _("room {room} is none of *, site/*, site/room: {reason}")
+        raise UsersError(text.format(room=repr(entry), reason=error)) from error
     return entry

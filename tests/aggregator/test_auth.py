@@ -284,3 +284,26 @@ def test_a_proxy_that_changes_the_host_is_told_to_leave_it(visitor):
     assert answer.status_code == 403
     assert "the browser says https://school.example, but the request came to 127.0.0.1:8080" in answer.text
     assert "pass the header Host" in answer.text
+
+
+def test_the_login_is_in_the_browsers_language_until_another_is_chosen(visitor):
+    """The switch is a link that keeps a cookie and leads back to where it was clicked."""
+    german = {"accept-language": "de-AT,de;q=0.9"}
+    assert '<html lang="de"' in visitor.get("/login", headers=german).text
+
+    chosen = visitor.get("/language/hi", headers={"referer": "http://testserver/login?next=%2Froom", **german})
+
+    assert (chosen.status_code, chosen.headers["location"]) == (303, "/login?next=%2Froom")
+    assert '<html lang="hi"' in visitor.get("/login", headers=german).text
+    assert "नाम या पासवर्ड गलत है।" in log_in(visitor, "wrong").text
+
+
+@pytest.mark.parametrize("referer", ["http://elsewhere/login", "http://testserver//elsewhere", "nonsense"])
+def test_the_switch_leads_nowhere_else(visitor, referer):
+    """Another site's link to it ends at the first page."""
+    assert visitor.get("/language/de", headers={"referer": referer}).headers["location"] == "/"
+
+
+def test_a_language_that_is_none_is_no_route(visitor):
+    """It needs a login like any other address."""
+    assert visitor.get("/language/xx").status_code == 401

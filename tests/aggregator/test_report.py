@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import subprocess
 import sys
 from datetime import UTC
@@ -135,6 +136,22 @@ def test_the_report_command_writes_both_files(command, tmp_path):
     assert (tmp_path / "lesson.csv").read_text().count("\n") == 5
     backwards = command("report", "--room", "school/r1", "--from", span[3], "--to", span[1])
     assert (backwards.returncode, "a day at most" in backwards.stderr) == (64, True)
+
+
+def test_the_report_is_in_the_language_that_is_asked_for(command, tmp_path):
+    """Its words, its date, and what a screen reader is told; the CSV stays the same for programs."""
+    span = ["--from", instant(utc(START)), "--to", instant(utc(START + 300))]
+
+    ended = command("report", "--room", "school/r1", *span, "--language", "hi", "--out", str(tmp_path / "hi.html"))
+
+    assert ended.returncode == 0, ended.stderr
+    page = (tmp_path / "hi.html").read_text()
+    assert '<html lang="hi">' in page
+    words = re.sub(
+        r"<style>.*?</style>|<[^>]*>|school|r1\b|3f9c1a77|UTC|hi\.html|classpulse", " ", page, flags=re.DOTALL
+    )
+    assert re.findall("[A-Za-z]{2,}", words) == []
+    assert (tmp_path / "hi.csv").read_text().startswith("minute,frames,withheld,faces,unsure,")
 
 
 def test_a_store_needs_no_configuration_file(command, tmp_path):

@@ -608,3 +608,49 @@ def test_pages_lead_an_anonymous_browser_to_the_login(stage):
     assert status == 200
     assert "Password" in body
     assert "cam1" not in body
+
+
+@pytest.mark.parametrize(
+    ("browser", "words"),
+    [
+        ("hi-IN", ("नाम", "पासवर्ड", "पट्टी: अनुमानित हिस्सा", "अभी चिह्न लगाएँ", "चिह्न लगा", "रोका गया", "मिनट दर मिनट")),
+        (
+            "de-DE",
+            ("Name", "Passwort", "Balken: geschätzter", "jetzt markieren", "markiert", "angehalten", "Minute für"),
+        ),
+        ("es-ES", ("Nombre", "Contraseña", "Barra: proporción", "marcar ahora", "marcado", "en pausa", "Minuto a")),
+    ],
+)
+def test_the_page_is_in_the_browsers_language(chromium, stage, classroom, browser, words):
+    """At the login, in the page, from its timer and its handlers, and in the report; until another one is chosen."""
+    name, password, hint, mark, marked, paused, by_minute = words
+    context = chromium.new_context(locale=browser, viewport={"width": 390, "height": 844})
+    page, code = context.new_page(), browser[:2]
+    classroom.say("ready")
+    classroom.count(*(frame(time.time() - 5 + tenth / 2) for tenth in range(10)))
+    page.goto(stage.address)
+    assert page.locator("html").get_attribute("lang") == code
+    keep(page, f"login-{code}")
+    page.get_by_label(name).fill("anna")
+    page.get_by_label(password).fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="classpulse").wait_for()
+    page.goto(f"{stage.address}/room/north/r101")
+    page.get_by_text(hint).wait_for()
+    assert page.locator("html").get_attribute("lang") == code
+    page.wait_for_function("window.did_handshake")
+    page.locator(".lesson-panel input").fill("Physik 7b")
+    page.get_by_role("button", name=mark).click()
+    page.locator(".q-notification", has_text=marked).wait_for()
+    keep(page, f"room-{code}")
+    classroom.say("paused", "ordered by MQTT")
+    page.locator(".cameras-panel", has_text=paused).wait_for()
+    classroom.say("ready")
+    page.goto(page.locator(".links a").first.evaluate("link => link.href"))
+    page.get_by_text(by_minute).wait_for()
+    keep(page, f"report-{code}")
+    page.goto(f"{stage.address}/room/north/r101")
+    page.get_by_role("link", name="English").click()
+    page.get_by_text("Bar: estimated share.").wait_for()
+    assert page.url.endswith("/room/north/r101")
+    context.close()
