@@ -114,8 +114,7 @@ def setup(host: Host, options: str = "--answers answers.toml") -> str:
 
 def frames(host: Host, start: float = 0, end: float = 1e11) -> int:
     """What the host has stored of the windows that began between these times, in seconds since 1970."""
-    (host.root / "tmp/frames.py").write_text(FRAMES)
-    return int(host.run(f"runuser -u classpulse-aggregator -- python3 /tmp/frames.py {start} {end}"))
+    return int(host.run(f"runuser -u classpulse-aggregator -- python3 -c '{FRAMES}' {start} {end}"))
 
 
 @pytest.fixture(scope="module")
