@@ -47,15 +47,16 @@ def headline(
         seen: The newest event that the user has marked as seen became one then.
         zone: Of the times, this machine's if None.
     """
-    if recent is None or begin is None:
-        return Headline(_("No data in the last minute."), None)
-    last = events[-1] if events else None
+    live, last = recent is not None and begin is not None, events[-1] if events else None
+    mix = mix_text(recent) if recent and live else _("No data in the last minute.")
     if last and is_news(last, now, seen):
-        return Headline(f"{mix_text(recent)} {event_sentence(last, zone)}", last)
+        return Headline(f"{mix} {event_sentence(last, zone)}", last)
+    if begin is None or not live:
+        return Headline(mix, None)
     steady_s = now - (last.since.timestamp() if last else begin)
     if steady_s >= _STEADY_S:
-        return Headline(f"{mix_text(recent)} {_('Steady for {time}.').format(time=span(steady_s))}", None)
-    return Headline(f"{mix_text(recent)} {'' if last else _('The lesson has just begun.')}".strip(), None)
+        return Headline(f"{mix} {_('Steady for {time}.').format(time=span(steady_s))}", None)
+    return Headline(f"{mix} {'' if last else _('The lesson has just begun.')}".strip(), None)
 
 
 def is_news(event: Event, now: float, seen: datetime | None) -> bool:

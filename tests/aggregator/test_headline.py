@@ -99,6 +99,14 @@ def test_a_recent_event_is_the_headline():
     assert head.event == found
 
 
+def test_an_event_is_told_while_nothing_comes_too():
+    """The overview counts such a room as one with news and shows it first."""
+    head = said([event(pleasant=(0.3, 0.1))], mix=None)
+
+    assert plain(head.text) == "No data in the last minute. Since 10:56 fewer pleasant expressions (30 → 10 %)."
+    assert head.event
+
+
 def test_an_event_that_was_seen_or_is_long_ago_is_not():
     """The time since then is steady."""
     found = event(pleasant=(0.3, 0.1))
