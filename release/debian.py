@@ -101,6 +101,8 @@ def build(package: Package, target: Target, wheels: list[Path], ours: Path, out:
         root.chmod(0o755)
         _install(package, target, wheels, ours, root, version)
         _control(package, target, root, version, need_mb=_room_mb([*wheels, ours]))
+        for each in root.rglob("*"):  # whatever the umask is
+            each.chmod(0o755 if each.is_dir() or os.access(each, os.X_OK) else 0o644)
         out.mkdir(parents=True, exist_ok=True)
         made = out / f"{package.name}_{version}_{target.arch}.deb"
         # wheels are packed already: fast is better than small

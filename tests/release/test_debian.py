@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import os
 import subprocess
 import zipfile
 from pathlib import Path
@@ -31,7 +32,9 @@ def opened(request, tmp_path, monkeypatch):
         pytest.skip("models/yunet.tflite is missing (make models)")
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     ours = wheel(tmp_path, "classpulse", "1.2.3")
+    usual = os.umask(0o077)
     made = build(request.param, Target("12", "amd64"), [wheel(tmp_path, "needed")], ours, tmp_path / "out")
+    os.umask(usual)
     assert made.name == f"{request.param.name}_1.2.3+deb12_amd64.deb"
     subprocess.run(["dpkg-deb", "-R", made, tmp_path / "opened"], check=True)
     return request.param, tmp_path / "opened"
@@ -48,6 +51,15 @@ def test_it_says_what_it_is_for(opened):
     assert ("Recommends: python3-picamera2" in control) == ("edge" in package.roles)
     for other in {each.name for each in PACKAGES} - {package.name}:
         assert other in control.partition("Conflicts: ")[2].partition("\n")[0].split(", ")
+
+
+def test_everybody_may_read_it_whatever_the_umask_was(opened):
+    """The services run as users of their own."""
+    (made,) = (opened[1].parent / "out").iterdir()
+
+    listed = subprocess.run(["dpkg-deb", "--contents", made], check=True, capture_output=True, text=True).stdout
+
+    assert {line.split()[0] for line in listed.splitlines()} == {"drwxr-xr-x", "-rw-r--r--", "-rwxr-xr-x"}
 
 
 def test_its_scripts_are_whole(opened):
