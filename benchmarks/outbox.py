@@ -34,7 +34,7 @@ def written() -> int:
 
 
 def day(folder: Path, rate_hz: float, *, away: bool, ticks: int) -> tuple[float, float]:
-    """Share of a core, and bytes per day: a simulated stretch at `rate_hz`, confirmed every second unless away."""
+    """Share of a core, and bytes per day: a simulated stretch at `rate_hz`, confirmed twice a second unless away."""
     outbox = Outbox(folder / f"{rate_hz}-{away}.sqlite", OutboxConfig(), BOOT, 0.0)
     outbox.connected()
     frames = 0
@@ -47,9 +47,9 @@ def day(folder: Path, rate_hz: float, *, away: bool, ticks: int) -> tuple[float,
             if not away:
                 outbox.next_live(now)
                 outbox.acked(message)
-        if not away and tick % 5 == 0:
+        if not away and tick % 2 == 0:
             outbox.confirm({BOOT: frames - 1})
-        outbox.tick(now, away=away)
+        outbox.tick(now)
     simulated_s = ticks * TICK_S
     result = (time.process_time() - cpu) / simulated_s, (written() - before) * DAY_S / simulated_s
     outbox.close(simulated_s)
@@ -63,7 +63,7 @@ def enqueue(folder: Path, count: int) -> tuple[float, float]:
     for number in range(count):
         outbox.accept(frame(number), "3f9c1a77", 0.0, synced=True)
     accepted = time.perf_counter()
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
     saved = time.perf_counter()
     outbox.close(2.0)
     return count / (accepted - begin), count / (saved - begin)

@@ -73,11 +73,11 @@ def test_an_outbox_forgets_what_is_confirmed(outbox):
     first_boot = EXPECTED["outbox"][0][0]
 
     outbox.confirm({first_boot: last.pop(first_boot)})
-    outbox.tick(1.0, away=False)
+    outbox.tick(1.0)
     assert outbox.first(1.0).keys() == last.keys() | {"ffffffff"}
 
     outbox.confirm(last)
-    outbox.tick(2.0, away=False)
+    outbox.tick(2.0)
     assert outbox.messages == 0
 
 

@@ -133,7 +133,9 @@ def _read_one(batch: Batch, raw: RawMessage, limits: Limits | None) -> None:
             raise MessageError("too_old", f"its newest frame is {age_s / 86400:.1f} days old")
         batch.counts.append(limits.bounded(arrival) if limits else arrival)
     elif kind == "state":
-        batch.states[device] = (State.from_json(raw.payload), raw.received)
+        state = State.from_json(raw.payload)
+        batch.states[device] = (state, raw.received)
+        batch.said.append((device, state))
     elif kind == "health":
         batch.healths[device] = (Health.from_json(raw.payload), raw.received)
     else:

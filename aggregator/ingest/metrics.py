@@ -56,6 +56,8 @@ class IngestStats:
     """Messages by the reason of their rejection; and `ahead`, which are counted all the same."""
     lost: Counter[Device] = field(default_factory=Counter)
     """Messages that will never come."""
+    cuts: Counter[Device] = field(default_factory=Counter)
+    """Daemons that ended without a goodbye."""
     rooms: dict[Room, tuple[float, Mix | None]] = field(default_factory=dict)
     """When a room was last summarised, seconds since 1970, and its last minute then."""
 
@@ -80,10 +82,14 @@ class Metrics(Collector):
         yield messages
         yield CounterMetricFamily("classpulse_batches", "Transactions committed", value=stats.batches)
         yield CounterMetricFamily("classpulse_store_failures", "Transactions tried again", value=stats.store_failures)
-        lost = CounterMetricFamily("classpulse_lost_messages", "Neither stored nor kept by the device", labels=_DEVICE)
-        for device, count in dict(stats.lost).items():
-            lost.add_metric(_labels(device), count)
-        yield lost
+        for name, meaning, counts in (
+            ("classpulse_lost_messages", "Neither stored nor kept by the device", stats.lost),
+            ("classpulse_device_cuts", "Ends without a goodbye, which may cost the last second", stats.cuts),
+        ):
+            family = CounterMetricFamily(name, meaning, labels=_DEVICE)
+            for device, count in dict(counts).items():
+                family.add_metric(_labels(device), count)
+            yield family
         yield from _room_metrics(dict(stats.rooms), self._now())
         try:
             devices = self._read()

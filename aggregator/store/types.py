@@ -82,6 +82,8 @@ class Batch:
     """Rejected for good: confirmed without being counted, or the device would send them again for ever."""
     states: dict[Device, tuple[State, float]] = field(default_factory=dict)
     """The newest of each device, and when it was received."""
+    said: list[tuple[Device, State]] = field(default_factory=list)
+    """All of them, as they came."""
     healths: dict[Device, tuple[Health, float]] = field(default_factory=dict)
     """The same."""
     rejected: list[Rejected] = field(default_factory=list)

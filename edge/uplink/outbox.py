@@ -1,7 +1,7 @@
 """Messages until they are confirmed: in memory first, in an SQLite file when they must be. No clock, no socket.
 
-What the broker acknowledges and the aggregator confirms in time is never written to the SD card. One thread uses this;
-it is the only importer of sqlite3.
+What the aggregator confirms in time is never written to the SD card. One thread uses this; it is the only importer of
+sqlite3.
 """
 
 import logging
@@ -23,10 +23,9 @@ from edge.config import OutboxConfig
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-UNACKED_S = 0.8
-"""Without PUBACK for this long a message goes to disk: with the caller's tick and the disk's time, within a second."""
-UNCONFIRMED_S = 2.0
-"""Without confirmation for this long everything goes to disk, PUBACK or not: the aggregator confirms every second."""
+UNCONFIRMED_S = 0.7
+"""Without confirmation for this long everything goes to disk: with the caller's tick and the disk's time, within a
+second. A PUBACK is no confirmation where the aggregator confirms, twice a second: the broker's memory may end, too."""
 MEMORY_BYTES = 8 * 2**20
 """The most that waits in memory while the file cannot be written: an hour of 5 frames/s."""
 RETRY_S = 5.0
@@ -84,7 +83,6 @@ class Message:
     """Its newest frame, seconds since 1970; None if the clock was not synchronised."""
     accepted_s: float
     sent_s: float | None = None
-    acked: bool = False
     replayed: bool = False
     """It comes from the file."""
 
@@ -114,8 +112,6 @@ class Outbox:
         self._next_seq = self._next_live = 0
         self._confirmed: dict[tuple[str, int], int] = {}
         """Boot and first seq -> last seq of what is to be deleted from the file."""
-        self._trusted = False
-        self._trusted_from = 0
         self._replaying = True
         self._replayed_id = 0
         self._next_pass_s = math.inf
@@ -173,7 +169,6 @@ class Outbox:
 
     def acked(self, message: Message) -> None:
         """The broker sent its PUBACK."""
-        message.acked = True
         if self._config.confirm == "puback":
             if self._memory.get(message.seq) is message:
                 del self._memory[message.seq]
@@ -192,34 +187,25 @@ class Outbox:
                 raise MessageError("field", f"{stored} is refused: this boot has accepted {self._next_seq} messages")
             self._memory = {seq: message for seq, message in self._memory.items() if seq > last}
             self._confirmed.update({(boot, 0): seq for boot, seq in stored.items()})
-            self._trusted |= last >= self._trusted_from
 
     def connected(self) -> None:
-        """Everything unconfirmed is to be sent over a new connection.
-
-        Its PUBACKs are not trusted before something accepted since is confirmed: a broker that was killed has forgotten
-        the aggregator's subscription, and acknowledges what it then gives to nobody.
-        """
+        """Everything unconfirmed is to be sent over a new connection."""
         self._send_again(math.inf)
         self._begin_pass()
-        self._trusted, self._trusted_from = self._config.confirm == "puback", self._next_seq
 
-    def disconnected(self, now: float) -> None:
-        """The broker may be dead, and with it what it has acknowledged: everything goes to disk."""
-        self._save(list(self._memory.values()), now)
-
-    def tick(self, now: float, *, away: bool, utc_s: float | None = None) -> None:
+    def tick(self, now: float, utc_s: float | None = None) -> None:
         """Save, delete, give up and send again what is due; to be called several times a second.
 
         Args:
             now: Monotonic seconds.
-            away: Whether the broker is away.
             utc_s: Seconds since 1970; None while the clock is not synchronised.
         """
         self._retry(now)
         self._look_for_file(now)
         self._delete_confirmed(now)
-        self._save(self._due(now, away=away), now)
+        waiting = list(self._memory.values())
+        if waiting and now - waiting[0].accepted_s >= UNCONFIRMED_S:  # the youngest, too: one write a second
+            self._save(waiting, now)
         self._send_again(now - self._config.resend_s)
         self._bound(now, utc_s)
 
@@ -277,19 +263,8 @@ class Outbox:
         """Let what was sent before then be sent again from memory."""
         for seq, message in self._memory.items():
             if message.sent_s is not None and message.sent_s <= sent_before_s:
-                message.sent_s, message.acked = None, False
+                message.sent_s = None
                 self._next_live = min(self._next_live, seq)
-
-    def _due(self, now: float, *, away: bool) -> list[Message]:
-        """The messages that must go to disk now; where PUBACKs are not trusted all go with the oldest, in one write."""
-        waiting = list(self._memory.values())
-        if not waiting or now - waiting[0].accepted_s < UNACKED_S:
-            return []
-        if now - waiting[0].accepted_s >= UNCONFIRMED_S:  # nobody stores what the broker acknowledges
-            self._trusted, self._trusted_from = False, self._next_seq
-        if away or not self._trusted:
-            return waiting
-        return [m for m in waiting if not m.acked and now - m.accepted_s >= UNACKED_S]
 
     def _save(self, messages: list[Message], now: float) -> None:
         """Move messages from memory to disk, as far as the drive keeps its promise."""

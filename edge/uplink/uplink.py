@@ -107,7 +107,7 @@ class Uplink:
         """What is due by now."""
         t, synced = self._hooks.utc()
         if not self._stopping:
-            self._outbox.tick(now, away=not self._up, utc_s=t.timestamp() if synced else None)
+            self._outbox.tick(now, t.timestamp() if synced else None)
         self._give_up_silent(now)
         if not self._up or self.idle:
             self._stored_s = now
@@ -155,7 +155,6 @@ class Uplink:
     def disconnected(self, reason: str, now: float) -> None:
         """The connection ended, or never came to be."""
         self._connection.drop()
-        self._outbox.disconnected(now)
         self._up, self._opened_s, self._unread_s = False, None, math.inf
         self._flying.clear()
         wait_s = self._backoff.failed(now)

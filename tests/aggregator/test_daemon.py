@@ -21,7 +21,7 @@ from aggregator.config import (
 )
 from aggregator.ingest import daemon
 from aggregator.ingest.batch import RawMessage
-from aggregator.ingest.daemon import Aggregator
+from aggregator.ingest.daemon import Aggregator, own_state
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import StoreUnavailableError
 from contract.message import Health, State, instant, stored_from_json, utc
@@ -146,7 +146,7 @@ class Seconds:
         return len(self._source.events) / 4
 
 
-def test_a_device_is_told_every_second_and_not_more_often(config, device, item, message, monkeypatch):
+def test_a_device_is_told_twice_a_second_and_not_more_often(config, device, item, message, monkeypatch):
     """A fast camera does not make the broker write a retained message per batch."""
     source = Script(*([item(device, message(seq))] for seq in range(12)))
     monkeypatch.setattr(daemon, "time", Seconds(source))
@@ -154,7 +154,7 @@ def test_a_device_is_told_every_second_and_not_more_often(config, device, item, 
     run(config, source)
 
     stored = [stored_from_json(payload) for topic, payload, _ in source.published if topic == device.topic("stored")]
-    assert stored == [{"9f3a2c41": 0}, {"9f3a2c41": 4}, {"9f3a2c41": 8}]
+    assert stored == [{"9f3a2c41": seq} for seq in (0, 2, 4, 6, 8, 10)]
 
 
 def test_a_restart_says_what_is_stored(config, device, item, message):
@@ -288,7 +288,6 @@ def test_a_subscription_that_the_broker_refused_makes_it_degraded(config, device
 
 def test_a_store_that_cannot_be_read_for_a_moment_delays_stored(config, device, item, message, monkeypatch):
     """One failed read is no reason to end: it is degraded, and what was not published stays due."""
-    monkeypatch.setattr("aggregator.ingest.daemon._PUBLISH_S", 0.0)
     monkeypatch.setattr(SickStore, "failing_reads", 3)
     source = Script([item(device, message(0))], [], [], [])
 
@@ -322,6 +321,22 @@ def test_lost_messages_are_counted_and_logged(config, device, item, message, cap
 
     assert aggregator.stats.lost == {device: 4}
     assert "school/r1/cam: 4 messages are lost: not stored, and the device has them no more" in caplog.messages
+
+
+def test_a_daemon_that_was_killed_is_told_even_if_the_aggregator_was_away(config, device, caplog):
+    """What it took in its last second may be lost, and nobody knows how many messages that were."""
+    said = [
+        RawMessage(device.topic("state"), own_state("ready", boot=boot).to_json(), NOW) for boot in ("0a" * 4, "0b" * 4)
+    ]
+    run(config, Script(said[:1]))
+
+    aggregator = run(config, Script(said[1:]))
+
+    assert aggregator.stats.cuts == {device: 1}
+    assert (
+        "school/r1/cam: boot 0a0a0a0a ended without a goodbye; what it took in its last second may be lost"
+        in caplog.messages
+    )
 
 
 def health(confirm: str, first: int | None = None) -> bytes:

@@ -64,13 +64,21 @@ def samples(text):
 
 def test_the_fleet_and_the_daemon_are_told(fleet):
     """Every field of health under its unit, the state as a one, silence by the aggregator's clock."""
-    stats = IngestStats(messages=10, duplicates=2, batches=4, reasons=Counter(json=1), lost=Counter({DEVICE: 3}))
+    stats = IngestStats(
+        messages=10,
+        duplicates=2,
+        batches=4,
+        reasons=Counter(json=1),
+        lost=Counter({DEVICE: 3}),
+        cuts=Counter({DEVICE: 2}),
+    )
 
     told = samples(generate_latest(Metrics(stats, fleet.states, lambda: NOW)).decode())
 
     assert told["classpulse_messages_total", ("counted",)] == 10
     assert told["classpulse_messages_total", ("json",)] == 1
     assert told["classpulse_lost_messages_total", ()] == 3
+    assert told["classpulse_device_cuts_total", ()] == 2
     assert told["classpulse_device_frames_per_second", ()] == 4.5
     assert told["classpulse_device_latency_seconds", ("0.99", "detect")] == 0.08
     assert told["classpulse_device_outbox_dropped_total", ("age",)] == 7

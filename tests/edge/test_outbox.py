@@ -37,14 +37,6 @@ def send_live(outbox: Outbox, now: float, *, ack: bool = True) -> list[bytes]:
     return payloads
 
 
-def trusting(outbox: Outbox) -> Outbox:
-    """Connected, and the aggregator has confirmed a message of this connection."""
-    outbox.connected()
-    message = outbox.accept(frames(), None, 0.0, synced=True)
-    outbox.confirm({message.boot: message.seq})
-    return outbox
-
-
 def send_saved(outbox: Outbox, now: float) -> list[bytes]:
     """Send what it wants to be sent from disk."""
     payloads = []
@@ -82,75 +74,31 @@ def test_seq_counts_from_0_without_gaps_and_the_bytes_are_the_message(outbox):
 
 
 def test_a_message_confirmed_in_time_never_touches_the_disk(outbox, path):
-    """PUBACK within a second, `stored` within two: nothing is written."""
-    accept(trusting(outbox), 5)
+    """The aggregator confirms twice a second: nothing is written."""
+    accept(outbox, 5)
     send_live(outbox, 0.1)
-    outbox.tick(1.9, away=False)
+    outbox.tick(0.6)
     before = on_disk(path)
 
-    outbox.confirm({NEW: 5})
-    outbox.tick(3.0, away=False)
+    outbox.confirm({NEW: 4})
+    outbox.tick(3.0)
 
     assert before == 0
     assert (on_disk(path), outbox.messages, outbox.bytes) == (0, 0, 0)
 
 
-def test_a_message_without_puback_is_on_disk_within_a_second(outbox, path):
-    """What a power cut can cost is the last second."""
+@pytest.mark.parametrize("acked", [False, True])
+def test_what_is_not_confirmed_is_on_disk_within_a_second(outbox, path, acked):
+    """A power cut costs the last second: what a broker acknowledged is in its memory only, and that ends, too."""
+    outbox.connected()
     accept(outbox, 2)
-    send_live(outbox, 0.0, ack=False)
+    send_live(outbox, 0.0, ack=acked)
 
-    outbox.tick(0.5, away=False)
+    outbox.tick(0.6)
     early = on_disk(path)
-    outbox.tick(1.0, away=False)
+    outbox.tick(0.8)
 
     assert (early, on_disk(path)) == (0, 2)
-
-
-def test_when_stored_is_silent_everything_goes_to_disk_and_from_then_on_within_a_second(outbox, path):
-    """The aggregator is away: what the broker acknowledges is nowhere but in its memory and in ours."""
-    accept(trusting(outbox), 2)
-    accept(outbox, 1, now=1.9)
-    send_live(outbox, 1.9)
-    outbox.tick(1.9, away=False)
-    early = on_disk(path)
-    outbox.tick(2.0, away=False)
-    silent = on_disk(path)
-    accept(outbox, 1, now=2.1)
-    send_live(outbox, 2.1)
-    outbox.tick(3.0, away=False)
-    then = on_disk(path)
-
-    outbox.confirm({NEW: 4})
-    accept(outbox, 1, now=3.1)
-    send_live(outbox, 3.1)
-    outbox.tick(4.2, away=False)
-
-    assert (early, silent, then) == (0, 3, 4)
-    assert on_disk(path) == 0
-
-
-def test_pubacks_of_a_new_connection_are_not_trusted_before_the_aggregator_confirms(outbox, path):
-    """A broker that was killed acknowledges what it then gives to nobody."""
-    accept(trusting(outbox), 2)
-    outbox.disconnected(0.1)
-    outbox.connected()
-    accept(outbox, 3, now=0.2)
-    send_live(outbox, 0.2)
-    outbox.confirm({NEW: 2})
-    outbox.tick(1.2, away=False)
-
-    assert on_disk(path) == 3
-
-
-def test_what_the_broker_had_acknowledged_goes_to_disk_when_the_connection_ends(outbox, path):
-    """Its memory may have ended with it."""
-    accept(trusting(outbox), 2)
-    send_live(outbox, 0.0)
-
-    outbox.disconnected(0.1)
-
-    assert on_disk(path) == 2
 
 
 def test_while_the_broker_is_away_messages_share_a_write_every_second(outbox, path):
@@ -158,7 +106,7 @@ def test_while_the_broker_is_away_messages_share_a_write_every_second(outbox, pa
     accept(outbox, 2)
     accept(outbox, 1, now=0.9)
 
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
 
     assert on_disk(path) == 3
 
@@ -167,7 +115,7 @@ def test_what_earlier_boots_left_is_sent_byte_for_byte(path):
     """A daemon that was killed finds its messages again, oldest first, unchanged."""
     killed = Outbox(path, OutboxConfig(), OLD, 0.0)
     payloads = accept(killed, 45)
-    killed.tick(1.0, away=True)
+    killed.tick(1.0)
 
     outbox = Outbox(path, OutboxConfig(), NEW, 0.0)
     outbox.connected()
@@ -180,12 +128,12 @@ def test_stored_deletes_up_to_its_mark_and_no_further(path):
     """Of each boot everything up to the mark, in memory and on disk."""
     killed = Outbox(path, OutboxConfig(), OLD, 0.0)
     left = accept(killed, 4)
-    killed.tick(1.0, away=True)
+    killed.tick(1.0)
     outbox = Outbox(path, OutboxConfig(), NEW, 0.0)
     live = accept(outbox, 4)
 
     outbox.confirm({OLD: 1, NEW: 2, "ffffffff": 9})
-    outbox.tick(0.1, away=False)
+    outbox.tick(0.1)
     outbox.connected()
 
     assert send_saved(outbox, 0.1) == left[2:]
@@ -201,11 +149,11 @@ def test_a_mark_above_what_was_accepted_confirms_nothing(path, marks):
     killed.close(0.0)
     outbox = Outbox(path, OutboxConfig(), NEW, 0.0)
     accept(outbox, 4)
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
 
     with pytest.raises(MessageError, match="is refused: this boot has accepted 4 messages"):
         outbox.confirm(marks)
-    outbox.tick(2.0, away=True)
+    outbox.tick(2.0)
 
     assert outbox.messages == on_disk(path) == 8
 
@@ -214,14 +162,14 @@ def test_puback_confirms_only_where_so_configured(path):
     """With confirm = "puback" that deletes by PUBACK, from memory and from disk, and does not listen to `stored`."""
     outbox = Outbox(path, OutboxConfig(confirm="puback"), NEW, 0.0)
     accept(outbox, 4)
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
     accept(outbox, 1, now=1.0)
     outbox.confirm({NEW: 4})
     for message in [outbox.next_saved(1.0), outbox.next_saved(1.0), outbox.next_live(1.0)]:
         assert message is not None
         outbox.acked(message)
 
-    outbox.tick(1.1, away=False)
+    outbox.tick(1.1)
 
     assert outbox.messages == on_disk(path) == 2
     assert outbox.first(1.1) == {NEW: 2}
@@ -233,7 +181,7 @@ def test_pubacks_take_no_memory_while_the_file_fails(tmp_path):
     for now in range(50):
         accept(outbox, 10, now=float(now))
         send_live(outbox, float(now))
-        outbox.tick(float(now), away=False)
+        outbox.tick(float(now))
 
     assert (outbox.messages, len(outbox._confirmed)) == (0, 0)
 
@@ -245,7 +193,7 @@ def test_a_delete_that_the_disk_refuses_leaves_the_totals_as_they_were(path):
     killed.close(0.0)
     outbox = Outbox(path, OutboxConfig(), NEW, 0.0)
     accept(outbox, 5)
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
     before = (outbox.messages, outbox.bytes)
     with sqlite3.connect(path) as db:  # the disk is full from the second boot's first message on
         db.execute("CREATE TABLE ballast (bytes BLOB)")
@@ -254,7 +202,7 @@ def test_a_delete_that_the_disk_refuses_leaves_the_totals_as_they_were(path):
     outbox._db.execute("PRAGMA max_page_count = 50")
 
     outbox.confirm({OLD: 4, NEW: 4})
-    outbox.tick(2.0, away=False)
+    outbox.tick(2.0)
 
     assert "full" in outbox.error
     assert on_disk(path) == 10
@@ -266,10 +214,10 @@ def test_giving_up_is_logged_once_an_hour_and_not_at_every_message(path, caplog)
     outbox = Outbox(path, OutboxConfig(max_bytes=64 * 1024), NEW, 0.0)
     for second in range(100):
         accept(outbox, 10, now=float(second))
-        outbox.tick(second + 1.0, away=True)
+        outbox.tick(second + 1.0)
     lines = caplog.text.count("given up: size")
     accept(outbox, 40, now=4000.0)
-    outbox.tick(4001.0, away=True)
+    outbox.tick(4001.0)
 
     assert outbox.dropped["size"] > 500
     assert lines == 1
@@ -289,7 +237,7 @@ def test_unconfirmed_messages_in_memory_are_sent_again_after_a_reconnect(outbox)
 def test_unconfirmed_messages_on_disk_are_sent_again_after_a_minute(outbox):
     """One pass over the file a minute, and not more often."""
     payloads = accept(outbox, 30)
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
     outbox.connected()
     assert send_saved(outbox, 2.0) == payloads
 
@@ -299,13 +247,13 @@ def test_unconfirmed_messages_on_disk_are_sent_again_after_a_minute(outbox):
 
 def test_unconfirmed_messages_in_memory_are_sent_again_in_time_too(path):
     """Acknowledged, but the aggregator never got it, and the disk cannot be written."""
-    outbox = trusting(Outbox(path.parent / "gone" / path.name, OutboxConfig(resend_s=5), NEW, 0.0))
+    outbox = Outbox(path.parent / "gone" / path.name, OutboxConfig(resend_s=5), NEW, 0.0)
     payloads = accept(outbox, 1)
     send_live(outbox, 0.0)
-    outbox.tick(4.9, away=False)
+    outbox.tick(4.9)
     early = send_live(outbox, 4.9)
 
-    outbox.tick(5.1, away=False)
+    outbox.tick(5.1)
 
     assert (early, send_live(outbox, 5.1)) == ([], payloads)
 
@@ -315,7 +263,7 @@ def test_a_live_message_that_was_saved_before_it_could_be_sent_does_not_wait_for
     outbox.connected()
     assert send_saved(outbox, 0.0) == []
     payloads = accept(outbox, 2)
-    outbox.tick(1.0, away=False)
+    outbox.tick(1.0)
 
     assert send_saved(outbox, 1.1) == payloads
 
@@ -324,7 +272,7 @@ def test_the_oldest_go_when_it_is_full_and_are_counted(path):
     """Bounded by bytes."""
     outbox = Outbox(path, OutboxConfig(max_bytes=64 * 1024), NEW, 0.0)
     payloads = accept(outbox, 600)
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
     outbox.connected()
 
     kept = send_saved(outbox, 1.0)
@@ -339,9 +287,9 @@ def test_what_is_too_old_goes_and_is_counted(path):
     """Bounded by age, by the frames' own time; the aggregator would refuse it."""
     outbox = Outbox(path, OutboxConfig(max_age_s=60), NEW, 0.0)
     accept(outbox, 10)
-    outbox.tick(1.0, away=True, utc_s=T0.timestamp())
+    outbox.tick(1.0, utc_s=T0.timestamp())
 
-    outbox.tick(62.0, away=True, utc_s=T0.timestamp() + 64.5)
+    outbox.tick(62.0, utc_s=T0.timestamp() + 64.5)
 
     assert outbox.dropped == {"age": 5}
     assert outbox.messages == 5
@@ -353,7 +301,7 @@ def test_what_is_too_old_goes_from_memory_too(tmp_path):
     accept(outbox, 2)
     accept(outbox, 3, now=50.0)
 
-    outbox.tick(61.0, away=True)
+    outbox.tick(61.0)
 
     assert (outbox.messages, outbox.dropped) == (3, {"age": 2})
 
@@ -363,15 +311,15 @@ def test_a_message_from_before_the_clock_was_right_ages_from_the_first_time_that
     outbox = Outbox(path, OutboxConfig(max_age_s=60), NEW, 0.0)
     outbox.accept(frames(), None, 0.0, synced=False)
     accept(outbox, 1)
-    outbox.tick(1.0, away=True, utc_s=None)
-    outbox.tick(200.0, away=True, utc_s=None)
+    outbox.tick(1.0, utc_s=None)
+    outbox.tick(200.0, utc_s=None)
     assert outbox.messages == 2
 
-    outbox.tick(300.0, away=True, utc_s=T0.timestamp() + 86400)
+    outbox.tick(300.0, utc_s=T0.timestamp() + 86400)
     first = (outbox.messages, dict(outbox.dropped))
     outbox.close(301.0)
     again = Outbox(path, OutboxConfig(max_age_s=60), OLD, 0.0)
-    again.tick(1.0, away=True, utc_s=T0.timestamp() + 86400 + 61)
+    again.tick(1.0, utc_s=T0.timestamp() + 86400 + 61)
 
     assert first == (1, {"age": 1})
     assert (again.messages, again.dropped) == (0, {"age": 1})
@@ -401,7 +349,7 @@ def test_a_damaged_file_is_set_aside_and_reported_and_a_new_one_begun(path, dama
 
     outbox = Outbox(path, OutboxConfig(), NEW, 0.0)
     accept(outbox, 3)
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
 
     assert path.with_suffix(".damaged").exists()
     assert outbox.error == ""
@@ -443,7 +391,7 @@ def test_a_file_that_is_gone_or_replaced_is_noticed_within_a_second_and_its_mess
     others = accept(other, 2)
     other.close(0.0)
     payloads = accept(outbox, 300)
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
     payloads += accept(outbox, 2, now=1.5)
     if how == "replaced":
         path.with_name("other.sqlite").replace(path)
@@ -452,7 +400,7 @@ def test_a_file_that_is_gone_or_replaced_is_noticed_within_a_second_and_its_mess
     if how == "removed with its log":
         path.with_name("outbox.sqlite-wal").unlink()
 
-    outbox.tick(2.4, away=True)
+    outbox.tick(2.4)
     again = Outbox(path, OutboxConfig(), "0000000c", 0.0)
     again.connected()
 
@@ -464,13 +412,13 @@ def test_a_file_that_is_gone_or_replaced_is_noticed_within_a_second_and_its_mess
 def test_a_file_that_is_damaged_while_it_is_in_use_costs_only_what_was_in_it(outbox, path):
     """The messages in memory are not lost with the file, and those in it are counted."""
     accept(outbox, 300)
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
     with path.open("r+b") as file:
         file.write(os.urandom(path.stat().st_size or 100))
     path.with_name(path.name + "-wal").write_bytes(os.urandom(50_000))
     payloads = accept(outbox, 5, now=2.0)
     for now in (3.0, 10.0):
-        outbox.tick(now, away=True)
+        outbox.tick(now)
         outbox.connected()
         kept = send_saved(outbox, now)
 
@@ -482,14 +430,14 @@ def test_a_file_that_is_damaged_while_it_is_in_use_costs_only_what_was_in_it(out
 def test_messages_whose_file_was_replaced_while_it_failed_are_counted(outbox, path):
     """Somebody makes room on a failing card: what was in the file is missing, and the health says so."""
     accept(outbox, 5)
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
     with sqlite3.connect(path, isolation_level=None) as db:
         db.execute("DROP TABLE message")
     outbox.first(2.0)
     for file in path.parent.iterdir():
         file.unlink()
 
-    outbox.tick(2.0 + RETRY_S, away=True)
+    outbox.tick(2.0 + RETRY_S)
 
     assert (outbox.messages, outbox.dropped) == (0, {"corrupt": 5})
 
@@ -497,7 +445,7 @@ def test_messages_whose_file_was_replaced_while_it_failed_are_counted(outbox, pa
 def test_a_payload_that_rotted_on_disk_is_given_up_and_counted(outbox, path):
     """SQLite does not notice a changed digit; the checksum does. Wrong counts are worse than none."""
     payloads = accept(outbox, 3)
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
     outbox.connected()
     with sqlite3.connect(path) as db:
         rotten = payloads[1].replace(b"06:00:01", b"06:00:07")
@@ -512,15 +460,15 @@ def test_without_a_usable_file_messages_stay_in_memory_are_sent_and_saved_later(
     folder = tmp_path / "gone"
     outbox = Outbox(folder / "outbox.sqlite", OutboxConfig(), NEW, 0.0)
     payloads = accept(outbox, 3)
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
     error = outbox.error
     outbox.connected()
     assert send_live(outbox, 2.0, ack=False) == payloads
     folder.mkdir()
 
-    outbox.tick(10.0, away=True)
+    outbox.tick(10.0)
     saved = on_disk(folder / "outbox.sqlite")
-    outbox.tick(10.0 + RETRY_S, away=True)
+    outbox.tick(10.0 + RETRY_S)
 
     assert "unable to open" in error
     assert saved == 3
@@ -532,15 +480,15 @@ def test_a_disk_with_room_for_some_of_what_waits_stays_in_error(path, caplog):
     outbox = Outbox(path, OutboxConfig(), NEW, 0.0)
     outbox._db.execute("PRAGMA max_page_count = 50")
     accept(outbox, 3000)
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
     errors = set()
     for now in range(2, 200):
         if now % 15 == 0:
             outbox._db.execute(f"PRAGMA max_page_count = {50 + now // 15}")
-        outbox.tick(now - 0.5, away=True)  # too early for what waits
+        outbox.tick(now - 0.5)  # too early for what waits
         errors.add(outbox.error)
         accept(outbox, 1, now=now - 0.5)
-        outbox.tick(float(now), away=True)
+        outbox.tick(float(now))
         errors.add(outbox.error)
 
     assert errors == {"database or disk is full"}
@@ -552,7 +500,7 @@ def test_a_backlog_is_soon_in_the_file_and_not_only_in_its_log(outbox, path):
     """On a full disk what is only in the log can be neither moved nor deleted."""
     accept(outbox, 20_000)
 
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
 
     assert on_disk(path) == 20_000
     assert path.with_name("outbox.sqlite-wal").stat().st_size < 600_000 < path.stat().st_size
@@ -565,7 +513,7 @@ def test_memory_is_bounded_while_the_disk_cannot_be_written(tmp_path):
     for _ in range(250):
         outbox.accept(big, None, 0.0, synced=True)
 
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
 
     assert outbox.bytes <= MEMORY_BYTES
     assert outbox.dropped["disk"] == 250 - outbox.messages
@@ -603,7 +551,7 @@ def test_first_never_rises_because_the_file_cannot_be_read(path):
     killed.close(0.0)
     outbox = Outbox(path, OutboxConfig(), NEW, 0.0)
     accept(outbox, 5)
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
     with sqlite3.connect(path, isolation_level=None) as db:
         db.execute("DROP TABLE message")
 

@@ -217,7 +217,7 @@ def test_the_next_attempt_waits_and_not_long_once_a_message_was_acknowledged(tmp
     assert desk.connection.log.count("open") > opened
 
 
-def test_what_was_acknowledged_goes_to_disk_when_the_connection_ends(desk, tmp_path):
+def test_what_was_acknowledged_is_on_disk_a_second_after_the_connection_ended(desk, tmp_path):
     """The broker may have ended with all that it had in memory."""
     desk.connect()
     desk.frame()
@@ -226,6 +226,7 @@ def test_what_was_acknowledged_goes_to_disk_when_the_connection_ends(desk, tmp_p
     desk.ack()
 
     desk.lose()
+    desk.pass_s(1.0)
 
     with sqlite3.connect(tmp_path / "outbox.sqlite") as db:
         assert db.execute("SELECT payload FROM message").fetchall() == [(desk.ledger[1],)]
@@ -288,7 +289,7 @@ def test_replay_does_not_catch_up_on_time_in_which_nothing_was_to_be_sent(tmp_pa
     desk.pass_s(9)
     for _ in range(200):
         desk.outbox.accept((FrameCounts(t=instant(T0), faces=3),), None, desk.now, synced=True)
-    desk.outbox.disconnected(desk.now)
+    desk.outbox.tick(desk.now + 1.0)  # they go to disk
 
     desk.uplink.tick(desk.now)
 

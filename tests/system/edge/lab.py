@@ -1,7 +1,9 @@
 """A daemon, a broker and an aggregator as processes that may be killed, and the count of what came through."""
 
+import itertools
 import os
 import random
+import re
 import signal
 import sqlite3
 import subprocess
@@ -22,6 +24,9 @@ DEVICE = Device("school", "r1", "cam")
 ROOT = Path(__file__).resolve().parents[3]
 YOUNG_S = 1.5
 """What was accepted this long before a kill of the daemon may be missing: a second, and what a busy machine adds."""
+PARTS = ("daemon", "broker", "aggregator")
+COMBINATIONS = [each for size in (1, 2, 3) for each in itertools.combinations(PARTS, size)]
+_TOLD = re.compile(r"boot ([0-9a-f]{8}) ended without a goodbye")
 Table = dict[str, object]
 
 
@@ -90,8 +95,8 @@ class Lab:
         at = time.time()
         self._daemon.kill()
         self._daemon.wait(10)
-        for boot in {entry.message.boot for entry in self.accepted()} - self.kills.keys():
-            self.kills[boot] = at
+        if last := self._entries(self.ledger.read_bytes()[-4096:] if self.ledger.exists() else b"")[-1:]:
+            self.kills.setdefault(last[0].message.boot, at)
 
     def stop_daemon(self) -> float:
         """SIGTERM; the seconds that it took to end, with exit status 0."""
@@ -131,10 +136,16 @@ class Lab:
 
     def accepted(self) -> list[Entry]:
         """The ledger; a last line that a kill cut off is left out."""
-        lines = self.ledger.read_bytes().split(b"\n")[:-1] if self.ledger.exists() else []
-        return [
-            Entry(float(at), CountsMessage.from_json(payload)) for at, _, payload in (x.partition(b" ") for x in lines)
-        ]
+        return self._entries(b"\n" + self.ledger.read_bytes()) if self.ledger.exists() else []
+
+    def _entries(self, text: bytes) -> list[Entry]:
+        """Whole lines of the ledger, behind the first."""
+        lines = (line.partition(b" ") for line in text.split(b"\n")[1:-1])
+        return [Entry(float(at), CountsMessage.from_json(payload)) for at, _, payload in lines]
+
+    def size(self) -> int:
+        """Bytes of the ledger."""
+        return self.ledger.stat().st_size if self.ledger.exists() else 0
 
     def lines(self) -> int:
         """How many messages the ledger has."""
@@ -166,9 +177,31 @@ class Lab:
         assert not verdict, (
             f"{verdict}\n--- edge\n{self.log('edge')[-6000:]}\n--- aggregator\n{self.log('aggregator')[-3000:]}"
         )
-        entries, (names, _) = self.accepted(), self.stored()
-        missing = len(entries) - len(names)
-        return f"{len(entries)} accepted, {len(names)} stored, {missing} too young, {len(self.kills)} daemons killed"
+        entries, lost = self.accepted(), self.lost()
+        oldest = max((self.kills[each.message.boot] - each.accepted for each in lost), default=0.0)
+        return (
+            f"{len(entries)} accepted, {len(entries) - len(lost)} stored, {len(lost)} lost, the oldest {oldest:.2f} s "
+            f"before a kill; {len(self.kills)} daemons killed"
+        )
+
+    def lost(self) -> list[Entry]:
+        """What was accepted and is not stored."""
+        names, _ = self.stored()
+        return [each for each in self.accepted() if (each.message.boot, each.message.seq) not in names]
+
+    def untold(self) -> list[Entry]:
+        """What is lost and was not told: neither in a hole that the store counts, nor of a boot without a goodbye.
+
+        A boot of which nobody ever heard is part of the end of the one before.
+        """
+        told, names, known = set(_TOLD.findall(self.log("aggregator"))), self.stored()[0], ""
+        covered = set()
+        for boot in dict.fromkeys(entry.message.boot for entry in self.accepted()):
+            if boot in told or any(name == boot for name, _ in names):
+                known = boot
+            if known in told:
+                covered.add(boot)
+        return [each for each in self.lost() if each.message.boot not in covered]
 
     def _compare(self, allowed: Callable[[Entry], bool]) -> str:
         """What is wrong with the store, "" if nothing is."""
@@ -217,18 +250,24 @@ def catches(pid: int, number: signal.Signals) -> bool:
     return bool(int(status.partition("SigCgt:")[2].split()[0], 16) >> number - 1 & 1)
 
 
-def kill_at_random(lab: Lab, rounds: int, dice: random.Random, tell: Callable[[str], None] = lambda _: None) -> None:
-    """Kill daemon, broker or aggregator at a random moment, `rounds` times, and start it again at once or later."""
-    starts: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-        "daemon": (lab.kill_daemon, lab.start_daemon),
-        "broker": (lab.broker.kill9, lab.broker.start),
-        "aggregator": (lab.kill_aggregator, lab.start_aggregator),
-    }
-    for number in range(rounds):
-        victim = dice.choice(list(starts))
-        time.sleep(dice.uniform(0.1, 2.5))
-        kill, start = starts[victim]
-        kill()
-        time.sleep(dice.choice((0.0, dice.uniform(0.0, 2.0))))
-        start()
-        tell(f"round {number + 1}: {victim}")
+def kill_at_random(lab: Lab, kills: int, dice: random.Random, tell: Callable[[str], None] = lambda _: None) -> None:
+    """Kill daemon, broker, aggregator, or some of them together or shortly one after another, until so many are killed.
+
+    They start again in any order, at once or later.
+    """
+    kill = {"daemon": lab.kill_daemon, "broker": lab.broker.kill9, "aggregator": lab.kill_aggregator}
+    start = {"daemon": lab.start_daemon, "broker": lab.broker.start, "aggregator": lab.start_aggregator}
+    killed = 0
+    while killed < kills:
+        counted = lab.size()
+        until(lambda: lab.size() > counted, "the daemon counts")  # noqa: B023 - called at once
+        time.sleep(dice.uniform(0.1, 1.5))
+        victims = dice.choice(COMBINATIONS)
+        for victim in dice.sample(victims, len(victims)):
+            kill[victim]()
+            time.sleep(dice.choice((0.0, 0.0, dice.uniform(0.0, 2.0))))
+        for victim in dice.sample(victims, len(victims)):
+            time.sleep(dice.choice((0.0, 0.0, dice.uniform(0.0, 2.0))))
+            start[victim]()
+        killed += len(victims)
+        tell(f"{killed} kills: {', '.join(victims)}")

@@ -29,7 +29,7 @@ outbox = Outbox(Path(sys.argv[1], "outbox.sqlite"), OutboxConfig(), {BOOT!r}, 0.
 os.write(1, b".")
 for second in range(20):
     outbox.accept((FrameCounts(t="2026-11-22T06:00:00.000Z", faces=3),), None, 0.0, synced=True)
-    outbox.tick(1.0, away=True)
+    outbox.tick(1.0)
     os.write(1, b".")
 """
 pytestmark = [pytest.mark.system, pytest.mark.broker, pytest.mark.timeout(240)]
@@ -100,17 +100,17 @@ def test_the_log_of_writes_gives_a_full_disk_its_room_back(small_disk):
     outbox = Outbox(small_disk / "outbox.sqlite", OutboxConfig(), BOOT, 0.0)
     seq = 0
     while not outbox.error and seq < 10_000:
-        outbox.accept(FRAMES, None, 0.0, synced=True)
-        outbox.disconnected(0.0)
+        outbox.accept(FRAMES, None, -1.0, synced=True)
+        outbox.tick(0.0)
         outbox.confirm({BOOT: seq})
-        outbox.tick(0.0, away=False)
+        outbox.tick(0.0)
         seq += 1
     log = small_disk / "outbox.sqlite-wal"
     grown = log.stat().st_size
     os.truncate(filling, 110_000)
 
-    outbox.tick(RETRY_S, away=False)
-    outbox.tick(2 * RETRY_S, away=False)
+    outbox.tick(RETRY_S)
+    outbox.tick(2 * RETRY_S)
 
     assert (outbox.error, log.stat().st_size < grown / 4) == ("", True)
     outbox.close(11.0)
