@@ -21,8 +21,8 @@ from contract.topics import Room
 
 FACES, UNSURE = SIGNALS
 """Faces per frame, and the share of them that was too small or doubtful to read."""
-_LONGEST_S = 600.0
-"""How far back the begin of a change is looked for."""
+_LOOKS_BACK = 600 // WINDOW_S
+"""How many windows back the begin of a change is looked for: ten minutes."""
 _KNOWN_S = 120.0
 """The lesson's own variance counts in full after so long."""
 _LEAST_FACES, _LEAST_FACES_SHARE = 4.0, 0.25
@@ -93,9 +93,11 @@ class Detector:
 
     def __init__(self, config: AttentionConfig) -> None:
         self._config = config
+        self._first = 0
+        """Number of the oldest window that is kept: a change is looked for so far back at most."""
         self._starts: list[int] = []
         self._sums: np.ndarray | None = None
-        """Running sums of signals, labels, and squares of signals: of all windows up to each."""
+        """Running sums of signals, labels, and squares of signals: of all windows of the lesson up to each kept one."""
         self._examined = 0
         self._settle = max(int(config.settle_s // WINDOW_S), 1)
 
@@ -109,14 +111,21 @@ class Detector:
             sums = values.cumsum(axis=0) + (0 if self._sums is None else self._sums[-1])
             self._sums = sums if self._sums is None else np.concatenate([self._sums, sums])
             self._starts += [point.start for point in points]
-            while self._examined < len(self._starts):
+            while self._examined < self._first + len(self._starts):
                 found += self._next(names)
+            self._forget()
         return found
+
+    def _forget(self) -> None:
+        """Keep what the next window can be compared with: a day of a thousand rooms would take hundreds of MB."""
+        more = len(self._starts) - _LOOKS_BACK - 1
+        if more > 0 and self._sums is not None:
+            self._first, self._starts, self._sums = self._first + more, self._starts[more:], self._sums[more:].copy()
 
     def _next(self, names: Sequence[str]) -> list[Event]:
         """Examine a block of windows, or as many as the first event in it is completed by."""
-        ends = np.arange(self._examined + 1, min(self._examined + _BLOCK, len(self._starts)) + 1)
-        lengths = np.arange(1, min(int(_LONGEST_S // WINDOW_S), ends[-1] - self._settle) + 1)
+        ends = np.arange(self._examined + 1, min(self._examined + _BLOCK, self._first + len(self._starts)) + 1)
+        lengths = np.arange(1, min(_LOOKS_BACK, ends[-1] - self._settle) + 1)
         self._examined = int(ends[-1])
         if not len(lengths):
             return []
@@ -144,8 +153,9 @@ class Detector:
             signals: How many values are watched.
         """
         sums = np.asarray(self._sums)
+        place = ends - 1 - self._first  # of each end in `sums`
         possible = ends[:, None] - lengths >= self._settle
-        first, last = sums[np.maximum(ends[:, None] - lengths, 1) - 1], sums[ends - 1][:, None]
+        first, last = sums[np.maximum(place[:, None] - lengths, 0)], sums[place][:, None]
         known, length = np.maximum(ends[:, None] - lengths, 1)[:, :, None], lengths[:, None]
         before, after = first / known, (last - first) / length
         was, now = before[:, :, :signals], after[:, :, :signals]
@@ -158,8 +168,8 @@ class Detector:
         # Windows that are close together show the same expressions of the same people.
         alike = self._config.smooth_s / WINDOW_S
         looks = np.minimum(alike / length, 1) + np.minimum(alike / known, 1)
-        newest = np.clip(ends - self._settle, 1, min(int(alike), int(_LONGEST_S // WINDOW_S)))
-        recent = (last[:, 0] - sums[np.maximum(ends - newest, 1) - 1]) / newest[:, None]
+        newest = np.clip(ends - self._settle, 1, min(int(alike), _LOOKS_BACK))
+        recent = (last[:, 0] - sums[np.maximum(place - newest, 0)]) / newest[:, None]
         change = np.abs(now - was)
         still = np.abs(recent[:, None, :signals] - was) >= change / 2
         clear = change / np.sqrt(np.maximum(theory, own) * looks)
@@ -175,9 +185,10 @@ class Detector:
         clearness: np.ndarray,
     ) -> Event:
         """Begin anew with what the change led to."""
-        since, newest, sums = self._starts[end - length], self._starts[end - 1], np.asarray(self._sums)
-        self._starts, self._examined = self._starts[end - length :], length
-        self._sums = sums[end - length :] - sums[end - length - 1]
+        place, sums = end - length - self._first, np.asarray(self._sums)
+        since, newest = self._starts[place], self._starts[place + length - 1]
+        self._first, self._starts, self._examined = 0, self._starts[place:], length
+        self._sums = sums[place:] - sums[place - 1]
         pairs = list(zip(before.tolist(), after.tolist(), strict=True))
         # a share that falls only makes room for the one that rises, so it is told last
         falls = [i < len(names) - len(SIGNALS) and pairs[i][1] < pairs[i][0] for i in range(len(names))]

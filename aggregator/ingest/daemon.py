@@ -101,7 +101,7 @@ class Aggregator:
             self._set_state("stopped", "")
 
     def _restore(self) -> None:
-        """Which rooms there are; each is read when it is needed first: all at once would take many seconds."""
+        """Which rooms there are; they are read one after another, as time allows: all at once would take a minute."""
         known = states_of(self._store.states())
         self._goodbyes.restore(known)
         for device in {*known, *self._store.devices()}:
@@ -148,9 +148,7 @@ class Aggregator:
         self.stats.duplicates += committed.duplicates
         self._changed.update(dict.fromkeys(committed.devices))
         if self._sharding is None:
-            newest = ((arrival.device, arrival.newest) for arrival in batch.counts if arrival.message.synced)
-            states = {device: state for device, (state, _) in batch.states.items()}
-            self._rooms.add(self._unless_read_now(committed.windows), newest, states, self._clock())
+            self._add_to_rooms(batch, committed.windows)
         for device, number in committed.lost.items():
             self.stats.lost[device] += number
             log.error("%s: %d messages are lost: not stored, and the device has them no more", device.identity, number)
@@ -163,12 +161,21 @@ class Aggregator:
         for device in self._duplicates.check(batch.counts):
             log.error("%s is two devices: two daemons take frames under this id at the same time", device.identity)
 
-    def _unless_read_now(self, windows: Windows) -> Windows:
-        """Without those of rooms that are read here for the first time: the store has them already."""
-        read = {Room(key.site, key.room) for key in windows} & self._unread.keys()
-        for room in read:
-            self._read_room(room)
-        return {key: sums for key, sums in windows.items() if Room(key.site, key.room) not in read} if read else windows
+    def _add_to_rooms(self, batch: Batch, windows: Windows) -> None:
+        """What a batch brought, except to rooms that are still to be read: the store has it already."""
+        for device, (state, _) in batch.states.items():
+            if device.where in self._unread:
+                self._unread[device.where][device] = state
+        self._rooms.add(
+            {key: sums for key, sums in windows.items() if Room(key.site, key.room) not in self._unread},
+            [
+                (each.device, each.newest)
+                for each in batch.counts
+                if each.message.synced and each.device.where not in self._unread
+            ],
+            {device: state for device, (state, _) in batch.states.items() if device.where not in self._unread},
+            self._clock(),
+        )
 
     def _check_clock(self, arrival: Arrival) -> None:
         """With our clock far ahead, retention would delete good windows: a device has to agree with it first."""

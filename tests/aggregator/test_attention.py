@@ -144,3 +144,14 @@ def test_windows_one_by_one_or_all_at_once_give_the_same_events():
 
     assert len(single) >= 3
     assert [(each.t, each.since) for each in single] == [(each.t, each.since) for each in events(points, CONFIG)]
+
+
+def test_a_day_long_lesson_takes_no_more_memory_than_what_is_looked_back_at():
+    """A thousand rooms in their sixth hour: only windows that a change can begin in are kept."""
+    detector = Detector(AttentionConfig())
+
+    for point in lesson((6 * 3600, 0.1)):
+        detector.push([point])
+
+    assert detector._sums.nbytes < 20_000
+    assert detector.push(lesson((6 * 3600, 0.1), (600, 0.5), seed=1)[-60:])

@@ -192,7 +192,7 @@ def test_a_restart_goes_on_with_the_lesson(config, device, item, counted, messag
 def test_what_comes_right_after_a_restart_is_counted_once_and_with_the_lesson(
     config, device, item, counted, message, now
 ):
-    """The room is read from the store when its first message has been committed: the store has that, too."""
+    """The room is read from the store after its first message was committed: the store has that, too."""
     run(config, Script([item(device, message(seq, counted(now, 5))) for seq in range(10)]))
     source = Script([item(device, message(10, counted(now, 5)))])
 
