@@ -8,6 +8,7 @@ import logging
 import math
 import sqlite3
 import zlib
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -33,8 +34,6 @@ RETRY_S = 5.0
 _OVERHEAD_BYTES = 64
 """What a message takes besides its payload, in memory or on disk, roughly."""
 _AGE_CHECK_S = 60.0
-_LOOK_S = 0.8
-"""How often it is looked whether the file is still there."""
 _LOG_S = 3600.0
 """Messages given up are logged so often at most: a full outbox gives some up all the time."""
 _WAL_PAGES = 100
@@ -59,6 +58,8 @@ CREATE TABLE message (
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
+_NO = f"(SELECT no << {_SEQ_BITS} FROM boot WHERE boot = ?1)"  # noqa: S608 - constant
+_SEQS = f"id BETWEEN {_NO} + ?2 AND {_NO} + ?3"
 _OLDEST = "id IN (SELECT id FROM message ORDER BY id LIMIT ?)"
 _INSERT = "INSERT OR IGNORE INTO message (id, t, crc, payload) VALUES (?, ?, ?, ?)"
 _AFTER = "SELECT id, boot, t, crc, payload FROM message JOIN boot ON no = id >> ? WHERE id > ? ORDER BY id LIMIT 1"
@@ -109,7 +110,7 @@ class Outbox:
         self._config = config
         self._memory: dict[int, Message] = {}
         """Seq -> message of this boot that is not in the file, in the order of acceptance."""
-        self._next_seq = self._next_live = 0
+        self._next_seq = 0
         self._confirmed: dict[tuple[str, int], int] = {}
         """Boot and first seq -> last seq of what is to be deleted from the file."""
         self._replaying = True
@@ -123,7 +124,7 @@ class Outbox:
         self._blocked = False
         """Nothing is written until the next attempt."""
         self._inode = 0
-        self._retry_s = self._age_check_s = self._look_s = now
+        self._retry_s = self._age_check_s = now
         self._logged: dict[str, tuple[float, int]] = {}
         """Reason -> when messages given up were logged last, and how many there had been."""
         self._open(now)
@@ -141,13 +142,10 @@ class Outbox:
 
     def next_live(self, now: float) -> Message | None:
         """The oldest message in memory that is to be sent; it counts as sent."""
-        while self._next_live < self._next_seq:
-            message = self._memory.get(self._next_live)
-            self._next_live += 1
-            if message and message.sent_s is None:
-                message.sent_s = now
-                return message
-        return None
+        message = next((each for each in self._memory.values() if each.sent_s is None), None)
+        if message:
+            message.sent_s = now
+        return message
 
     def next_saved(self, now: float) -> Message | None:
         """The next message from the file that is to be sent, oldest first; it counts as sent.
@@ -261,10 +259,9 @@ class Outbox:
 
     def _send_again(self, sent_before_s: float) -> None:
         """Let what was sent before then be sent again from memory."""
-        for seq, message in self._memory.items():
+        for message in self._memory.values():
             if message.sent_s is not None and message.sent_s <= sent_before_s:
                 message.sent_s = None
-                self._next_live = min(self._next_live, seq)
 
     def _save(self, messages: list[Message], now: float) -> None:
         """Move messages from memory to disk, as far as the drive keeps its promise."""
@@ -283,15 +280,10 @@ class Outbox:
             self._replaying |= any(message.sent_s is None for message in piece)
 
     def _delete_confirmed(self, now: float) -> None:
-        def act(db: sqlite3.Connection) -> bool:
-            numbers = dict(db.execute("SELECT boot, no FROM boot").fetchall())
-            for (boot, first), last in self._confirmed.items():
-                if boot in numbers:
-                    base = numbers[boot] << _SEQ_BITS
-                    self._delete(db, "id BETWEEN ? AND ?", base + first, base + last)
-            return True
+        def act(db: sqlite3.Connection) -> list[int]:
+            return [self._delete(db, _SEQS, boot, first, last) for (boot, first), last in self._confirmed.items()]
 
-        if self._confirmed and not self._blocked and (self._rows == 0 or self._try(act, now)):
+        if self._confirmed and not self._blocked and (self._rows == 0 or self._try(act, now) is not None):
             self._confirmed.clear()
 
     def _bound(self, now: float, utc_s: float | None) -> None:
@@ -324,7 +316,7 @@ class Outbox:
 
     # -- the file
 
-    def _delete(self, db: sqlite3.Connection, where: str, *parameters: float) -> int:
+    def _delete(self, db: sqlite3.Connection, where: str, *parameters: str | float) -> int:
         statement = f"DELETE FROM message WHERE {where} RETURNING length(payload)"  # noqa: S608 - conditions of this file
         sizes = db.execute(statement, parameters).fetchall()
         self._rows -= len(sizes)
@@ -362,10 +354,7 @@ class Outbox:
 
     def _look_for_file(self, now: float) -> None:
         """Begin a new file where this one was removed or replaced; what was written to it would be gone."""
-        if self._db is None or now < self._look_s:
-            return
-        self._look_s = now + _LOOK_S
-        if _inode(self._path) == self._inode:
+        if self._db is None or _inode(self._path) == self._inode:
             return
         log.error("%s: removed or replaced while in use; what it held is written into a new one", self._path)
         aside = self._path.with_suffix(".damaged")
@@ -481,11 +470,7 @@ def _behind_damage(db: sqlite3.Connection, at: int) -> int:
     step = 1
     while step < _END and _read(db, at + step) is None:
         step *= 2
-    low, high = at + step // 2, at + step
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if _read(db, middle) is None else (low, middle)
-    return high
+    return at + bisect_left(range(step), True, lo=step // 2 + 1, key=lambda more: _read(db, at + more) is not None)
 
 
 def _inode(path: Path) -> int:
