@@ -200,8 +200,8 @@ def cost(runs: list[Candidate], model: Path) -> None:
     """Print the CPU of a whole frame, 1280x720 with 30 faces, detected, cropped and classified on one thread."""
     picture = astronaut_photo()
     pipelines = [_pipeline(run, model) for run in runs]
-    frame = Frame(compose(list(faces_of([picture], pipelines[-1])), (1280, 720), _FACES), 0.0)
-    found = {len(pipeline.detect(frame)) for pipeline in pipelines}
+    frame = Frame(compose(list(faces_of([picture], pipelines[-1].detector)), (1280, 720), _FACES), 0.0)
+    found = {len(pipeline.detector.detect(frame)) for pipeline in pipelines}
     for turn in range(_ROUNDS + 1):  # the first is not counted
         for run, pipeline in zip(runs, pipelines, strict=True):
             start = time.process_time()

@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +58,7 @@ def read(path: Path) -> ModelCard:
     Raises:
         ModelCardError: If it cannot be read, lacks a key, or names other labels, shape or preprocessing than ours.
     """
-    try:
+    with _reading(path):
         document = json.loads(path.read_bytes())
         card = ModelCard(
             sha256=document["sha256"],
@@ -66,12 +68,6 @@ def read(path: Path) -> ModelCard:
             document=document,
         )
         stated = (document["labels"], document["input"]["shape"], document["preprocessing"])
-    except OSError as error:
-        raise ModelCardError(f"{path}: {error.strerror}") from error
-    except KeyError as error:
-        raise ModelCardError(f"{path}: missing key {error.args[0]}") from error
-    except (ValueError, TypeError) as error:
-        raise ModelCardError(f"{path}: {error}") from error
     if not 0 <= card.unsure_below <= 1:
         raise ModelCardError(f"{path}: unsure_below = {card.unsure_below}, not a probability")
     ours = (list(EMOTIONS), [1, INPUT_SIZE, INPUT_SIZE, 1], PREPROCESSING_VERSION)
@@ -109,15 +105,9 @@ def read_detector(model: Path) -> bytes:
         ModelCardError: If either cannot be read, or they are others.
     """
     path = beside(model)
-    try:
+    with _reading(path):
         document = json.loads(path.read_bytes())
         version, source, expected = document["version"], document["source"]["sha256"], document["sha256"]
-    except OSError as error:
-        raise ModelCardError(f"{path}: {error.strerror}") from error
-    except KeyError as error:
-        raise ModelCardError(f"{path}: missing key {error.args[0]}") from error
-    except (ValueError, TypeError) as error:
-        raise ModelCardError(f"{path}: {error}") from error
     if version != DETECTOR_VERSION:
         raise ModelCardError(f"{path}: version = {version}, but this code has {DETECTOR_VERSION}")
     if source != YUNET_SHA256:
@@ -125,11 +115,22 @@ def read_detector(model: Path) -> bytes:
     return _read_checked(model, expected)
 
 
-def _read_checked(model: Path, sha256: str) -> bytes:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What goes wrong while a file is read, as a ModelCardError that names it."""
     try:
-        data = model.read_bytes()
+        yield
     except OSError as error:
-        raise ModelCardError(f"{model}: {error.strerror}") from error
+        raise ModelCardError(f"{path}: {error.strerror}") from error
+    except KeyError as error:
+        raise ModelCardError(f"{path}: missing key {error.args[0]}") from error
+    except (ValueError, TypeError) as error:
+        raise ModelCardError(f"{path}: {error}") from error
+
+
+def _read_checked(model: Path, sha256: str) -> bytes:
+    with _reading(model):
+        data = model.read_bytes()
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise ModelCardError(f"{model}: its SHA-256 is {found}, but its card says {sha256}")

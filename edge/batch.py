@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable
 
-from contract.message import FrameCounts
 from edge.clock import Clock, Stamp
 from edge.config import PublishConfig
 from edge.vision.pipeline import Reading, averaged, frame_counts, withheld
@@ -17,15 +16,13 @@ MAX_WAITING = 20_000
 class FrameBatcher:
     """What was counted and is not yet handed over."""
 
-    def __init__(
-        self, clock: Clock, config: PublishConfig, publish: Callable[[tuple[FrameCounts, ...], bool], None]
-    ) -> None:
+    def __init__(self, clock: Clock, config: PublishConfig, publish: Callable[..., None]) -> None:
         """Begin empty.
 
         Args:
             clock: Stamps the frames.
             config: `[publish]`.
-            publish: Given the frames of one message, oldest first, and whether their stamps are synchronised.
+            publish: Given the frames of one message, oldest first, and whether their stamps are `synced`.
         """
         self._clock = clock
         self._config = config
@@ -86,4 +83,4 @@ class FrameBatcher:
             frame_counts(each, stamp.t, config.min_faces) for each, (_, stamp) in zip(readings, gathered, strict=True)
         ]
         for first in range(0, len(frames), MAX_FRAMES):
-            self._publish(tuple(frames[first : first + MAX_FRAMES]), self._synced)
+            self._publish(tuple(frames[first : first + MAX_FRAMES]), synced=self._synced)

@@ -99,9 +99,7 @@ class Daemon:
         self._uplink = uplink
         self._min_faces = config.publish.min_faces
         self._schedule = Schedule(config.schedule.time_zone, config.schedule.lessons)
-        self._batcher = FrameBatcher(
-            clock, config.publish, lambda frames, synced: uplink.publish(frames, synced=synced)
-        )
+        self._batcher = FrameBatcher(clock, config.publish, uplink.publish)
         self._limit = HAAR_LIMIT if config.detector.name == "haar" else ""
         self._progress: tuple[int, ...] = ()
         self._ready = False

@@ -24,11 +24,13 @@ from edge.commands import load_or_default
 from edge.config import EdgeConfig
 from edge.vision.classifier import EmotionClassifier
 from edge.vision.detector import Box, Detector, open_detector
-from edge.vision.pipeline import STAGES, Pipeline, frame_counts
+from edge.vision.pipeline import Pipeline, frame_counts
 from edge.vision.runtime import choose, fault, installed
 
 SCENES = ((640, 480, 3), (1280, 720, 10), (1280, 720, 30))
 """Width, height, faces."""
+STAGES = ("capture", "detect", "crop", "emotions", "publish")
+"""What every frame passes, in order."""
 _WARM_UP = 3
 _MARGIN = 0.4
 """Of a face's height, around the face, on every side."""
@@ -108,7 +110,7 @@ def measure(
     return Measured(
         width=image.shape[1],
         height=image.shape[0],
-        faces=len(pipeline.detect(Frame(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), 0.0))),
+        faces=len(detector.detect(Frame(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), 0.0))),
         stage_ms=stage_ms,
         rate_hz=round(frames / sum(totals), 2),
         other_percent=round(100 * (1 - networks / sum(totals)), 2),

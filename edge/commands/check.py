@@ -137,12 +137,10 @@ def model(config: EdgeConfig) -> str:
 
 def detector(config: EdgeConfig) -> str:
     """The detector opens."""
-    if config.detector.name == "haar":
-        open_detector(config.detector, config.runtime)
-        return HAAR_LIMIT
-    runtime(config)
+    if config.detector.name != "haar":
+        runtime(config)
     open_detector(config.detector, config.runtime)
-    return config.detector.name
+    return HAAR_LIMIT if config.detector.name == "haar" else config.detector.name
 
 
 def camera(config: EdgeConfig) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from contract.labels import EMOTIONS, GROUPS
 from edge.camera.source import Frame
 from edge.vision.detector import Box
-from edge.vision.pipeline import Pipeline
+from edge.vision.pipeline import Pipeline, crops
 
 _FOUND = (80, 220, 80)
 _UNSURE = (255, 255, 255)
@@ -42,12 +42,12 @@ class Face:
 
 def find_faces(pipeline: Pipeline, frame: Frame) -> list[Face]:
     """Every face of a frame with its box: for pictures that the user named or sees, never for the daemon."""
-    boxes = pipeline.detect(frame)
+    boxes = pipeline.detector.detect(frame)
     large = pipeline.large_enough(boxes)
     faces = {box: Face(box, None, sure=False, too_small=box not in large) for box in boxes}
     classifier = pipeline.classifier
     if classifier is not None:
-        for box, probabilities in zip(large, pipeline.classify(classifier, frame, large), strict=True):
+        for box, probabilities in zip(large, classifier.probabilities(crops(frame, large)), strict=True):
             faces[box] = Face(box, probabilities, sure=float(probabilities.max()) >= classifier.card.unsure_below)
     return [faces[box] for box in boxes]
 

@@ -74,6 +74,7 @@ class Connection:
         """
         self._config = config
         self._will = will
+        self._topics = [(config.device.topic(kind), qos) for kind, qos in subscriptions(config.outbox.confirm)]
         self._call = call
         self._tls, self._password = _credentials(config)
         self._client: Client | None = None
@@ -148,8 +149,7 @@ class Connection:
             self._tell(client, listener.disconnected, f"refused: {reason}")
             client.disconnect()
             return
-        topics = subscriptions(self._config.outbox.confirm)
-        client.subscribe([(self._config.device.topic(kind), qos) for kind, qos in topics])
+        client.subscribe(self._topics)
         self._tell(client, listener.connected)
 
     def _on_disconnect(
@@ -164,9 +164,9 @@ class Connection:
             self._fault = _explained(text)
 
     def _on_subscribe(self, _client: Client, _data: object, _mid: int, codes: list[ReasonCode], *_: object) -> None:
-        for (kind, _qos), code in zip(subscriptions(self._config.outbox.confirm), codes, strict=False):
+        for (topic, _qos), code in zip(self._topics, codes, strict=False):
             if code.is_failure:
-                log.error("%s: the broker refuses the subscription", self._config.device.topic(kind))
+                log.error("%s: the broker refuses the subscription", topic)
 
 
 def new_client(

@@ -34,8 +34,8 @@ class EmotionClassifier:
             raise ModelCardError(f"{model}: the TFLite runtime cannot load it: {error}") from error
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]
-        _check_tensor(model, "input", self._input, (1, INPUT_SIZE, INPUT_SIZE, 1))
-        _check_tensor(model, "output", self._output, (1, len(EMOTIONS)))
+        check_tensor(model, "input", self._input, (1, INPUT_SIZE, INPUT_SIZE, 1))
+        check_tensor(model, "output", self._output, (1, len(EMOTIONS)))
         self._batch = 1
         try:
             self.probabilities(np.zeros((2, INPUT_SIZE, INPUT_SIZE), np.uint8))
@@ -75,25 +75,14 @@ def quantize(pixels: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
         scale: The input tensor's own.
         zero_point: The input tensor's own.
 
-    Raises:
-        ValueError: If scale is 0, that is, if the tensor is not quantized.
-
     Source: the LiteRT 8-bit quantization specification.
     """
-    if scale == 0:
-        raise ValueError("the tensor is not quantized: its scale is 0")
     values: np.ndarray = np.clip(np.rint(pixels / np.float32(scale)) + zero_point, -128, 127)
     return values.astype(np.int8)
 
 
 def dequantize(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
-    """The real values, float32, of a model's int8: the inverse of `quantize`.
-
-    Raises:
-        ValueError: If scale is 0, that is, if the tensor is not quantized.
-    """
-    if scale == 0:
-        raise ValueError("the tensor is not quantized: its scale is 0")
+    """The real values, float32, of a model's int8: the inverse of `quantize`."""
     # widened first: int8 minus a zero point of -128 overflows
     real: np.ndarray = (values.astype(np.int32) - zero_point) * np.float32(scale)
     return real.astype(np.float32)
@@ -101,13 +90,17 @@ def dequantize(values: np.ndarray, scale: float, zero_point: int) -> np.ndarray:
 
 def normalized(scores: np.ndarray) -> np.ndarray:
     """Rows, (n, labels) float32 from 0, divided by their sums: seven values rounded to 1/256 do not quite make 1."""
-    sums = scores.sum(axis=1, keepdims=True)
-    rows: np.ndarray = np.full_like(scores, 1 / scores.shape[1])
-    np.divide(scores, sums, out=rows, where=sums > 0)
+    scores = np.where(scores.any(axis=1, keepdims=True), scores, 1)
+    rows: np.ndarray = scores / scores.sum(axis=1, keepdims=True)
     return rows
 
 
-def _check_tensor(model: Path, name: str, details: dict[str, Any], wanted: tuple[int, ...]) -> None:
+def check_tensor(model: Path, name: str, details: dict[str, Any], wanted: tuple[int, ...]) -> None:
+    """That a tensor, as the interpreter describes it, is quantized to int8 and of the `wanted` shape.
+
+    Raises:
+        ModelCardError: Naming the model, and the input or output.
+    """
     shape = tuple(int(size) for size in details["shape"])
     if shape != wanted:
         raise ModelCardError(f"{model}: {name} has shape {shape}, but this code needs {wanted}")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -18,8 +19,7 @@ from edge.config import MIN_FRAMES, EdgeConfig
 from edge.vision.classifier import EmotionClassifier
 from edge.vision.detector import Box, Detector, open_detector
 
-STAGES = ("capture", "detect", "crop", "emotions", "publish")
-"""What every frame passes, in order; `detect`, `crop` and `emotions` are timed here."""
+_TIMED = ("detect", "crop", "emotions")
 Record = Callable[[str, float, int], None]
 """Called with a stage's name, its seconds, and the number of faces that they were spent on."""
 _random = random.SystemRandom()
@@ -71,52 +71,41 @@ class Pipeline:
             min_faces: Of a frame with fewer readable faces nothing is recorded: durations tell how many there were.
             record: Called once per stage and frame, by `read`.
         """
-        self._detector = detector
+        self.detector = detector
         self.classifier = classifier
         self._min_face_px = min_face_px
         self.model = classifier.card.short if classifier else None
         """The short hash of the emotion model, if there is one."""
         self._min_faces = min_faces
         self._record = record
-        self._taken: dict[str, tuple[float, int]] = {}
 
     def read(self, frame: Frame) -> Reading:
         """The counts of one frame."""
-        reading = self._read(frame)
-        if reading.sure >= self._min_faces:
-            for stage, (seconds, faces) in self._taken.items():
-                self._record(stage, seconds, faces)
-        return reading
-
-    def _read(self, frame: Frame) -> Reading:
-        boxes = self.detect(frame)
+        times = [time.perf_counter()]
+        boxes = self.detector.detect(frame)
+        times.append(time.perf_counter())
+        large = self.large_enough(boxes)
         if self.classifier is None:
-            return Reading(frame.captured_s, faces=len(boxes), unsure=0, counts=None, expected=None)
-        probabilities = self.classify(self.classifier, frame, self.large_enough(boxes))
-        return count_faces(frame.captured_s, len(boxes), probabilities, self.classifier.card.unsure_below)
-
-    def detect(self, frame: Frame) -> list[Box]:
-        """Boxes of all faces."""
-        start = time.perf_counter()
-        boxes = self._detector.detect(frame)
-        self._taken["detect"] = time.perf_counter() - start, 1
-        return boxes
+            reading = Reading(frame.captured_s, len(boxes), unsure=0, counts=None, expected=None)
+        else:
+            cropped = crops(frame, large)
+            times.append(time.perf_counter())
+            probabilities = self.classifier.probabilities(cropped)
+            times.append(time.perf_counter())
+            reading = count_faces(frame.captured_s, len(boxes), probabilities, self.classifier.card.unsure_below)
+        if reading.sure >= self._min_faces:
+            for stage, (start, end), faces in zip(_TIMED, pairwise(times), (1, len(large), len(large)), strict=False):
+                self._record(stage, end - start, faces)
+        return reading
 
     def large_enough(self, boxes: list[Box]) -> list[Box]:
         """Those that are classified."""
         return [box for box in boxes if box[3] - box[1] >= self._min_face_px]
 
-    def classify(self, classifier: EmotionClassifier, frame: Frame, boxes: list[Box]) -> np.ndarray:
-        """Probabilities, (len(boxes), len(EMOTIONS)) float32."""
-        start = time.perf_counter()
-        crops = np.empty((len(boxes), INPUT_SIZE, INPUT_SIZE), np.uint8)
-        for index, box in enumerate(boxes):
-            crops[index] = crop(frame.image, box)
-        cropped = time.perf_counter()
-        probabilities = classifier.probabilities(crops)
-        self._taken["crop"] = cropped - start, len(boxes)
-        self._taken["emotions"] = time.perf_counter() - cropped, len(boxes)
-        return probabilities
+
+def crops(frame: Frame, boxes: list[Box]) -> np.ndarray:
+    """The classifier's input, (len(boxes), INPUT_SIZE, INPUT_SIZE) uint8."""
+    return np.array([crop(frame.image, box) for box in boxes], np.uint8).reshape(-1, INPUT_SIZE, INPUT_SIZE)
 
 
 def open_pipeline(config: EdgeConfig, record: Record = ignore) -> Pipeline:

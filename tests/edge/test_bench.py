@@ -9,10 +9,9 @@ import pytest
 
 from edge.camera.source import CameraError
 from edge.commands import bench
-from edge.commands.bench import cells, compose, faces_of, inner
+from edge.commands.bench import STAGES, cells, compose, faces_of, inner
 from edge.config import DetectorConfig, RuntimeConfig
 from edge.vision.detector import open_detector
-from edge.vision.pipeline import STAGES
 
 
 def run(*arguments: object) -> int:

@@ -11,7 +11,7 @@ import pytest
 from contract.card import ModelCardError
 from contract.labels import EMOTIONS
 from edge.config import RuntimeConfig
-from edge.vision.classifier import MAX_BATCH, EmotionClassifier, dequantize, normalized, quantize
+from edge.vision.classifier import MAX_BATCH, EmotionClassifier, check_tensor, dequantize, normalized, quantize
 
 RUNTIME = RuntimeConfig()
 
@@ -102,11 +102,12 @@ def test_dequantize_is_the_inverse_of_quantize():
     assert dequantize(values, 1 / 256, -128)[[0, 255]].tolist() == [0, 255 / 256]
 
 
-@pytest.mark.parametrize("convert", [quantize, dequantize])
-def test_a_tensor_without_a_scale_is_an_error(convert):
+def test_a_tensor_without_a_scale_is_refused():
     """Scale 0 is TFLite's way to say: not quantized."""
-    with pytest.raises(ValueError, match="not quantized"):
-        convert(np.zeros(3, np.int8), 0.0, 0)
+    details = {"shape": np.array([1, 7]), "dtype": np.int8, "quantization": (0.0, 0)}
+
+    with pytest.raises(ModelCardError, match=r"m\.tflite: output has no scale"):
+        check_tensor(Path("m.tflite"), "output", details, (1, 7))
 
 
 def flipped(data: bytes) -> bytes:
