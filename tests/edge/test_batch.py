@@ -2,11 +2,11 @@
 
 import pytest
 
-from contract.topics import Device
 from edge.batch import MAX_FRAMES, MAX_WAITING, FrameBatcher
 from edge.clock import Clock
-from edge.config import CameraConfig, EdgeConfig, MqttConfig, PublishConfig
+from edge.config import CameraConfig, EdgeConfig, PublishConfig
 from edge.vision.pipeline import Reading
+from tests.device import edge_config
 
 
 class World:
@@ -171,8 +171,7 @@ def test_a_long_span_is_several_messages_of_the_same_mean():
 
 def config(rate_hz: float, **publish: float) -> EdgeConfig:
     """Of a camera with this rate."""
-    camera, mqtt = CameraConfig(source="pi", rate_hz=rate_hz), MqttConfig(host="localhost")
-    return EdgeConfig(Device("school", "room", "pi"), camera, mqtt, publish=PublishConfig(**publish))
+    return edge_config(camera=CameraConfig(source="pi", rate_hz=rate_hz), publish=PublishConfig(**publish))
 
 
 def test_a_span_that_cannot_hold_enough_frames_is_a_mistake_of_the_configuration():

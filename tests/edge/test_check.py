@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from contract.topics import Device
 from edge.commands import check
-from edge.config import CameraConfig, EdgeConfig, MqttConfig
 from edge.lock import single_instance
 from edge.vision.runtime import installed
+from tests.device import edge_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -234,7 +233,7 @@ def test_a_certificate_that_ends_soon_is_told(tmp_path):
     """Two weeks before, with what renews it."""
     new = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     new += ["-subj", "/CN=cam", "-keyout", "device.key", "-out", "device.crt"]
-    device = EdgeConfig(Device("school", "r1", "cam"), CameraConfig("pi"), MqttConfig("hub"), credentials=tmp_path)
+    device = edge_config(credentials=tmp_path)
     assert check.certificate(device) == "none"
 
     subprocess.run([*new, "-days", "16"], cwd=tmp_path, check=True, capture_output=True)

@@ -15,8 +15,9 @@ from queue import SimpleQueue
 import pytest
 
 from contract.topics import Device
-from edge.config import CameraConfig, EdgeConfig, MqttConfig, OutboxConfig, load_partly
+from edge.config import EdgeConfig, MqttConfig, OutboxConfig, load_partly
 from edge.uplink.connection import BrokerError, Connection, probe, publish_stopped
+from tests.device import edge_config
 
 CONNECT, PUBLISH, SUBSCRIBE = 0x10, 0x30, 0x80
 RETAINED = 0x01
@@ -153,9 +154,8 @@ class Owner:
 
 def config(port: int, **mqtt: object) -> EdgeConfig:
     """A device at a broker of this machine."""
-    return EdgeConfig(
+    return edge_config(
         device=Device("school", "r1", "cam"),
-        camera=CameraConfig("pi"),
         mqtt=MqttConfig(**{"host": "127.0.0.1", "port": port, "tls": False, **mqtt}),
     )
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from contract.topics import Device
 from edge.camera.source import CameraError, Frame
 from edge.clock import Clock
-from edge.config import CameraConfig, EdgeConfig, MqttConfig, PublishConfig
+from edge.config import PublishConfig
 from edge.daemon import Daemon
 from edge.health import HealthMonitor
 from edge.vision.pipeline import Reading
+from tests.device import edge_config
 
 ROOT = Path(__file__).parents[2]
 PAUSED_AT_THE_START = """
@@ -125,12 +125,7 @@ class Room:
         self.synchronized = True
         self.camera = ListCamera(self.log, *frames)
         self.uplink = ListUplink(self.log)
-        config = EdgeConfig(
-            device=Device("school", "room", "pi"),
-            camera=CameraConfig(source="pi"),
-            mqtt=MqttConfig(host="localhost"),
-            publish=PublishConfig(batch_s=batch_s, span_s=span_s, min_faces=min_faces),
-        )
+        config = edge_config(publish=PublishConfig(batch_s=batch_s, span_s=span_s, min_faces=min_faces))
         clock = Clock(300.0, synchronized=lambda: self.synchronized, monotonic=time.monotonic, wall=lambda: 1.8e9)
         self.monitor = HealthMonitor("0000000b", "stored", lambda: 0, 0.0)
         self.daemon = Daemon(config, clock, ScriptedPause(*pauses), self.monitor, self.uplink)

@@ -12,12 +12,12 @@ from msgspec import UNSET
 
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts, instant
-from contract.topics import Device
 from edge.camera.source import Frame
-from edge.config import MIN_FRAMES, CameraConfig, DetectorConfig, EdgeConfig, EmotionsConfig, MqttConfig, RuntimeConfig
+from edge.config import MIN_FRAMES, DetectorConfig, EdgeConfig, EmotionsConfig, RuntimeConfig
 from edge.vision.classifier import EmotionClassifier
 from edge.vision.detector import Box
 from edge.vision.pipeline import Pipeline, Reading, averaged, count_faces, frame_counts, open_pipeline, readable
+from tests.device import edge_config
 
 T = datetime(2026, 11, 22, 6, 31, 7, 412000, tzinfo=UTC)
 
@@ -103,32 +103,23 @@ def test_durations_of_a_withheld_frame_are_not_recorded(classifier, faces, told)
     assert [(stage, faces) for stage, _, faces in recorded] == told
 
 
-def test_a_configured_pipeline_records_nothing_of_a_frame_below_min_faces(brightness_model, detector_config, astronaut):
+@pytest.fixture
+def config(brightness_model: Path, detector_config: DetectorConfig) -> EdgeConfig:
+    """With each detector."""
+    return edge_config(detector=detector_config, emotions=EmotionsConfig(model=brightness_model))
+
+
+def test_a_configured_pipeline_records_nothing_of_a_frame_below_min_faces(config, astronaut):
     """One face, where five is the least."""
     recorded: list[tuple[str, float, int]] = []
-    config = EdgeConfig(
-        device=Device("school", "room", "pi"),
-        camera=CameraConfig(source="pi"),
-        mqtt=MqttConfig(host="localhost"),
-        detector=detector_config,
-        emotions=EmotionsConfig(model=brightness_model),
-    )
 
     assert open_pipeline(config, lambda *each: recorded.append(each)).read(astronaut).faces == 1
 
     assert recorded == []
 
 
-def test_a_configuration_opens_a_pipeline_that_reads_a_real_face(brightness_model, detector_config, astronaut):
+def test_a_configuration_opens_a_pipeline_that_reads_a_real_face(config, astronaut):
     """Detector and classifier as configured, on a real picture: one face, read."""
-    config = EdgeConfig(
-        device=Device("school", "room", "pi"),
-        camera=CameraConfig(source="pi"),
-        mqtt=MqttConfig(host="localhost"),
-        detector=detector_config,
-        emotions=EmotionsConfig(model=brightness_model),
-    )
-
     pipeline = open_pipeline(config)
     reading = pipeline.read(astronaut)
 
@@ -138,15 +129,9 @@ def test_a_configuration_opens_a_pipeline_that_reads_a_real_face(brightness_mode
 
 def test_with_emotions_off_no_model_is_needed(tmp_path):
     """A site that may only count faces need not have the model at all."""
-    config = EdgeConfig(
-        device=Device("school", "room", "pi"),
-        camera=CameraConfig(source="pi"),
-        mqtt=MqttConfig(host="localhost"),
-        detector=DetectorConfig(name="haar"),
-        emotions=EmotionsConfig(enabled=False, model=tmp_path / "none.tflite"),
-    )
+    emotions = EmotionsConfig(enabled=False, model=tmp_path / "none.tflite")
 
-    assert open_pipeline(config).classifier is None
+    assert open_pipeline(edge_config(detector=DetectorConfig(name="haar"), emotions=emotions)).classifier is None
 
 
 def one_hot(*labels: str) -> np.ndarray:

@@ -11,10 +11,11 @@ from msgspec.structs import replace
 
 from contract.message import CountsMessage, FrameCounts, Health, State, instant, stored_to_json
 from contract.topics import Device
-from edge.config import CameraConfig, EdgeConfig, MqttConfig, OutboxConfig, PublishConfig
+from edge.config import MqttConfig, OutboxConfig, PublishConfig
 from edge.health import HealthMonitor
 from edge.uplink.outbox import Outbox
 from edge.uplink.uplink import CONNECTING_S, SILENT_S, Hooks, Uplink, UplinkThread
+from tests.device import edge_config
 
 T0 = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 BOOT = "0000000b"
@@ -53,9 +54,8 @@ class Desk:
         self.connection = ListConnection()
         self.commands: list[str] = []
         self.ledger: list[bytes] = []
-        config = EdgeConfig(
+        config = edge_config(
             device=Device("s", "r", "d"),
-            camera=CameraConfig("pi"),
             mqtt=MqttConfig(host="broker", **mqtt),
             publish=PublishConfig(health_s=30),
             outbox=OutboxConfig(confirm=confirm),
