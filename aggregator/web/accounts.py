@@ -10,7 +10,7 @@ from aggregator.web.audit import AuditLog
 from aggregator.web.auth import address_of, browser_of, wait_text
 from aggregator.web.language import N_, _
 from aggregator.web.passwords import Passwords
-from aggregator.web.style import keep_fresh, top_line, user_of
+from aggregator.web.style import button, heading, keep_fresh, panel, top_line, user_of
 from aggregator.web.users import MIN_PASSWORD, ROLES, User, Users, UsersError
 
 NO_USERS = N_(
@@ -27,11 +27,11 @@ _ROLES = {
 def account_page(passwords: Passwords, audit: AuditLog, request: Request) -> None:
     """Build the page of one's own password."""
     user = user_of(request)
-    store_error = top_line(request, _("your password"), back=True)
-    with ui.element("main").classes("whole"), ui.element("section").classes("panel form"):
+    store_error = top_line(request, _("your password"))
+    with ui.element("main").classes("whole"), panel(classes="form"):
         ui.label(_whose(user) if user else "").classes("hint")
         old, new, again = (_password(text) for text in (_("current password"), _new(), _("new password again")))
-        button, told = _button(_("change password")), ui.label().props("role=alert")
+        submit, told = button(_("change password")), ui.label().props("role=alert")
 
     async def change() -> None:
         user = user_of(request)
@@ -51,7 +51,7 @@ def account_page(passwords: Passwords, audit: AuditLog, request: Request) -> Non
             ui.navigate.to("/login")
         told.set_text(problem)
 
-    button.on_click(change)
+    submit.on_click(change)
     keep_fresh(request, store_error, lambda _: None)
 
 
@@ -93,7 +93,7 @@ class _Editor:
 
 def users_page(users: Users, audit: AuditLog, request: Request) -> None:
     """Build the administrators' page."""
-    store_error = top_line(request, _("users"), back=True)
+    store_error = top_line(request, _("users"))
     editor = _Editor(users, audit, request)
     with ui.element("main").classes("rooms"):
         _new_user_panel(editor)
@@ -102,10 +102,10 @@ def users_page(users: Users, audit: AuditLog, request: Request) -> None:
 
 
 def _new_user_panel(editor: _Editor) -> None:
-    with ui.element("section").classes("panel form"):
-        ui.label(_("A new user")).props("role=heading aria-level=2").classes("name")
+    with panel(classes="form"):
+        heading(_("A new user"), classes="name")
         name, password = ui.input(_("name")).props("dense outlined autocapitalize=none"), _password(_new())
-        role, rooms, button = _role("teacher"), _rooms(()), _button(_("add"))
+        role, rooms, submit = _role("teacher"), _rooms(()), button(_("add"))
 
     def put(_by: User) -> None:
         if editor.users.find(name.value):
@@ -117,16 +117,16 @@ def _new_user_panel(editor: _Editor) -> None:
             for field in (name, password, rooms):
                 field.set_value("")
 
-    button.on_click(add)
+    submit.on_click(add)
 
 
 def _user_panel(editor: _Editor, user: User) -> None:
     """One user: role and rooms, a new password if one is filled in, and an end."""
-    with ui.element("section").classes("panel form"):
-        ui.label(user.name).props("role=heading aria-level=2").classes("name")
+    with panel(classes="form"):
+        heading(user.name, classes="name")
         role, rooms, password = _role(user.role), _rooms(user.rooms), _password(_("new password; empty: as it is"))
         with ui.element("div").classes("links"):
-            save, end = _button(_("save")), _button(_("remove"))
+            save, end = button(_("save")), button(_("remove"))
     save.props(f'aria-label="{_("save")} {user.name}"')
     end.props(f'aria-label="{_("remove")} {user.name}"')
 
@@ -144,8 +144,8 @@ def _user_panel(editor: _Editor, user: User) -> None:
         with ui.dialog() as dialog, ui.card().classes("panel"):
             ui.label(_("Remove {name}?").format(name=user.name)).classes("name")
             with ui.element("div").classes("links"):
-                _button(_("remove")).on_click(lambda: dialog.submit(True))
-                _button(_("keep")).on_click(lambda: dialog.submit(False))
+                button(_("remove"), lambda: dialog.submit(True))
+                button(_("keep"), lambda: dialog.submit(False))
         if await dialog:
             await editor.change("user removed", user.name, remove)
 
@@ -173,7 +173,3 @@ def _rooms(rooms: tuple[str, ...]) -> ui.input:
 
 def _role(role: str) -> ui.select:
     return ui.select({each: _(_ROLES[each]) for each in ROLES}, label=_("role"), value=role).props("dense outlined")
-
-
-def _button(text: str) -> ui.button:
-    return ui.button(text).props("no-caps outline").classes("act")

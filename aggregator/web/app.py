@@ -5,11 +5,12 @@ import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Annotated
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI, HTTPException, Query
 from fastapi.exceptions import RequestValidationError
 from nicegui import app as nicegui_app
 from nicegui import ui
@@ -33,7 +34,7 @@ from aggregator.web.passwords import Passwords
 from aggregator.web.reader import RoomReader
 from aggregator.web.report import ReportError, file_name, read, to_csv, to_html
 from aggregator.web.room import room_page
-from aggregator.web.style import user_of
+from aggregator.web.style import root_of, user_of
 from aggregator.web.timetable import Timetable
 from aggregator.web.users import Users, UsersError
 from contract.topics import Room, TopicError
@@ -41,6 +42,7 @@ from service.config import ConfigError
 
 log = logging.getLogger(__name__)
 
+OF_ROOM = "/{site}/{room}"
 STORE_S = 30.0
 """How long a store that is not there yet is waited for."""
 
@@ -149,35 +151,27 @@ def build(
 ) -> FastAPI:
     """The application; a process can have one only."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.add_exception_handler(RequestValidationError, no_such_page)
-    nicegui_app.add_exception_handler(404, no_such_page)
+    for each in (app, nicegui_app):
+        for error in (403, 404, RequestValidationError, ReportError, StoreError):
+            each.add_exception_handler(error, refusal)
 
-    @ui.page("/", title="classpulse")
+    @ui.page("/")
     def _overview(request: Request) -> None:
         overview(reader, request)
 
-    @ui.page("/room/{site}/{room}", title="classpulse")
-    def _room(request: Request, site: str, room: str) -> Response | None:
-        try:
-            where = Room(site, room)
-        except TopicError as error:
-            return no_such_page(request, error)
-        if not may_see(request, where):
-            return notice(config.page.path, _("Not for you"), _("You may not see this room."), 403)
+    @ui.page("/room" + OF_ROOM)
+    def _room(request: Request, where: Visible) -> None:
         room_page(reader, commands, audit, partial(keep_note, config), where, request)
-        return None
 
-    @ui.page("/devices", title="devices - classpulse")
+    @ui.page("/devices")
     def _devices(request: Request) -> None:
         devices_page(reader, request)
 
-    _account_pages(config.page.path, passwords, audit)
-    for kind in ("report", "table"):
-        app.get(f"/{kind}/{{site}}/{{room}}")(partial(report_answer, config))
-    app.get("/lessons/{site}/{room}")(partial(lessons_answer, config, reader.timetable))
-    app.get("/compare/{site}/{room}")(partial(compare_answer, config))
+    _account_pages(app, passwords, audit)
+    _reports(app, config, reader.timetable)
     ui.run_with(
         app,
+        title="classpulse",
         dark=None,
         tailwind=False,
         show_welcome_message=False,
@@ -188,34 +182,83 @@ def build(
     return app
 
 
-def _account_pages(root: str, passwords: Passwords | None, audit: AuditLog) -> None:
-    @ui.page("/account", title="your password - classpulse")
-    def _account(request: Request) -> Response | None:
-        if passwords is None:
-            return notice(root, _("No users"), _(NO_USERS), 404)
+def _account_pages(app: FastAPI, passwords: Passwords | None, audit: AuditLog) -> None:
+    if passwords is None:
+        for path in ("/account", "/users"):
+            app.get(path)(no_users)
+        return
+
+    @ui.page("/account")
+    def _account(request: Request) -> None:
         account_page(passwords, audit, request)
-        return None
 
-    @ui.page("/users", title="users - classpulse")
-    def _users(request: Request) -> Response | None:
-        if passwords is None:
-            return notice(root, _("No users"), _(NO_USERS), 404)
-        user = user_of(request)
-        if user is None or user.role != "administrator":
-            return notice(root, _("Not for you"), _("Only an administrator may see the users."), 403)
+    @ui.page("/users", dependencies=[Depends(administrator)])
+    def _users(request: Request) -> None:
         users_page(passwords.users, audit, request)
-        return None
 
 
-def no_such_page(request: Request, _error: Exception) -> Response:
-    """Our own page for an address that nothing is at."""
-    return notice(request.scope.get("root_path", ""), _("No such page"), _("There is nothing at this address."), 404)
+def _reports(app: FastAPI, config: AggregatorConfig, timetable: Timetable) -> None:
+    """What is made anew for each who asks, in a thread of its own, to hold up no page; times: seconds since 1970."""
+
+    @app.get("/report" + OF_ROOM)
+    def _report(where: Visible, start: int, end: int) -> HTMLResponse:
+        return HTMLResponse(to_html(read(config, where, start, end), config.zone))
+
+    @app.get("/table" + OF_ROOM)
+    def _table(where: Visible, start: int, end: int) -> Response:
+        lesson = read(config, where, start, end)
+        headers = {"content-disposition": f'attachment; filename="{file_name(lesson, config.zone)}.csv"'}
+        return Response(to_csv(lesson), media_type="text/csv", headers=headers)
+
+    @app.get("/lessons" + OF_ROOM)
+    def _lessons(where: Visible) -> HTMLResponse:
+        found = lines(config, timetable, where, int(time.time()))
+        return HTMLResponse(list_html(where, found, timetable.problem(where), config))
+
+    @app.get("/compare" + OF_ROOM)
+    def _compare(where: Visible, lesson: Annotated[Sequence[str], Query()] = ()) -> HTMLResponse:
+        return HTMLResponse(compare_html(config, where, lesson))
 
 
-def may_see(request: Request, room: Room) -> bool:
-    """Whether the user who asks may see the room."""
+def refusal(request: Request, error: Exception) -> Response:
+    """Why there is nothing to see at an address, as a page of ours."""
+    if isinstance(error, StoreError):
+        log.error("%s: %s", request.url.path, error)
+        title, text, status = _("Not now"), _("The store cannot be read now. Try again later."), 503
+    elif isinstance(error, ReportError):
+        title, text, status = _("No such report"), str(error), 404
+    elif isinstance(error, HTTPException) and error.status_code == 403:
+        title, text, status = _("Not for you"), error.detail, 403
+    else:
+        title, text, status = _("No such page"), _("There is nothing at this address."), 404
+    return notice(root_of(request), title, text, status)
+
+
+def no_users(request: Request) -> Response:
+    """The answer where nobody has to log in."""
+    return notice(root_of(request), _("No users"), _(NO_USERS), 404)
+
+
+async def administrator(request: Request) -> None:
+    """Let nobody else through."""
     user = user_of(request)
-    return user is not None and user.may_see(room)
+    if user is None or user.role != "administrator":
+        raise HTTPException(403, _("Only an administrator may see the users."))
+
+
+async def visible(request: Request, site: str, room: str) -> Room:
+    """The room of an address, for a user who may see it."""
+    try:
+        where = Room(site, room)
+    except TopicError as error:
+        raise HTTPException(404) from error
+    user = user_of(request)
+    if user is None or not user.may_see(where):
+        raise HTTPException(403, _("You may not see this room."))
+    return where
+
+
+Visible = Annotated[Room, Depends(visible)]
 
 
 def keep_note(config: AggregatorConfig, room: Room, note: Note) -> None:
@@ -226,53 +269,6 @@ def keep_note(config: AggregatorConfig, room: Room, note: Note) -> None:
     """
     with open_store(config) as store:
         store.add_note(room, note)
-
-
-def report_answer(config: AggregatorConfig, request: Request, site: str, room: str, start: int, end: int) -> Response:
-    """The report of a span, seconds since 1970, as a page or as CSV; in a thread of its own, to hold up no page."""
-
-    def made(where: Room) -> Response:
-        lesson = read(config, where, start, end)
-        if request.url.path.startswith(f"{config.page.path}/report/"):
-            return HTMLResponse(to_html(lesson, config.zone))
-        headers = {"content-disposition": f'attachment; filename="{file_name(lesson, config.zone)}.csv"'}
-        return Response(to_csv(lesson), media_type="text/csv", headers=headers)
-
-    return _guarded(config, made, request, site, room)
-
-
-def lessons_answer(config: AggregatorConfig, timetable: Timetable, request: Request, site: str, room: str) -> Response:
-    """The list of a room's lessons."""
-
-    def made(where: Room) -> Response:
-        found = lines(config, timetable, where, int(time.time()))
-        return HTMLResponse(list_html(where, found, timetable.problem(where), config))
-
-    return _guarded(config, made, request, site, room)
-
-
-def compare_answer(config: AggregatorConfig, request: Request, site: str, room: str) -> Response:
-    """Two of its lessons over one another."""
-    chosen = request.query_params.getlist("lesson")
-    return _guarded(config, lambda where: HTMLResponse(compare_html(config, where, chosen)), request, site, room)
-
-
-def _guarded(
-    config: AggregatorConfig, made: Callable[[Room], Response], request: Request, site: str, room: str
-) -> Response:
-    """What is made for a user who may see the room, or why not."""
-    try:
-        where = Room(site, room)
-        if not may_see(request, where):
-            return notice(config.page.path, _("Not for you"), _("You may not see this room."), 403)
-        return made(where)
-    except ReportError as error:
-        return notice(config.page.path, _("No such report"), str(error), 404)
-    except (TopicError, OverflowError):
-        return notice(config.page.path, _("No such report"), _("There is no report of this room and time."), 404)
-    except StoreError:
-        log.exception("no report of %s/%s", site, room)
-        return notice(config.page.path, _("Not now"), _("The store cannot be read now. Try again later."), 503)
 
 
 def opened(config: AggregatorConfig) -> Store:

@@ -8,20 +8,20 @@ import html
 import math
 import time
 from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from string import Template
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aggregator.config import PageConfig
 from aggregator.web import language
 from aggregator.web.audit import AuditLog, journal
-from aggregator.web.language import N_, _, choose, current, duration_text, switch_html
+from aggregator.web.language import N_, _, choose, current, duration_text
+from aggregator.web.notice import plain
 from aggregator.web.passwords import Passwords, browser_cookie
 from aggregator.web.users import Sessions, User
 
@@ -64,7 +64,8 @@ class AuthMiddleware:
             return
         scope["root_path"] = self._config.path
         headers = Headers(scope=scope)
-        current.set(choose(_cookie(headers, language.COOKIE), headers.get("accept-language", "")))
+        cookies = HTTPConnection(scope).cookies
+        current.set(choose(cookies.get(language.COOKIE, ""), headers.get("accept-language", "")))
         answer = _misled(scope, self._config) or _foreign(scope) or _switched(scope, self._config)
         answer = answer or await self._answer(scope, receive)
         guarded = self._with_headers(scope, send)
@@ -101,8 +102,8 @@ class _Logins:
 
     async def answer(self, scope: Scope, receive: Receive) -> Response | None:
         """What to answer in the page's place; None to let the request through."""
-        headers = Headers(scope=scope)
-        token = _cookie(headers, COOKIE)
+        came = HTTPConnection(scope)
+        token = came.cookies.get(COOKIE, "")
         if scope["type"] == "http" and scope["path"] == f"{self._root}/login":
             return await self._login(Request(scope, receive))
         if scope["type"] == "http" and scope["path"] == f"{self._root}/logout":
@@ -110,7 +111,7 @@ class _Logins:
         if self._user(token):
             _let_in(scope, lambda: self._user(token))
             return None
-        if "text/html" in headers.get("accept", "") and scope.get("method") == "GET":
+        if "text/html" in came.headers.get("accept", "") and scope.get("method") == "GET":
             target = scope["path"] + (f"?{scope['query_string'].decode('latin-1')}" if scope["query_string"] else "")
             return RedirectResponse(f"{self._root}/login?next={quote(target)}", 303)
         return PlainTextResponse("log in first", 401)
@@ -145,19 +146,15 @@ class _Logins:
         return response
 
     def _form(self, target: str, error: str = "", status: int = 200) -> HTMLResponse:
-        alert = f'<p role="alert">{html.escape(error)}</p>' if error else ""
-        fields = {
-            "root": self._root,
-            "next": html.escape(_local_path(target, self._root)),
-            "alert": alert,
-            "log_in": _("log in"),
-            "button": _("Log in"),
-            "name": _("Name"),
-            "password": _("Password"),
-            "lang": current.get(),
-            "switch": switch_html(self._root),
-        }
-        return HTMLResponse(_LOGIN.substitute(fields), status)
+        form = _LOGIN.substitute(
+            root=self._root,
+            next=html.escape(_local_path(target, self._root)),
+            alert=f'<p role="alert">{html.escape(error)}</p>' if error else "",
+            button=_("Log in"),
+            name=_("Name"),
+            password=_("Password"),
+        )
+        return plain(self._root, _("Log in"), form, status)
 
 
 def _local_path(target: str, root: str) -> str:
@@ -173,7 +170,7 @@ def address_of(request: Request) -> str:
 
 def browser_of(request: Request) -> str:
     """By which Passwords knows the browser; "" if it does not."""
-    return _cookie(request.headers, BROWSER_COOKIE)
+    return request.cookies.get(BROWSER_COOKIE, "")
 
 
 def wait_text(wait_s: float) -> str:
@@ -244,19 +241,10 @@ async def _local(scope: Scope, _receive: Receive) -> Response | None:
     return None
 
 
-def _cookie(headers: Headers, name: str) -> str:
-    try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(name)
-    except CookieError:
-        return ""
-    return morsel.value if morsel else ""
-
-
 async def _form_fields(request: Request) -> dict[str, str]:
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > _MOST_FORM:
             return {}
-    fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True)
-    return {name: values[-1] for name, values in fields.items()}
+    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))

@@ -72,6 +72,15 @@ def _table(
     return f"<table class=mix>{''.join(rows)}</table>"
 
 
+def figures(facts: Mapping[str, str]) -> str:
+    """Figures below their captions, the first one large."""
+    return "".join(
+        f'<div class="fact{"" if place else " big"}"><div class=caption>{escape(caption)}</div>'
+        f"<div class=figure>{escape(text)}</div></div>"
+        for place, (caption, text) in enumerate(facts.items())
+    )
+
+
 def _arrow(change: float) -> str:
     return "▲" if change >= NOTABLE else "▼" if change <= -NOTABLE else ""
 
@@ -120,6 +129,7 @@ def timeline(  # noqa: PLR0917, PLR0913 - what a chart has
     """
     scale = 1000 / max(end - begin, 1)
     spans = [(scale * (start - begin), min(scale * (start + step_s - begin), 1000), mix) for start, mix in moments]
+    read = [(left, right, [mix.groups[name][0] for name in colours]) for left, right, mix in spans if mix.groups]
     most = max(5, -(-int(max((mix.faces for _, _, mix in spans), default=0.0) + 1) // 5) * 5)
     faces = "".join(_steps([(left, right, most - mix.faces) for left, right, mix in spans]))
     numbered = list(enumerate(sorted(mark for mark in marks if begin <= mark.at <= end), 1))
@@ -129,7 +139,9 @@ def timeline(  # noqa: PLR0917, PLR0913 - what a chart has
 
     return (
         _flags(numbered, begin, end)
-        + _plot(N_("shares"), ("100 %", "50 %", "0 %"), 1000, "".join(_areas(spans, colours)) + lines(1000))
+        + _plot(
+            N_("shares"), ("100 %", "50 %", "0 %"), 1000, "".join(_areas(read, colours.values(), 1000)) + lines(1000)
+        )
         + _plot(
             N_("faces"),
             (_("{number} faces").format(number=most), "0"),
@@ -186,18 +198,10 @@ def overlaid(courses: Sequence[Sequence[Moment]], step_s: int, colours: Mapping[
 
 def course(shares: Sequence[Sequence[float] | None], colours: Iterable[str]) -> str:
     """One small picture of a lesson: the groups stacked over time."""
-    paths, tops = [], [0] * len(shares)
-    for number, colour in enumerate(colours):
-        bars = ""
-        for i, each in enumerate(shares):
-            if each:
-                height = round(100 * sum(each[: number + 1])) - tops[i]
-                bars += f"M{i} {tops[i]}h1v{height}h-1z"
-                tops[i] += height
-        paths.append(f'<path fill="{colour}" d="{bars}"/>')
+    read = [(place, place + 1, each) for place, each in enumerate(shares) if each]
     return (
         f'<svg class=course viewBox="0 0 {len(shares)} 100" preserveAspectRatio="none" aria-hidden=true>'
-        f"{''.join(paths)}</svg>"
+        f"{''.join(_areas(read, colours, 100))}</svg>"
     )
 
 
@@ -207,19 +211,17 @@ def legend(colours: Mapping[str, str]) -> str:
     return f"<p class=legend>{''.join(items)}</p>"
 
 
-Span = tuple[float, float, Mix]
-"""Left edge, right edge and mix of a moment."""
+Span = tuple[float, float, Sequence[float]]
+"""Left edge, right edge and shares of a moment."""
 
 
-def _areas(spans: Sequence[Span], colours: Mapping[str, str]) -> Iterator[str]:
+def _areas(spans: Sequence[Span], colours: Iterable[str], height: int) -> Iterator[str]:
     """Each group from its upper edge down to the axis: the next one is painted over it."""
-    read = [(left, right, mix.groups) for left, right, mix in spans if mix.groups]
-    edges = [0.0] * len(read)
-    for name, colour in colours.items():
-        steps = [(left, right, 1000 * edge) for (left, right, _), edge in zip(read, edges, strict=True)]
-        path = "".join(_steps(steps, 1000))
-        yield f'<path fill="{colour}" d="{path}"/>'
-        edges = [edge + groups[name][0] for (_, _, groups), edge in zip(read, edges, strict=True)]
+    edges = [0.0] * len(spans)
+    for place, colour in enumerate(colours):
+        steps = [(left, right, height * edge) for (left, right, _), edge in zip(spans, edges, strict=True)]
+        yield f'<path fill="{colour}" d="{"".join(_steps(steps, height))}"/>'
+        edges = [edge + shares[place] for (_, _, shares), edge in zip(spans, edges, strict=True)]
 
 
 def _steps(points: Sequence[tuple[float, float, float]], axis: int | None = None) -> Iterator[str]:

@@ -11,22 +11,12 @@ from aggregator.analysis.summary import DeviceState
 from aggregator.store.types import DeviceStatus
 from aggregator.web.language import N_, _, number_text
 from aggregator.web.reader import CLOCK_S, PRESENT, RoomReader, clock_ahead
-from aggregator.web.style import keep_fresh, root_of, top_line
+from aggregator.web.style import keep_fresh, panel, root_of, top_line
 from aggregator.web.text import StatusLine, device_status, span
 from aggregator.web.users import User
-from contract.message import Health, State
+from contract.message import Health
 from contract.topics import Device
 
-COLUMNS = (
-    N_("rate"),
-    N_("faces"),
-    N_("temperature"),
-    N_("outbox"),
-    N_("lost"),
-    N_("clock"),
-    N_("last word"),
-    N_("version"),
-)
 QUIET_S = 150.0
 """Health comes every 30 s; a device that is connected and has said nothing for so long has stopped working."""
 WAITING_S = 120.0
@@ -44,25 +34,31 @@ class DeviceLine(NamedTuple):
 
     device: Device
     status: StatusLine
-    cells: tuple[str, ...]
-    """One per column of COLUMNS."""
+    cells: dict[str, str]
+    """By the names of their columns."""
 
 
 def device_line(device: Device, said: DeviceStatus, faces: float | None, lost: int, now: float) -> DeviceLine:
     """What a device said, in words; `faces` of the last minute, `now` in seconds since 1970."""
     health, state = said.health, said.state
     ahead_s, silent_s = clock_ahead(said), max(0.0, now - max(said.state_at, said.health_at))
+    model = _(", model {name}").format(name=state.model) if state and state.model else ""
+    oldest = _(", oldest {time}").format(time=span(health.outbox_oldest_s)) if health and health.outbox_messages else ""
     lost = max(lost, sum(health.outbox_dropped.values()) if health else 0)
-    cells = (
-        f"{number_text(health.rate_hz, '0.0')}/s" if health else "",
-        "" if faces is None else f"{faces:.0f}",
-        f"{health.temperature_c:.0f} °C" if health and health.temperature_c is not None else "",
-        _waiting(health) if health else "",
-        str(lost),
-        "" if ahead_s is None else f"{round(ahead_s):+d} s" if abs(ahead_s) < CLOCK_S else span(abs(ahead_s)),
-        _("{time} ago").format(time=span(silent_s)),
-        _version(state) if state else "",
-    )
+    cells = {
+        N_("rate"): f"{number_text(health.rate_hz, '0.0')}/s" if health else "",
+        N_("faces"): "" if faces is None else f"{faces:.0f}",
+        N_("temperature"): f"{health.temperature_c:.0f} °C" if health and health.temperature_c is not None else "",
+        N_("outbox"): f"{health.outbox_messages}{oldest}" if health else "",
+        N_("lost"): str(lost),
+        N_("clock"): ""
+        if ahead_s is None
+        else f"{round(ahead_s):+d} s"
+        if abs(ahead_s) < CLOCK_S
+        else span(abs(ahead_s)),
+        N_("last word"): _("{time} ago").format(time=span(silent_s)),
+        N_("version"): f"{state.version}{model}" if state else "",
+    }
     return DeviceLine(device, _status(said, ahead_s, silent_s), cells)
 
 
@@ -95,35 +91,25 @@ def _faults(health: Health) -> list[str]:
     return faults
 
 
-def _version(state: State) -> str:
-    return f"{state.version}{_(', model {name}').format(name=state.model) if state.model else ''}"
-
-
-def _waiting(health: Health) -> str:
-    oldest = _(", oldest {time}").format(time=span(health.outbox_oldest_s)) if health.outbox_messages else ""
-    return f"{health.outbox_messages}{oldest}"
-
-
 def table(lines: list[DeviceLine], root: str) -> str:
     """All devices as HTML, those with a fault first; below `root` is the page."""
-    head = "".join(f"<th scope=col>{_(name)}</th>" for name in (N_("camera"), N_("says"), *COLUMNS))
+    lines = sorted(lines, key=lambda line: (_ORDER.index(line.status.kind), line.device))
+    head = "".join(f"<th scope=col>{_(name)}</th>" for name in (N_("camera"), N_("says"), *lines[0].cells))
     rows = []
-    for device, status, cells in sorted(lines, key=lambda line: (_ORDER.index(line.status.kind), line.device)):
+    for device, status, cells in lines:
         link = f'<a href="{escape(root)}/room/{device.site}/{device.room}">{device.site} / {device.room}</a>'
-        body = "".join(
-            f'<td data-name="{_(name)}">{escape(cell) or "-"}</td>' for name, cell in zip(COLUMNS, cells, strict=True)
-        )
+        body = "".join(f'<td data-name="{_(name)}">{escape(cell) or "-"}</td>' for name, cell in cells.items())
         rows.append(
-            f'<tr><th scope=row>{link}<br>{device.device}</th><td class="status {status.kind}">{escape(str(status))}'
-            f"</td>{body}</tr>"
+            f"<tr><th scope=row>{link}<br>{device.device}</th>"
+            f'<td class="status {status.kind}">{escape(str(status))}</td>{body}</tr>'
         )
     return f"<table class=devices><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def devices_page(reader: RoomReader, request: Request) -> None:
     """Build the page."""
-    store_error = top_line(request, _("devices"), back=True)
-    with ui.element("main").classes("whole"), ui.element("section").classes("panel"):
+    store_error = top_line(request, _("devices"))
+    with ui.element("main").classes("whole"), panel():
         summary = ui.label().props("role=status")
         rows = ui.html(sanitize=False)
     drawn = float("-inf")

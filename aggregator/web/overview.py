@@ -1,8 +1,7 @@
 """The first page: every room that the user may see; first those with news, then those with a fault."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from html import escape
 
 from nicegui import ui
 from starlette.requests import Request
@@ -10,7 +9,7 @@ from starlette.requests import Request
 from aggregator.web.headline import Headline
 from aggregator.web.language import _
 from aggregator.web.reader import RoomReader, RoomView
-from aggregator.web.style import keep_fresh, show_headline, show_status, top_line
+from aggregator.web.style import button, keep_fresh, show_title, top_line
 from aggregator.web.users import User
 from contract.topics import Room
 
@@ -18,18 +17,11 @@ MOST = 60
 """Rooms that are shown at once; those with news and faults come first, and the others are found by name."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Panel:
-    """One room, as a link to its page."""
-
-    link: ui.link
-    show: Callable[[RoomView, Headline], None]
-
-
 def overview(reader: RoomReader, request: Request) -> None:
     """Build the page."""
-    store_error = top_line(request, "classpulse", back=False)
-    panels: dict[Room, _Panel] = {}
+    store_error = top_line(request)
+    links: dict[Room, ui.link] = {}
+    inside: dict[Room, ui.html] = {}
     shown: list[Room] = []
     most = MOST
     with ui.element("div").classes("top"):
@@ -37,7 +29,7 @@ def overview(reader: RoomReader, request: Request) -> None:
     with ui.element("main").classes("rooms"):
         no_rooms = ui.label(_("No data received yet from a room that you may see.")).classes("panel")
         place = ui.element("div").classes("contents")
-    more = ui.button().props("flat no-caps").classes("act")
+    more = button(flat=True)
 
     def update(user: User) -> None:
         now = time.time()
@@ -47,19 +39,20 @@ def overview(reader: RoomReader, request: Request) -> None:
         no_rooms.set_visibility(not rooms)
         more.set_visibility(len(found) > most)
         more.set_text(_("{shown} of {all} rooms: show more").format(shown=most, all=len(found)))
-        for room in panels.keys() - set(order):
-            panels.pop(room).link.delete()
-        with place:
-            panels.update((room, _panel(room)) for room in order if room not in panels)
+        for room in links.keys() - set(order):
+            links.pop(room).delete()
         for room in order:
+            if room not in links:
+                with place, ui.link(target=f"/room/{room.site}/{room.room}").classes("panel") as links[room]:
+                    inside[room] = ui.html(sanitize=False).classes("contents")
             view = reader.view(room, now, whole=False)
-            panels[room].show(view, reader.headline(view, user))
+            inside[room].set_content(_panel(room, view, reader.headline(view, user)))
         if order != shown:
             shown[:] = order
             for position, room in enumerate(order):
-                panels[room].link.move(place, position)
+                links[room].move(place, position)
         news = sum(reader.has_news(room, user, now) for room in rooms)
-        ui.page_title(f"({news}) classpulse" if news else "classpulse")
+        show_title(f"({news}) classpulse" if news else "classpulse")
 
     def show_more() -> None:
         nonlocal most
@@ -69,15 +62,12 @@ def overview(reader: RoomReader, request: Request) -> None:
     keep_fresh(request, store_error, update)
 
 
-def _panel(room: Room) -> _Panel:
-    with ui.link(target=f"/room/{room.site}/{room.room}").classes("panel") as link:
-        ui.label(f"{room.site} / {room.room}").classes("name")
-        status, sentence, detail = ui.label(), ui.label(), ui.label().classes("caption")
-
-    def show(view: RoomView, head: Headline) -> None:
-        recent = view.summary.recent
-        show_status(status, view.status)
-        show_headline(sentence, head)
-        detail.set_text(_("{number} faces").format(number=round(recent.faces)) if recent else "")
-
-    return _Panel(link, show)
+def _panel(room: Room, view: RoomView, head: Headline) -> str:
+    recent, status = view.summary.recent, view.status
+    faces = _("{number} faces").format(number=round(recent.faces)) if recent else ""
+    return (
+        f"<div class=name>{room.site} / {room.room}</div>"
+        f'<div class="status {status.kind}">{escape(str(status))}</div>'
+        f'<div class="headline{" event" if head.event else ""}">{escape(head.text)}</div>'
+        f"<div class=caption>{faces}</div>"
+    )

@@ -18,10 +18,10 @@ from aggregator.config import AttentionConfig, LessonsConfig
 from aggregator.store.types import DeviceStatus, Note, Store, StoreError
 from aggregator.store.windows import WINDOW_S
 from aggregator.web.audit import Entry
-from aggregator.web.charts import Mark, group_colours, groups_table, labels_table, legend, timeline
+from aggregator.web.charts import Mark, figures, group_colours, groups_table, labels_table, legend, timeline
 from aggregator.web.headline import Headline, event_sentence, headline, is_news, mix_text
 from aggregator.web.language import PerLanguage, _
-from aggregator.web.text import StatusLine, clock, faults, readable, room_status
+from aggregator.web.text import StatusLine, clock, facts, faults, readable, room_status
 from aggregator.web.timetable import Timetable
 from aggregator.web.users import User
 from contract.message import utc
@@ -112,6 +112,12 @@ class RoomView:
     def faces(self) -> dict[str, float]:
         """Device -> faces per frame in the last minute; of those that showed some frame."""
         return self._state.faces(self._now)
+
+    @PerLanguage
+    def figures(self) -> str:
+        """What stands beside the chart, as HTML."""
+        start = self.span.start if self.span else None
+        return figures(facts(self.summary, start, self._zone, self.large))
 
     @PerLanguage
     def groups(self) -> str:

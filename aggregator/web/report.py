@@ -26,6 +26,8 @@ from service.cli import UsageError
 
 LONGEST_S = 24 * 3600
 """A report is of a day at most."""
+_FAR = 2**33
+"""Seconds since 1970 that no clock, store or calendar has."""
 _STYLE = Path(__file__).with_name("chart.css").read_text()
 _PAGE = Template(Path(__file__).with_name("report.html").read_text())
 
@@ -41,6 +43,8 @@ def read(config: AggregatorConfig, room: Room, start: int, end: int) -> Lesson:
         ReportError: If there can be no report of this span.
         StoreError: If the store cannot be read.
     """
+    if not 0 <= start < _FAR:
+        raise ReportError(_("There is no report of this room and time."))
     if not 0 < end - start <= LONGEST_S:
         text = _("a report is of a day at most, not of {hours} hours")
         raise ReportError(text.format(hours=number_text((end - start) / 3600, "0.0")))
@@ -103,10 +107,13 @@ def _body(lesson: Lesson, whole: Mix, zone: tzinfo | None) -> str:
     changes = ngettext("<b>{number}</b> lasting change", "<b>{number}</b> lasting changes", number)
     minutes = (last + MINUTE_S - first) // MINUTE_S
     length = ngettext("<b>{number}</b> minutes", "<b>{number}</b> minutes", minutes)
+    faces = _("<b>{number}</b> faces on average").format(number=round(whole.faces))
+    if whole.counts is not None:
+        some = round(whole.faces * (1 - whole.unsure))
+        faces += _(", {number} of them large and clear enough to read").format(number=some)
     facts = (
         f"<p class=headline>{escape(mix_text(whole))} {escape(news)}</p><ul class=facts>"
-        f"<li>{_('<b>{number}</b> faces on average').format(number=f'{whole.faces:.0f}')}</li>"
-        f"<li>{length.format(number=minutes)}</li><li>{changes.format(number=number)}</li></ul>"
+        f"<li>{faces}</li><li>{length.format(number=minutes)}</li><li>{changes.format(number=number)}</li></ul>"
     )
     colours = group_colours(lesson.groups)
     marks = marks_of(lesson.events, lesson.notes, zone)

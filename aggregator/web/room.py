@@ -6,20 +6,32 @@ import time
 from collections.abc import Callable
 from datetime import tzinfo
 from functools import partial
+from html import escape
+from pathlib import Path
 
 from msgspec import json
 from nicegui import ui
 from starlette.requests import Request
 
-from aggregator.store.types import Note, StoreError
+from aggregator.store.types import Note, StoreError, StoreUnavailableError
 from aggregator.web.audit import AuditLog
 from aggregator.web.auth import address_of
 from aggregator.web.commands import CommandSender, Outcome
 from aggregator.web.headline import Headline, event_sentence
 from aggregator.web.language import N_, _
 from aggregator.web.reader import RoomReader, RoomView
-from aggregator.web.style import keep_fresh, show_headline, show_status, top_line, user_of
-from aggregator.web.text import MOST_MARK, StatusLine, device_status, facts, marked, mix_hint, zone_text
+from aggregator.web.style import (
+    button,
+    heading,
+    keep_fresh,
+    panel,
+    root_of,
+    show_status,
+    show_title,
+    top_line,
+    user_of,
+)
+from aggregator.web.text import MOST_MARK, device_status, marked, mix_hint, zone_text
 from aggregator.web.users import User
 from contract.topics import Device, Room
 
@@ -28,6 +40,9 @@ log = logging.getLogger(__name__)
 _MOST_EVENTS = 6
 _NOTES = {"mark": N_("mark now"), "name": N_("name lesson"), "begin": N_("begin lesson"), "end": N_("end lesson")}
 _NOTED = {"mark": N_("marked"), "name": N_("named"), "begin": N_("noted: lesson begin"), "end": N_("noted: lesson end")}
+_CHIME = Path(__file__).with_name("chime.js").read_text()
+_NOT_NOW = N_("Not kept: the store cannot be written now. Try again; your text is still here.")
+_NEVER = N_("Not kept: this page may only read the store. Tell who runs it; your text is still here.")
 Keep = Callable[[Room, Note], None]
 """Keeps a note in the store; may raise StoreError."""
 Show = Callable[[RoomView], None]
@@ -38,7 +53,7 @@ def room_page(
     reader: RoomReader, commands: CommandSender, audit: AuditLog, keep: Keep, room: Room, request: Request
 ) -> None:
     """Build the page."""
-    store_error = top_line(request, f"{room.site} / {room.room}", back=True)
+    store_error = top_line(request, f"{room.site} / {room.room}")
     try:
         unknown = room not in reader.rooms(time.time())
     except StoreError:
@@ -51,7 +66,7 @@ def room_page(
     with ui.element("main").classes("room") as main:
         panels = (
             _mix(),
-            _facts(reader.zone, request.scope.get("root_path", "")),
+            _facts(root_of(request)),
             _cameras(commands, audit, room, request),
             _timeline(),
             _lesson(reader, keep, room, request),
@@ -71,24 +86,36 @@ def room_page(
 
 
 def _headline(reader: RoomReader, room: Room, request: Request) -> Callable[[Headline], None]:
-    """The sentence; a button that puts an event back; and notifications, where they are allowed."""
-    notified = None
+    """The sentence; a button that puts an event back; a notification and a sound, once somebody has allowed them."""
+    notified, sounds = None, False
     with ui.element("div").classes("top head"):
         sentence = ui.label().props("role=status")
-        seen = ui.button(_("seen")).props("no-caps outline").classes("act")
+        seen = button(_("seen"))
         ask = "window.Notification && Notification.requestPermission()"
-        ui.button(_("notify me"), on_click=lambda: ui.run_javascript(ask)).props("flat no-caps").classes("act")
+        button(_("notify me"), lambda: ui.run_javascript(ask), flat=True)
+        sound = button(_("sound: off"), flat=True)
 
     def show(head: Headline) -> None:
         nonlocal notified
-        show_headline(sentence, head)
+        sentence.set_text(head.text)
+        sentence.classes(replace="headline event" if head.event else "headline")
         seen.set_visibility(head.event is not None)
         name = f"{room.site} / {room.room}"
-        ui.page_title(f"(1) {name}" if head.event else name)
+        show_title(f"(1) {name}" if head.event else name)
         if head.event and notified != head.event.t:
             notified = head.event.t
             text = json.encode([name, {"body": head.text}]).decode()
             ui.run_javascript(f"window.Notification?.permission === 'granted' && new Notification(...{text})")
+            if sounds:
+                ui.run_javascript(_CHIME)
+
+    def switch() -> None:
+        """Browsers let a page sound after a click only; the first time shows how it does."""
+        nonlocal sounds
+        sounds = not sounds
+        sound.set_text(_("sound: on") if sounds else _("sound: off"))
+        if sounds:
+            ui.run_javascript(_CHIME)
 
     def mark_seen() -> None:
         user, view = user_of(request), reader.view(room, time.time())
@@ -97,6 +124,7 @@ def _headline(reader: RoomReader, room: Room, request: Request) -> Callable[[Hea
             show(reader.headline(view, user))
 
     seen.on_click(mark_seen)
+    sound.on_click(switch)
     return show
 
 
@@ -123,8 +151,7 @@ def _outcome_text(outcome: Outcome, command: str, camera: str) -> str:
 
 def _mix() -> Show:
     """The current mix with its interval."""
-    with ui.element("section").classes("panel mix-panel"):
-        _heading(_("The last minute"))
+    with panel(_("The last minute"), classes="mix-panel"):
         groups = ui.html(sanitize=False)
         hint = ui.label().classes("hint")
         with ui.element("details"):
@@ -141,12 +168,10 @@ def _mix() -> Show:
     return show
 
 
-def _facts(zone: tzinfo | None, root: str) -> Show:
+def _facts(root: str) -> Show:
     """Figures, and links to the report of the lesson so far."""
-    figures: dict[str, ui.label] = {}
-    span = None
-    with ui.element("section").classes("panel facts-panel"):
-        place = ui.element("div").classes("facts")
+    with panel(classes="facts-panel"):
+        figures = ui.html(sanitize=False).classes("facts")
         with ui.element("div").classes("links"):
             links = {
                 "report": ui.link(_("lesson report"), new_tab=True).classes("plain"),
@@ -155,63 +180,53 @@ def _facts(zone: tzinfo | None, root: str) -> Show:
             }
 
     def show(view: RoomView) -> None:
-        nonlocal span
-        summary = view.summary
-        start = view.span.start if view.span else None
-        for caption, text in facts(summary, start, zone, view.large).items():
-            if caption not in figures:
-                with place, ui.element("div").classes("fact big" if caption == _("faces") else "fact"):
-                    ui.label(caption).classes("caption")
-                    figures[caption] = ui.label().classes("figure")
-            figures[caption].set_text(text)
-        wanted = "none"
-        if view.span:
-            wanted = f"start={view.span.start}&end={(view.span.end // 60 + 1) * 60}"  # changes once a minute
-        if wanted != span:
-            span = wanted
-            for route, link in links.items():
-                query = "" if route == "lessons" else f"?{span}"
-                link.props(f'href="{root}/{route}/{summary.site}/{summary.room}{query}"')
-                link.set_visibility(route == "lessons" or view.span is not None)
+        figures.set_content(view.figures)
+        span, where = view.span, f"{view.summary.site}/{view.summary.room}"
+        lesson = f"?start={span.start}&end={(span.end // 60 + 1) * 60}" if span else ""  # changes once a minute
+        for route, link in links.items():
+            link.props(f'href="{root}/{route}/{where}{"" if route == "lessons" else lesson}"')
+            link.set_visibility(route == "lessons" or span is not None)
 
     return show
 
 
 def _cameras(commands: CommandSender, audit: AuditLog, room: Room, request: Request) -> Show:
-    """The devices, each with pause and resume for those who may."""
+    """The devices, each with pause and resume for those who may; rows stay, or a keyboard would lose its place."""
     user = user_of(request)
-    shown: dict[str, StatusLine] = {}
-    with ui.element("section").classes("panel cameras-panel"):
-        _heading(_("Cameras"))
-        rows = ui.element("div")
+    rows: dict[str, tuple[ui.element, ui.label, ui.button]] = {}
+    orders: dict[str, str] = {}
+    with panel(_("Cameras"), classes="cameras-panel"):
+        place = ui.element("div")
 
-    async def send(name: str, command: str) -> None:
+    async def press(name: str) -> None:
+        command = orders[name]
         text = await send_command(commands, audit, request, Device(room.site, room.room, name), command)
         if text is None:
             ui.navigate.to("/login")
         else:
             ui.notify(text, type="positive" if text == _outcome_text("sent", command, name) else "negative")
 
-    def row(name: str, status: StatusLine, command: str) -> None:
-        with ui.element("div").classes("camera"):
+    def row(name: str) -> tuple[ui.element, ui.label, ui.button]:
+        with place, ui.element("div").classes("camera") as box:
             with ui.element("div").classes("who"):
                 ui.label(name)
-                show_status(ui.label(), status)
-            if user is None or not user.may_order(room):
-                return
-            button = ui.button(_(command), on_click=lambda: send(name, command)).classes("act")
-            button.props(f'no-caps outline aria-label="{_(command)} {name}"')
+                status = ui.label()
+            order = button(on_click=lambda: press(name))
+            order.set_visibility(user is not None and user.may_order(room))
+        return box, status, order
 
     def show(view: RoomView) -> None:
         devices = view.summary.devices
-        wanted = {name: device_status(device, view.clock_errors.get(name)) for name, device in devices.items()}
-        if wanted != shown:
-            shown.clear()
-            shown.update(wanted)
-            rows.clear()
-            with rows:
-                for name, device in devices.items():
-                    row(name, shown[name], N_("resume") if device.state == "paused" else N_("pause"))
+        for name in rows.keys() - devices.keys():
+            rows.pop(name)[0].delete()
+        for name, device in devices.items():
+            if name not in rows:
+                rows[name] = row(name)
+            _box, status, order = rows[name]
+            show_status(status, device_status(device, view.clock_errors.get(name)))
+            orders[name] = N_("resume") if device.state == "paused" else N_("pause")
+            order.set_text(_(orders[name]))
+            order.props(f'aria-label="{_(orders[name])} {name}"')
 
     return show
 
@@ -220,17 +235,16 @@ def _timeline() -> Show:
     """The lesson, or its last ten minutes."""
     short = False
     last: RoomView | None = None
-    with ui.element("section").classes("panel timeline-panel"):
+    with panel(classes="timeline-panel"):
         with ui.element("div").classes("camera"):
-            heading = ui.label().props("role=heading aria-level=2").classes("caption who")
-            other = ui.button().props("no-caps outline").classes("act")
+            name, other = heading().classes("who"), button()
         chart = ui.html(sanitize=False)
 
     def show(view: RoomView) -> None:
         nonlocal last
         last = view
-        name = view.span.name if view.span else ""
-        heading.set_text(_("The last ten minutes") if short else _("The lesson {name}").format(name=name).strip())
+        lesson = _("The lesson {name}").format(name=view.span.name if view.span else "").strip()
+        name.set_text(_("The last ten minutes") if short else lesson)
         other.set_text(_("the whole lesson") if short else _("the last ten minutes"))
         chart.set_content(view.timeline if short else view.course)
 
@@ -246,8 +260,7 @@ def _timeline() -> Show:
 
 def _lesson(reader: RoomReader, keep: Keep, room: Room, request: Request) -> Show:
     """What people say of the lesson: its name, what happens in it, its begin and end."""
-    with ui.element("section").classes("panel lesson-panel"):
-        _heading(_("Your notes on this lesson"))
+    with panel(_("Your notes on this lesson"), classes="lesson-panel"):
         text = ui.input(_("such as group work, or Physics 7b")).props(f"outlined dense maxlength={MOST_MARK}")
         buttons = ui.element("div").classes("buttons")
         problem = ui.label().classes("status fault").props("role=alert")
@@ -264,8 +277,8 @@ def _lesson(reader: RoomReader, keep: Keep, room: Room, request: Request) -> Sho
             ui.notify(str(error), type="negative")
         except StoreError as error:
             log.warning("a note was not kept: %s", error)
-            problem_text = _("Not kept: the store cannot be written now. Try again; your text is still here.")
-            ui.notify(problem_text, type="negative")
+            now = isinstance(error, StoreUnavailableError)
+            ui.notify(_(_NOT_NOW) if now else _(_NEVER), type="negative")
         else:
             text.set_value("" if kind in {"mark", "name"} else text.value)
             reader.forget(room)
@@ -273,7 +286,7 @@ def _lesson(reader: RoomReader, keep: Keep, room: Room, request: Request) -> Sho
 
     with buttons:
         for kind, label in _NOTES.items():
-            ui.button(_(label), on_click=partial(note, kind)).props("no-caps outline").classes("act")
+            button(_(label), partial(note, kind))
 
     def show(_view: RoomView) -> None:
         trouble = reader.timetable.problem(room)
@@ -285,22 +298,12 @@ def _lesson(reader: RoomReader, keep: Keep, room: Room, request: Request) -> Sho
 
 def _events(zone: tzinfo | None) -> Show:
     """Changes that an instructor should know of."""
-    shown = [""]
-    with ui.element("section").classes("panel events-panel"):
-        _heading(_("Lasting changes"))
-        rows = ui.element("div").props("role=log aria-live=polite")
+    with panel(_("Lasting changes"), classes="events-panel"):
+        rows = ui.html(sanitize=False).props("role=log aria-live=polite")
 
     def show(view: RoomView) -> None:
-        lines = [event_sentence(event, zone) for event in view.events[: -_MOST_EVENTS - 1 : -1]]
-        if lines != shown:
-            shown[:] = lines
-            rows.clear()
-            with rows:
-                for line in lines or (_("none in this lesson so far"),):
-                    ui.label(line).classes("event" if lines else "caption")
+        newest = view.events[: -_MOST_EVENTS - 1 : -1]
+        told = "".join(f"<div class=event>{escape(event_sentence(event, zone))}</div>" for event in newest)
+        rows.set_content(told or f"<div class=caption>{_('none in this lesson so far')}</div>")
 
     return show
-
-
-def _heading(text: str) -> None:
-    ui.label(text).props("role=heading aria-level=2").classes("caption")

@@ -8,7 +8,6 @@ from starlette.requests import Request
 
 from aggregator.store.types import StoreError
 from aggregator.web.auth import LOCAL
-from aggregator.web.headline import Headline
 from aggregator.web.language import N_, _, current, switch_html
 from aggregator.web.text import StatusLine
 from aggregator.web.users import User
@@ -53,9 +52,10 @@ def root_of(request: Request) -> str:
     return root
 
 
-def top_line(request: Request, title: str, *, back: bool) -> ui.label:
-    """The top line: title, theme, log out; and below it a hidden label for `keep_fresh`."""
+def top_line(request: Request, title: str = "") -> ui.label:
+    """The top line, of all rooms without a title; and below it a hidden label for `keep_fresh`."""
     _UNCONNECTED.add(ui.context.client)
+    show_title(f"{title} - classpulse" if title else "classpulse")
     ui.add_head_html(f"<script>document.documentElement.lang = '{current.get()}'</script>")
     for sheet in ("page.css", "chart.css"):
         ui.add_css(Path(__file__).with_name(sheet))
@@ -67,37 +67,55 @@ def top_line(request: Request, title: str, *, back: bool) -> ui.label:
         theme = "dark" if dark.value else "light"
         ui.run_javascript(f'document.cookie = "theme={theme}; path=/; max-age=31536000; samesite=strict"')
 
+    user = user_of(request)
     with ui.element("header").classes("top"):
-        if back:
+        if title:
             ui.link(_("← rooms"), "/")
-        ui.label(title).props("role=heading aria-level=1").style("font-size: 1.9rem; font-weight: 700")
+        heading(title or "classpulse", classes="title", level=1)
         ui.element("div").classes("grow")
-        user = user_of(request)
         ui.link(_("devices"), "/devices")
         if user is not None and user is not LOCAL:
             if user.role == "administrator":
                 ui.link(_("users"), "/users")
             ui.link(user.name, "/account").props(f'title="{_("your password")}"')
         ui.html(switch_html(root_of(request)), sanitize=False)
-        ui.button(_("dark / light"), on_click=switch).props("flat no-caps").classes("act")
+        button(_("dark / light"), switch, flat=True)
         if user is not LOCAL:
             with ui.element("form").props(f'method=post action="{root_of(request)}/logout"'):
-                ui.button(_("log out")).props("flat no-caps type=submit").classes("act")
+                button(_("log out"), flat=True).props("type=submit")
     store_error = ui.label(_(_STORE_ERROR)).classes("status top fault").props("role=alert")
     store_error.set_visibility(False)
     return store_error
+
+
+def heading(text: str = "", *, classes: str = "caption", level: int = 2) -> ui.label:
+    """A heading, which a screen reader finds."""
+    return ui.label(text).props(f"role=heading aria-level={level}").classes(classes)
+
+
+def panel(text: str = "", *, classes: str = "") -> ui.element:
+    """A card of the page; open it with `with`. It begins with a heading, if there is a text."""
+    with ui.element("section").classes(f"panel {classes}") as section:
+        if text:
+            heading(text)
+    return section
+
+
+def button(text: str = "", on_click: Callable[[], object] | None = None, *, flat: bool = False) -> ui.button:
+    """A button; a flat one is for what is seldom wanted."""
+    return ui.button(text, on_click=on_click).props(f"no-caps {'flat' if flat else 'outline'}").classes("act")
+
+
+def show_title(title: str) -> None:
+    """Set the title of the browser's tab, if it is another one by now."""
+    if ui.context.client.title != title:
+        ui.page_title(title)
 
 
 def show_status(label: ui.label, status: StatusLine, more_classes: str = "") -> None:
     """Set text and colour; the web framework sends what changed."""
     label.set_text(str(status))
     label.classes(replace=f"status {more_classes} {status.kind}")
-
-
-def show_headline(label: ui.label, head: Headline) -> None:
-    """Set the sentence; marked if it is about an event."""
-    label.set_text(head.text)
-    label.classes(replace="headline event" if head.event else "headline")
 
 
 def keep_fresh(request: Request, store_error: ui.label, update: Callable[[User], None]) -> None:

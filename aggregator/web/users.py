@@ -3,7 +3,6 @@
 No web framework here; `now` is monotonic seconds, brought by the caller.
 """
 
-import json
 import os
 import re
 import secrets
@@ -13,10 +12,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from msgspec import MsgspecError, Struct, json
 
 from aggregator.web.language import _
 from contract.topics import Room, TopicError
@@ -38,6 +38,17 @@ Role = Literal["viewer", "teacher", "administrator"]
 """A viewer sees rooms; a teacher also pauses and resumes there; an administrator also says who the users are. A user
 of a file that was written before there were roles is a teacher."""
 ROLES: tuple[Role, ...] = get_args(Role)
+
+
+class _Stored(Struct):
+    """A user in the file, by name."""
+
+    hash: str
+    rooms: tuple[str, ...]
+    role: Role = "teacher"
+
+
+_DECODER = json.Decoder(dict[str, _Stored])
 
 
 class UsersError(UsageError):
@@ -109,7 +120,9 @@ class Users:
             text = _("a password has {least} to {most} characters")
             raise UsersError(text.format(least=MIN_PASSWORD, most=_MOST_PASSWORD))
         hashed = None if password is None else self._hasher.hash(password)
-        checked, role = tuple(_checked_room(room) for room in rooms), _checked_role(role)
+        if role not in ROLES:
+            raise UsersError(_("role {role} is none of {roles}").format(role=repr(role), roles=", ".join(ROLES)))
+        checked = tuple(map(_checked_room, rooms))
         with self._changing:
             users = self._current()
             if hashed is None and name not in users:
@@ -152,14 +165,14 @@ class Users:
 
     def _write(self, users: dict[str, User]) -> None:
         """Whole or not at all, readable by the owner alone."""
-        table = {user.name: {"hash": user.hash, "rooms": user.rooms, "role": user.role} for user in users.values()}
+        table = json.encode({user.name: _Stored(user.hash, user.rooms, user.role) for user in users.values()})
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # the daemon's user must be able to read what root writes
             there = self._path.exists()
             stat = (self._path if there else self._path.parent).stat()
-            with tempfile.NamedTemporaryFile("w", dir=self._path.parent, delete=False, encoding="utf-8") as file:
-                file.write(json.dumps(table, indent=2) + "\n")
+            with tempfile.NamedTemporaryFile(dir=self._path.parent, delete=False) as file:
+                file.write(json.format(table) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
             made = Path(file.name)
@@ -221,23 +234,15 @@ class Sessions:
 
 def _read(path: Path) -> dict[str, User]:
     try:
-        table = json.loads(path.read_bytes())
-        return {name: _user(name, fields) for name, fields in table.items()}
+        table = _DECODER.decode(path.read_bytes())
+        return {
+            name: User(name, each.hash, tuple(map(_checked_room, each.rooms)), each.role)
+            for name, each in table.items()
+        }
     except OSError as error:
         raise UsersError(f"{path}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (MsgspecError, UsersError) as error:
         raise UsersError(_("{file}: no users file: {reason}").format(file=path, reason=error)) from error
-
-
-def _user(name: str, fields: dict[str, Any]) -> User:
-    rooms = tuple(_checked_room(room) for room in fields["rooms"])
-    return User(name, fields["hash"], rooms, _checked_role(fields.get("role", "teacher")))
-
-
-def _checked_role(role: str) -> Role:
-    if role not in ROLES:
-        raise UsersError(_("role {role} is none of {roles}").format(role=repr(role), roles=", ".join(ROLES)))
-    return role
 
 
 def _checked_room(entry: str) -> str:
@@ -246,6 +251,6 @@ def _checked_room(entry: str) -> str:
         if entry != "*":
             Room(site, "any" if room == "*" else room)
     except TopicError as error:
-        text = _("room {room} is none of *, site/*, site/room: {reason}")
-        raise UsersError(text.format(room=repr(entry), reason=error)) from error
+        text = _("room {room} is none of *, site/*, site/room, with names of 1 to 32 of a-z, 0-9 and -")
+        raise UsersError(text.format(room=repr(entry))) from error
     return entry
