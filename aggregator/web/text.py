@@ -28,6 +28,21 @@ _KINDS = {
     N_("lost"): "fault",
     N_("degraded"): "fault",
 }
+REASONS = (
+    N_("ordered by its file"),
+    N_("connection lost"),
+    N_("outside lesson hours"),
+    N_("waiting for the clock to be synchronised: lesson hours are set"),
+    N_("the file has ended"),
+    N_("told to stop"),
+    N_("a fault of the program"),
+    N_("our own state does not come back: the broker's access list must let this device read its topics"),
+    N_(
+        "acknowledged but not stored for two minutes: does the aggregator run, and does the broker let this "
+        "device write counts (access list, size limits) and read stored?"
+    ),
+)
+"""What devices say by themselves, in the words of `edge`; anything else that one says is shown as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +79,7 @@ def faults(devices: Mapping[str, DeviceState | State], clock_errors: Mapping[str
     return [
         *(_("no connection to {camera}").format(camera=name) for name, each in devices.items() if each.state == "lost"),
         *(f"{name}: {clock_text(ahead_s)}" for name, ahead_s in clock_errors.items()),
-        *(f"{name}: {device.reason}" for name, device in devices.items() if device.state == "degraded"),
+        *(f"{name}: {_reason(each.reason)}" for name, each in devices.items() if each.state == "degraded"),
     ]
 
 
@@ -77,10 +92,15 @@ def device_status(device: DeviceState, ahead_s: float | None = None) -> StatusLi
 
 def _said(device: DeviceState) -> str:
     """Such as `paused by anna` or `degraded: the disk is full`."""
-    if device.reason.startswith("ordered by "):
+    if device.reason.startswith("ordered by ") and device.reason not in REASONS:
         name = device.reason.removeprefix("ordered by ")
         return _("{state} by {name}").format(state=_(device.state), name=name)
-    return f"{_(device.state)}: {device.reason}" if device.reason else _(device.state)
+    return f"{_(device.state)}: {_reason(device.reason)}" if device.reason else _(device.state)
+
+
+def _reason(said: str) -> str:
+    outbox = said.removeprefix("outbox: ")
+    return _(said) if outbox == said else _("outbox: {reason}").format(reason=outbox)
 
 
 def clock_text(ahead_s: float) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aggregator.analysis.lesson import Planned
 from aggregator.config import TIMETABLE, WEEKDAYS, LessonsConfig
-from aggregator.web.language import _
+from aggregator.web.language import N_, _
 from contract.topics import Room
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,11 @@ _BACK, _AHEAD = timedelta(days=8), timedelta(days=2)
 class CalendarError(ValueError):
     """A calendar that cannot be used; the text says why."""
 
+    def __init__(self, text: str, why: object) -> None:
+        """`text`: in the catalogues, with {why}, which is shown as it is: it comes from elsewhere."""
+        super().__init__(text.format(why=why))
+        self.text, self.why = text, why
+
 
 class Timetable:
     """The planned lessons of all rooms."""
@@ -40,7 +45,7 @@ class Timetable:
         self._pool = ThreadPoolExecutor(1, "calendar")
         self._reading: dict[str, tuple[float, Future[list[Planned]]]] = {}
         self._calendars: dict[str, list[Planned]] = {}
-        self.problems: dict[str, str] = {}
+        self.problems: dict[str, CalendarError] = {}
         """`site/room` -> why its calendar cannot be used now; what was read before still holds."""
 
     def planned(self, room: Room, start: float, end: float) -> list[Planned]:
@@ -55,8 +60,12 @@ class Timetable:
 
     def problem(self, room: Room) -> str:
         """What to tell of its calendar; empty if all is well."""
-        text = self.problems.get(f"{room.site}/{room.room}")
-        return _("▲ The timetable cannot be read now: {reason}").format(reason=text) if text else ""
+        name = f"{room.site}/{room.room}"
+        error = self.problems.get(name)
+        if error is None:
+            return ""
+        reason = f"{self._config.calendar[name]}: {_(error.text).format(why=error.why)}"
+        return _("▲ The timetable cannot be read now: {reason}").format(reason=reason)
 
     def _look(self, name: str) -> None:
         """Take what was read, and begin to read again when it is time."""
@@ -68,10 +77,10 @@ class Timetable:
             try:
                 self._calendars[name] = reading.result()
                 self.problems.pop(name, None)
-            except (CalendarError, OSError) as error:
+            except CalendarError as error:
                 if name not in self.problems:
-                    log.warning("calendar of %s: %s", name, error)
-                self.problems[name] = f"{source}: {error}"
+                    log.warning("calendar of %s: %s: %s", name, source, error)
+                self.problems[name] = error
             self._reading[name] = asked, Future()
         if time.monotonic() - asked > _EVERY_S:
             self._reading[name] = time.monotonic(), self._pool.submit(read_calendar, source, self._zone)
@@ -95,21 +104,23 @@ def read_calendar(source: str, zone: tzinfo | None) -> list[Planned]:
     """The lessons of the days around now, by a calendar's file or address; times without a zone are in `zone`.
 
     Raises:
-        CalendarError: If it is too big or no calendar.
-        OSError: If it cannot be reached.
+        CalendarError: If it cannot be reached, is too big, or is no calendar.
     """
     # here, so that a process without a calendar does not load them
     import recurring_ical_events  # noqa: PLC0415
     from icalendar import Calendar  # noqa: PLC0415
 
-    if source.startswith(("http://", "https://")):
-        with urllib.request.urlopen(source, timeout=_WITHIN_S) as answer:  # noqa: S310 - http or https, see above
-            data = answer.read(_MOST_BYTES + 1)
-    else:
-        with Path(source).open("rb") as file:
-            data = file.read(_MOST_BYTES + 1)
+    try:
+        if source.startswith(("http://", "https://")):
+            with urllib.request.urlopen(source, timeout=_WITHIN_S) as answer:  # noqa: S310 - http or https, see above
+                data = answer.read(_MOST_BYTES + 1)
+        else:
+            with Path(source).open("rb") as file:
+                data = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise CalendarError(N_("it cannot be reached ({why})"), error.strerror or error) from error
     if len(data) > _MOST_BYTES:
-        raise CalendarError(f"more than {_MOST_BYTES // 1_000_000} MB: export fewer months")
+        raise CalendarError(N_("it has more than {why} MB: export fewer months"), _MOST_BYTES // 1_000_000)
     now = datetime.now(UTC)
     try:
         calendar = Calendar.from_ical(data)
@@ -117,7 +128,7 @@ def read_calendar(source: str, zone: tzinfo | None) -> list[Planned]:
         times = ((_in(zone, event.start), _in(zone, event.end), str(event.get("SUMMARY", ""))[:80]) for event in events)
         return [Planned(start.timestamp(), end.timestamp(), name) for start, end, name in times if start and end]
     except Exception as error:  # whatever the two libraries raise on what others wrote
-        raise CalendarError(f"no calendar that can be read: {str(error)[:200]}") from error
+        raise CalendarError(N_("it is no calendar that can be read ({why})"), str(error)[:200]) from error
 
 
 def _in(zone: tzinfo | None, at: object) -> datetime | None:

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from babel.messages.pofile import read_po
 
+from aggregator.analysis.summary import DeviceState
 from aggregator.web import language
 from aggregator.web.language import CATALOGUES, LANGUAGES, PerLanguage, choose, current, day_text
-from aggregator.web.text import marked, span
+from aggregator.web.text import REASONS, device_status, faults, marked, span
 
 OTHERS = sorted(LANGUAGES.keys() - {"en"})
 WEB = Path(language.__file__).parent
@@ -60,6 +61,36 @@ def test_catalogues_are_complete_and_current(code):
         assert not message.fuzzy, text
 
 
+def test_what_devices_say_by_themselves_is_in_the_words_of_edge():
+    """A reason that edge words anew would be English in every language."""
+    trees = [ast.parse(file.read_text()) for file in (WEB.parents[1] / "edge").rglob("*.py")]
+    said = {node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+
+    assert [reason for reason in REASONS if reason.removeprefix("ordered by ") not in said] == []
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "words"),
+    [
+        *(("stopped", reason, "angehalten|beendet|gestoppt") for reason in REASONS),
+        ("degraded", "outbox: disk full", "Ausgang: disk full"),
+        ("degraded", "the lens is dirty", ": the lens is dirty"),
+        ("paused", "ordered by teacher", "von teacher"),
+    ],
+)
+def test_what_is_wrong_with_a_device_is_told_in_the_language(speak, state, reason, words):
+    """What the device says by itself is translated, what others wrote stays as it is, in a translated frame."""
+    speak("de")
+
+    told = device_status(DeviceState(state, reason)).text
+
+    assert re.search(words, told)
+    assert state not in told
+    assert reason not in REASONS or reason not in told
+    if state == "degraded":
+        assert faults({"cam": DeviceState(state, reason)}, {}) == [f"cam: {told.partition(': ')[2]}"]
+
+
 OPERATORS = {
     "_misled",
     "_foreign",
@@ -77,7 +108,7 @@ ELSEWHERE |= {"ConfigError", "CalendarError", "ValueError", "compile", "record",
 ELSEWHERE |= {"info", "warning", "error", "exception"}
 """Functions whose texts nobody reads on a page."""
 SHOWN = {"label", "button", "link", "input", "notify", "set_text", "notice", "StatusLine", "Headline", "top_line"}
-SHOWN |= {"_heading", "_button", "_password"}
+SHOWN |= {"heading", "panel", "_password"}
 NAMES = {"classpulse", "live", "silent", "paused", "fault", "/devices", "/users", "/account"}
 CODES = {"not sent", "not confirmed", "ordered by MQTT", "ordered by {}", "ordered by "}
 """What the code itself compares."""

@@ -12,6 +12,7 @@ from aggregator.config import AggregatorConfig, AttentionConfig, LessonsConfig, 
 from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import Note, StoreUnavailableError
+from aggregator.web.language import current
 from aggregator.web.lessons import compare_html, lines, list_html
 from aggregator.web.reader import RoomReader
 from aggregator.web.report import ReportError, to_csv, to_html
@@ -128,13 +129,14 @@ def test_a_calendar_repeats_its_lessons_in_the_sites_zone(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "word"),
-    [(b"\xff\x00 no calendar", "no calendar"), (b"BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:nonsense\n", "no calendar"),
-     (b"x" * 2_000_001, "more than 2 MB"), (None, "No such file")],
+    ("content", "word", "german"),
+    [(b"\xff\x00 no calendar", "no calendar", "kein lesbarer Kalender"),
+     (b"BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:nonsense\n", "no calendar", "kein lesbarer Kalender"),
+     (b"x" * 2_000_001, "more than 2 MB", "mehr als 2 MB"), (None, "No such file", "nicht erreichbar")],
     ids=["bytes", "broken", "huge", "missing"],
 )  # fmt: skip
-def test_a_calendar_that_cannot_be_used_is_told(tmp_path, content, word):
-    """Where the person looks; the lessons go on by the gap."""
+def test_a_calendar_that_cannot_be_used_is_told(tmp_path, content, word, german):
+    """Where the person looks, in the person's language; the lessons go on by the gap."""
     path = tmp_path / "calendar.ics"
     if content is not None:
         path.write_bytes(content)
@@ -147,6 +149,9 @@ def test_a_calendar_that_cannot_be_used_is_told(tmp_path, content, word):
     assert word in timetable.problem(ROOM)
     assert "calendar.ics" in timetable.problem(ROOM)
     assert timetable.problem(Room("school", "r2")) == ""
+    before = current.set("de")
+    assert german in timetable.problem(ROOM)
+    current.reset(before)
 
 
 def test_an_address_that_nobody_answers_holds_up_no_page(free_address):
