@@ -128,7 +128,9 @@ def timeline(  # noqa: PLR0917, PLR0913 - what a chart has
         marks: What happened, with a number each; those outside the edges are left out.
     """
     scale = 1000 / max(end - begin, 1)
-    spans = [(scale * (start - begin), min(scale * (start + step_s - begin), 1000), mix) for start, mix in moments]
+    spans = [
+        (max(scale * (start - begin), 0), min(scale * (start + step_s - begin), 1000), mix) for start, mix in moments
+    ]
     read = [(left, right, [mix.groups[name][0] for name in colours]) for left, right, mix in spans if mix.groups]
     most = max(5, -(-int(max((mix.faces for _, _, mix in spans), default=0.0) + 1) // 5) * 5)
     faces = "".join(_steps([(left, right, most - mix.faces) for left, right, mix in spans]))

@@ -398,6 +398,13 @@ def test_shares_are_stacked_and_a_withheld_moment_has_none():
     assert drawn["line"].endswith("V25.0H1000.0")
 
 
+def test_a_step_that_began_before_the_lesson_is_drawn_from_its_begin():
+    """Steps are whole minutes, lessons begin at any second: nothing reaches out of the chart."""
+    drawn = paths(timeline([at(0, MIX), at(60, MIX)], 40, 100, 60, COLOURS, UTC))
+
+    assert drawn["line"] == "M0.0 5.0V5.0H333.3V5.0H1000.0"
+
+
 def test_an_empty_timeline_draws_nothing():
     """Browsers complain of a path that does not begin with a point."""
     assert set(paths(timeline([], 0, 100, 10, COLOURS, UTC)).values()) == {""}

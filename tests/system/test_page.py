@@ -275,12 +275,7 @@ def mood(at, sad, people=25):
 
 def test_a_change_that_lasts_is_the_headline_until_it_is_seen(stage, classroom, page):
     """In the room, on the tab, and first among the rooms; "seen" puts it back."""
-    device, now = Device("north", "r909", "cam1"), time.time()
-    classroom.say("ready", device=device)
-    for at in range(-1200, 0, 10):
-        sad = 2 if at < -420 else 14
-        classroom.count(*(mood(now + at + tenth, sad) for tenth in range(0, 10, 2)), device=device)
-
+    changed(classroom, Device("north", "r909", "cam1"))
     enter(page, stage, "/room/north/r909")
     headline = page.locator(".head .headline")
     page.locator(".head .headline", has_text=re.compile(r"Since \d\d:\d\d more unpleasant expressions")).wait_for()
@@ -478,35 +473,105 @@ def test_the_page_fits_a_phone(stage, classroom, chromium, theme):
     context.close()
 
 
-def test_the_keyboard_is_enough(stage, classroom, page, wait_until):
-    """Tab reaches the room, the theme and the pause button; Enter uses them."""
-    log_in(page, stage)
-    page.get_by_text("north / r101").wait_for()
-    tab_to(page, "north / r101")
-    page.keyboard.press("Enter")
-    page.get_by_role("button", name="pause cam1").wait_for()
+def changed(classroom, device):
+    """Twenty minutes of a class that became sad seven minutes ago."""
+    now = time.time()
+    classroom.say("ready", device=device)
+    for at in range(-1200, 0, 10):
+        sad = 2 if at < -420 else 14
+        classroom.count(*(mood(now + at + tenth, sad) for tenth in range(0, 10, 2)), device=device)
 
+
+def test_the_keyboard_is_enough(stage, classroom, page):
+    """A teacher's tasks from the login to the report, with a focus that can be seen and that stays where it is."""
+    device = Device("north", "r707", "cam1")
+    changed(classroom, device)
+    page.goto(stage.address)
+    page.keyboard.type("anna")
+    tab_to(page, "password")
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.get_by_text("north / r707").wait_for()
+    tab_to(page, "north / r707")
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="seen").wait_for()
+
+    tab_to(page, "seen")
+    page.keyboard.press("Space")
+    page.locator(".head .headline", has_text="Steady for").wait_for()
+    tab_to(page, "All seven expressions")
+    page.keyboard.press("Enter")
+    page.locator("details th", has_text="sad").wait_for()
+    tab_to(page, "pause")
+    page.keyboard.press("Enter")
+    page.get_by_text("pause sent to cam1").wait_for()
+    classroom.say("paused", "ordered by MQTT", device=device)
+    page.get_by_role("button", name="resume cam1").wait_for()
+    assert focused(page).startswith("resume")
+    page.keyboard.press("Space")
+    page.get_by_text("resume sent to cam1").wait_for()
+    classroom.say("ready", device=device)
+    tab_to(page, "such as group work")
+    page.keyboard.type("group work")
+    tab_to(page, "mark now")
+    page.keyboard.press("Enter")
+    page.locator(".told").get_by_text("group work", exact=True).wait_for()
     tab_to(page, "dark / light")
     page.keyboard.press("Enter")
     page.locator("body.body--dark").wait_for()
-    classroom.count(frame(time.time()))
-    page.get_by_text("Bar: estimated share.").wait_for()
     page.wait_for_timeout(500)
     keep(page, "room-dark")
-    before = len(classroom.orders)
-    tab_to(page, "pause")
+    tab_to(page, "all lessons of this room")
     page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Lessons of north / r707").wait_for()
+    tab_to(page, time.strftime("%Y"))
+    page.keyboard.press("Space")
+    assert page.get_by_role("checkbox").is_checked()
+    tab_to(page, time.strftime("%Y"))
+    page.keyboard.press("Enter")
+    page.get_by_text("Minute by minute").wait_for()
 
-    wait_until(lambda: "pause" in classroom.orders[before:], "the order")
+
+FOCUSED = """() => { const at = document.activeElement, named = at.getAttribute('aria-label') || at.id;
+    return at === document.body ? '' : at.innerText || at.closest('label')?.innerText || named || '' }"""
+OUTLINE = "() => parseFloat(getComputedStyle(document.activeElement).outlineWidth)"
+
+
+def focused(page):
+    """What the element with the focus is called."""
+    return page.evaluate(FOCUSED)
 
 
 def tab_to(page, text):
-    """Press Tab until the focused element has this text."""
-    for _ in range(30):
+    """Press Tab until the focused element has this text; wherever it stops, the focus can be seen."""
+    for _ in range(60):
         page.keyboard.press("Tab")
-        if text in page.evaluate("document.activeElement.innerText"):
+        if text in focused(page):
+            assert page.evaluate(OUTLINE) >= 2, text
             return
     pytest.fail(f"Tab never reached {text}")
+
+
+def test_an_event_sounds_once_somebody_has_allowed_it(stage, classroom, page):
+    """Off at first; the click sounds, for a browser lets no page begin by itself; then the next event does."""
+    device = Device("north", "r606", "cam1")
+    page.add_init_script(
+        "window.tones = 0; const start = OscillatorNode.prototype.start;"
+        "OscillatorNode.prototype.start = function (at) { window.tones += 1; return start.call(this, at) }"
+    )
+    classroom.say("ready", device=device)
+    enter(page, stage, "/room/north/r606")
+    page.get_by_role("button", name="sound: off").click()
+    page.get_by_role("button", name="sound: on").wait_for()
+    page.wait_for_function("window.tones === 2 && window.chime.state === 'running'")
+
+    changed(classroom, device)
+
+    page.locator(".headline.event").wait_for()
+    page.wait_for_function("window.tones === 4")
+    page.get_by_role("button", name="sound: on").click()
+    page.get_by_role("button", name="sound: off").wait_for()
+    assert page.evaluate("window.tones") == 4
 
 
 def test_logging_out_ends_the_open_page(stage, classroom, chromium):

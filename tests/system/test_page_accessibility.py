@@ -29,6 +29,9 @@ PAGES = {
     "password": ("/account", "change password"),
     "users": ("/users", "A new user"),
     "no such page": ("/nowhere", "No such page"),
+    "report": ("/report/north/r101?start={begin}&end={end}", "Minute by minute"),
+    "lessons": ("/lessons/north/r101", "compare the two that are ticked"),
+    "comparison": ("/compare/north/r101?lesson={begin}-{middle}&lesson={middle}-{end}", "Two lessons over one another"),
 }
 
 
@@ -46,6 +49,8 @@ def stage(tmp_path_factory, wait_until):
     room = Classroom(broker.port)
     room.say("ready")
     room.report(rate_hz=5.0)
+    for ago in range(600, 60, -20):
+        room.count(*(frame(time.time() - ago + second) for second in range(0, 20, 2)))
     made.classroom = room
     yield made
     room.close()
@@ -78,7 +83,8 @@ def test_a_page_breaks_no_rule(stage, page, name):
     path, text = PAGES[name]
     now = time.time()
     stage.classroom.count(*(frame(now - second) for second in range(60, 0, -2)))
-    page.goto(stage.address + path)
+    begin = int(now) - 600
+    page.goto(stage.address + path.format(begin=begin, middle=begin + 300, end=begin + 600))
     page.get_by_text(text).first.wait_for()
     page.wait_for_timeout(300)
 
