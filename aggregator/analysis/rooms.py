@@ -58,9 +58,8 @@ class RoomState:
         self._detector, self._events = Detector(attention), list[Event]()
 
     def cut(self, cuts: list[Cut]) -> None:
-        """Lessons begin and end there, by time, as a timetable or people say."""
-        if cuts != self._cuts:
-            self._cuts, self._lesson = cuts, (float("-inf"), [])
+        """Lessons begin and end there, by time, as a timetable or people say; told whenever all windows were read."""
+        self._cuts, self._lesson = cuts, (float("-inf"), [])
 
     def add(self, key: Key, sums: Sums, now: float) -> None:
         """Add to a window what a batch brought."""

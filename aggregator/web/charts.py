@@ -192,9 +192,8 @@ def overlaid(courses: Sequence[Sequence[Moment]], step_s: int, colours: Mapping[
             steps = [(1000 * at / longest, 1000 * (at + step_s) / longest, 1000 - 1000 * share) for at, share in read]
             shapes += f'<path class="line {kind}" style="stroke:{colour}" d="{"".join(_steps(steps))}"/>'
         plots.append(f"<h3>{escape(_(name))}</h3>{_plot('compared', ('100 %', '0 %'), 1000, shapes, _(name))}")
-    minutes = (
-        f"<span style=left:0>0</span><span style=left:100%>{_('{number} min').format(number=longest // 60)}</span>"
-    )
+    length = _("{number} min").format(number=longest // 60)
+    minutes = f'<span style="left:0">0</span><span style="left:100%;transform:translateX(-100%)">{length}</span>'
     return f"{''.join(plots)}<div class=times>{minutes}</div>"
 
 

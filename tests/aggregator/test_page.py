@@ -75,6 +75,21 @@ def test_a_view_is_read_once_for_all_pages_and_then_again(reader, keep, message,
     assert reader.view(ROOM, NOW + 2).summary.recent.faces != first.summary.recent.faces
 
 
+def test_a_lesson_that_comes_late_is_whole_as_soon_as_it_is_read(store, device, keep, message, counted):
+    """A camera that was offline sends its lesson at once: the headline must not say that it has just begun."""
+    say(store, device, "ready")
+    lesson = [message(seq, counted(NOW - 1500 + 10 * seq, 10)) for seq in range(150)]
+    keep(*lesson[-3:])
+    reader = RoomReader(store, Estimator({}), OFF)
+    reader.view(ROOM, NOW)
+    keep(*lesson[:-3])
+    reader.view(ROOM, NOW + 9)
+
+    begin = reader.view(ROOM, NOW + 11).summary.lesson_start
+
+    assert begin == instant(utc(NOW - 1500))
+
+
 def test_what_did_not_change_is_not_drawn_anew(reader, keep, message, counted):
     """A page is sent the timeline once in ten seconds: a half-filled window would be a step that jumps."""
     first = reader.view(ROOM, NOW + 0.5)

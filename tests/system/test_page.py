@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from aggregator.store.sqlite import SqliteStore
@@ -366,8 +368,8 @@ def test_what_a_teacher_notes_is_on_the_lesson_and_stays(stage, classroom, page,
     elsewhere.close()
 
 
-def test_the_report_fits_a_phone_and_two_sheets(stage, classroom, page, tmp_path):
-    """390 px and no wider, dark where the browser is; as PDF two pages of A4 at most."""
+def test_the_report_fits_a_phone_and_two_sheets(stage, classroom, page):
+    """390 px and no wider, dark where the browser is; as PDF two pages of A4 at most, and paper is white."""
     enter(page, stage, f"/report/north/r101?start={int(time.time()) - 900}&end={int(time.time())}")
     page.get_by_text("Minute by minute").wait_for()
     page.emulate_media(color_scheme="dark")
@@ -376,8 +378,11 @@ def test_the_report_fits_a_phone_and_two_sheets(stage, classroom, page, tmp_path
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(18, 19, 20)"
     keep(page, "report-phone")
-    pdf = page.pdf(path=tmp_path / "report.pdf", format="A4")
+    pdf = page.pdf(path=SCREENSHOTS / "report.pdf", format="A4")
     assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 2
+    page.emulate_media(media="print", color_scheme="dark")
+    paper = cv2.imdecode(np.frombuffer(page.screenshot(), np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert np.median(paper) == 255
 
 
 def test_a_report_of_somebody_elses_room_is_refused(stage, classroom, page):
