@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 from nicegui import ui
 from starlette.requests import Request
@@ -29,8 +30,10 @@ def account_page(passwords: Passwords, audit: AuditLog, request: Request) -> Non
     user = user_of(request)
     store_error = top_line(request, _("your password"))
     with ui.element("main").classes("whole"), panel(classes="form"):
-        ui.label(_whose(user) if user else "").classes("hint")
-        old, new, again = (_password(text) for text in (_("current password"), _new(), _("new password again")))
+        if user:
+            whose = _("{name}, {role}, rooms: {rooms}")
+            ui.label(whose.format(name=user.name, role=_(user.role), rooms=", ".join(user.rooms))).classes("hint")
+        old, new, again = map(_password, (_("current password"), "", _("new password again")))
         submit, told = button(_("change password")), ui.label().props("role=alert")
 
     async def change() -> None:
@@ -55,15 +58,6 @@ def account_page(passwords: Passwords, audit: AuditLog, request: Request) -> Non
     keep_fresh(request, store_error, lambda _: None)
 
 
-def _whose(user: User) -> str:
-    text = _("{name}, {role}, rooms: {rooms}")
-    return text.format(name=user.name, role=_(user.role), rooms=", ".join(user.rooms))
-
-
-def _new() -> str:
-    return _("new password, at least {number} characters").format(number=MIN_PASSWORD)
-
-
 class _Editor:
     """Changes users for the administrator who looks."""
 
@@ -71,7 +65,7 @@ class _Editor:
         self.users = users
         self._audit = audit
         self._request = request
-        self.show = ui.refreshable(self._show)
+        self.show = ui.refreshable(partial(_user_panels, self))
 
     async def change(self, action: str, name: str, what: Callable[[User], None]) -> bool:
         """Do it, note it, and say what is wrong, if anything; whether it was done."""
@@ -85,10 +79,6 @@ class _Editor:
             self.show.refresh()
         ui.notify(problem or _("{name}: done").format(name=name), type="negative" if problem else "positive")
         return not problem
-
-    def _show(self) -> None:
-        for user in self.users.all():
-            _user_panel(self, user)
 
 
 def users_page(users: Users, audit: AuditLog, request: Request) -> None:
@@ -104,7 +94,7 @@ def users_page(users: Users, audit: AuditLog, request: Request) -> None:
 def _new_user_panel(editor: _Editor) -> None:
     with panel(classes="form"):
         heading(_("A new user"), classes="name")
-        name, password = ui.input(_("name")).props("dense outlined autocapitalize=none"), _password(_new())
+        name, password = ui.input(_("name")).props("dense outlined autocapitalize=none"), _password()
         role, rooms, submit = _role("teacher"), _rooms(()), button(_("add"))
 
     def put(_by: User) -> None:
@@ -118,6 +108,11 @@ def _new_user_panel(editor: _Editor) -> None:
                 field.set_value("")
 
     submit.on_click(add)
+
+
+def _user_panels(editor: _Editor) -> None:
+    for user in editor.users.all():
+        _user_panel(editor, user)
 
 
 def _user_panel(editor: _Editor, user: User) -> None:
@@ -162,8 +157,9 @@ async def _changed(what: Callable[[], None]) -> str:
     return ""
 
 
-def _password(label: str) -> ui.input:
-    return ui.input(label, password=True).props("dense outlined autocomplete=new-password")
+def _password(label: str = "") -> ui.input:
+    new = _("new password, at least {number} characters").format(number=MIN_PASSWORD)
+    return ui.input(label or new, password=True).props("dense outlined autocomplete=new-password")
 
 
 def _rooms(rooms: tuple[str, ...]) -> ui.input:

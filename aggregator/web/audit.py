@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -64,12 +65,9 @@ class AuditLog:
                 for path in self._files():
                     if path.stem < f"{now - timedelta(days=KEEP_DAYS):%Y-%m-%d}":
                         path.unlink()
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-                file = os.open(self._folder / f"{now:%Y-%m-%d}.jsonl", flags, 0o600)
-                try:
-                    os.write(file, msgspec.json.encode(entry) + b"\n")
-                finally:
-                    os.close(file)
+                today = self._folder / f"{now:%Y-%m-%d}.jsonl"
+                with open(today, "ab", opener=partial(os.open, mode=0o600)) as file:
+                    file.write(msgspec.json.encode(entry) + b"\n")
             except OSError as error:
                 log.warning("%s: %s: the journal alone has the last order", self._folder, error.strerror)
 

@@ -58,13 +58,13 @@ class RoomView:
     def __init__(
         self,
         state: RoomState,
-        lesson: "Lessons | None",
+        lesson: "Lessons",
         groups: Iterable[str],
         cameras: Mapping[str, DeviceStatus],
         now: float,
         zone: tzinfo | None,
     ) -> None:
-        """`lesson`: what is known beside windows; None while its windows were not read."""
+        """`lesson`: what is known beside windows."""
         self._state = state
         self._now = now
         self._zone = zone
@@ -90,7 +90,7 @@ class RoomView:
     def span(self) -> Span | None:
         """The lesson that runs, or the last one as long as none does."""
         starts, lesson = self._course[1], self._lesson
-        if not starts or lesson is None:
+        if not starts or lesson is UNREAD:
             return None
         end = max(starts[-1] + WINDOW_S, self._end)
         return Span(starts[0], starts[-1] + WINDOW_S, name_of(starts[0], end, lesson.planned, lesson.notes))
@@ -141,18 +141,16 @@ class RoomView:
         step, _, drawn = self._course
         if not self.span or not drawn:
             return self.timeline
-        notes = (
-            (int(note.at) + 1 for note in self._lesson.notes if note.at < self.span.end + GAP_S) if self._lesson else ()
-        )
+        notes = (int(note.at) + 1 for note in self._lesson.notes if note.at < self.span.end + GAP_S)
         return self._drawn(drawn, self.span.start, max([self.span.end, *notes]), step)
 
     def _drawn(self, drawn: Sequence[Moment], begin: int, end: int, step: int) -> str:
-        marks = marks_of(self.events, self._lesson.notes if self._lesson else (), self._zone)
+        marks = marks_of(self.events, self._lesson.notes, self._zone)
         return timeline(drawn, begin, end, step, self._colours, self._zone, marks) + legend(self._colours)
 
     def headline(self, seen: datetime | None) -> Headline:
         """What there is to say, to a user who has seen the events until then."""
-        if not self._lesson:  # soon after the start of the page
+        if self._lesson is UNREAD:  # soon after the start of the page
             recent = self.summary.recent
             return Headline(mix_text(recent) if recent else _("No data in the last minute."), None)
         start = self.summary.lesson_start
@@ -170,6 +168,10 @@ class Lessons(NamedTuple):
     """When, seconds since 1970."""
     planned: list[Planned]
     notes: list[Note]
+
+
+UNREAD = Lessons(float("-inf"), [], [])
+"""Of a room whose windows were not all read yet."""
 
 
 class RoomReader:
@@ -238,7 +240,7 @@ class RoomReader:
             self._try(partial(self._read, room, now), now)
         made, view = self._views.get(room, (float("-inf"), None))
         if view is None or made != self._refreshed:
-            cameras, lesson = self._cameras.get(room, {}), self._lessons.get(room)
+            cameras, lesson = self._cameras.get(room, {}), self._lessons.get(room, UNREAD)
             view = RoomView(self._rooms[room], lesson, self._groups, cameras, now, self.zone)
             self._views[room] = self._refreshed, view
         return view
@@ -317,7 +319,7 @@ class RoomReader:
         self._views.pop(room, None)
 
     def _outdated(self, room: Room, now: float, after_s: float) -> bool:
-        return room not in self._lessons or not 0 <= now - self._lessons[room].read < after_s
+        return not 0 <= now - self._lessons.get(room, UNREAD).read < after_s
 
     def forget(self, room: Room) -> None:
         """Read the room's lesson again for the next view: somebody has noted something."""

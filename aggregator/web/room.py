@@ -20,17 +20,7 @@ from aggregator.web.commands import CommandSender, Outcome
 from aggregator.web.headline import Headline, event_sentence
 from aggregator.web.language import N_, _
 from aggregator.web.reader import RoomReader, RoomView
-from aggregator.web.style import (
-    button,
-    heading,
-    keep_fresh,
-    panel,
-    root_of,
-    show_status,
-    show_title,
-    top_line,
-    user_of,
-)
+from aggregator.web.style import button, heading, keep_fresh, panel, root_of, show_status, show_title, top_line, user_of
 from aggregator.web.text import MOST_MARK, device_status, marked, mix_hint, zone_text
 from aggregator.web.users import User
 from contract.topics import Device, Room

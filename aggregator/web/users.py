@@ -176,8 +176,7 @@ class Users:
                 file.flush()
                 os.fsync(file.fileno())
             made = Path(file.name)
-            if (made.stat().st_uid, made.stat().st_gid) != (stat.st_uid, stat.st_gid):
-                os.chown(made, stat.st_uid, stat.st_gid)
+            os.chown(made, stat.st_uid, stat.st_gid)
             if there:
                 made.chmod(stat.st_mode & 0o777)
             made.replace(self._path)
