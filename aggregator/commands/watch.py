@@ -17,7 +17,7 @@ from rich.table import Table
 
 from aggregator.analysis.summary import Summary
 from aggregator.config import AggregatorConfig, MqttConfig
-from aggregator.ingest.mqtt import password_and_tls
+from aggregator.ingest.mqtt import authentication
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, MessageError
 from contract.topics import ROOT, Room, TopicError, every_device, parse
@@ -156,9 +156,5 @@ def _client(
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
     client.on_connect = on_connect
     client.on_message = lambda _client, _data, each: received.put((each.topic, bytes(each.payload), time.time()))
-    password, tls = password_and_tls(config, credentials)
-    if config.username:
-        client.username_pw_set(config.username, password)
-    if tls:
-        client.tls_set_context(tls)
+    authentication(config, credentials)(client)
     return client

@@ -6,7 +6,7 @@ One thread: the caller's. The network is served while the next batch is waited f
 import logging
 import ssl
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import paho.mqtt.client as paho
@@ -39,7 +39,7 @@ class MqttSource(Source):
         """
         super().__init__(config.batch)
         self._config = config
-        self._password, self._tls = password_and_tls(config, credentials)
+        self._authenticate = authentication(config, credentials)
         self._will = will
         self._client = self._new_client()
         self._refusal = ""
@@ -113,10 +113,7 @@ class MqttSource(Source):
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
-        if config.username:
-            client.username_pw_set(config.username, self._password)
-        if self._tls:
-            client.tls_set_context(self._tls)
+        self._authenticate(client)
         return client
 
     def _on_connect(self, client: paho.Client, _data: object, _flags: object, code: ReasonCode, _more: object) -> None:
@@ -151,6 +148,23 @@ class MqttSource(Source):
             topic = "not UTF-8"
         self._messages.append(RawMessage(topic, bytes(message.payload), time.time()))
         self._ids.append(message.mid)
+
+
+def authentication(config: MqttConfig, credentials: Path) -> Callable[[paho.Client], None]:
+    """What gives a client its name, password and TLS, where the configuration asks for them.
+
+    Raises:
+        OSError: If a file is missing or is not what it should be.
+    """
+    password, tls = password_and_tls(config, credentials)
+
+    def authenticate(client: paho.Client) -> None:
+        if config.username:
+            client.username_pw_set(config.username, password)
+        if tls:
+            client.tls_set_context(tls)
+
+    return authenticate
 
 
 def password_and_tls(config: MqttConfig | AmqpConfig, credentials: Path) -> tuple[str | None, ssl.SSLContext | None]:

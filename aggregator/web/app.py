@@ -97,7 +97,7 @@ def open_users(config: PageConfig) -> Users | None:
     users = Users(config.users)
     try:
         if config.users.exists():
-            len(users)
+            users.all()
             return users
     except UsersError as error:
         raise ConfigError(str(error)) from error

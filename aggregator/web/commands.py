@@ -10,7 +10,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.reasoncodes import ReasonCode
 
 from aggregator.config import MqttConfig
-from aggregator.ingest.mqtt import password_and_tls
+from aggregator.ingest.mqtt import authentication
 from contract.message import COMMANDS
 from contract.topics import Device
 
@@ -32,7 +32,7 @@ class CommandSender:
             OSError: If a file of `credentials` is needed and cannot be read.
         """
         self._config = config
-        self._password, self._tls = password_and_tls(config, credentials)
+        self._authenticate = authentication(config, credentials)
         self._one_at_a_time = threading.Lock()  # a broker ends the older of two connections with one client id
 
     def send(self, device: Device, command: str) -> Outcome:
@@ -81,8 +81,5 @@ class CommandSender:
         )
         client.on_connect = on_connect
         client.connect_timeout = ANSWER_S
-        if self._config.username:
-            client.username_pw_set(self._config.username, self._password)
-        if self._tls:
-            client.tls_set_context(self._tls)
+        self._authenticate(client)
         return client

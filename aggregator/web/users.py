@@ -85,10 +85,6 @@ class Users:
         self._users: dict[str, User] = {}
         self._changing = threading.Lock()
 
-    def __len__(self) -> int:
-        self._refresh()
-        return len(self._users)
-
     def find(self, name: str) -> User | None:
         """The user of this name."""
         self._refresh()
@@ -124,7 +120,7 @@ class Users:
             raise UsersError(_("role {role} is none of {roles}").format(role=repr(role), roles=", ".join(ROLES)))
         checked = tuple(map(_checked_room, rooms))
         with self._changing:
-            users = self._current()
+            users = {user.name: user for user in self.all()}
             if hashed is None and name not in users:
                 raise UsersError(_("no user {name} in {file}").format(name=repr(name), file=self._path))
             users[name] = User(name, hashed or users[name].hash, checked, role)
@@ -137,7 +133,7 @@ class Users:
             UsersError: If there is none of this name, or the file cannot be written.
         """
         with self._changing:
-            users = self._current()
+            users = {user.name: user for user in self.all()}
             if name not in users:
                 raise UsersError(_("no user {name} in {file}").format(name=repr(name), file=self._path))
             del users[name]
@@ -147,10 +143,6 @@ class Users:
     def _hash_of_nobody(self) -> str:
         """A hash that no password has; made when first needed, because that is slow."""
         return self._hasher.hash(secrets.token_urlsafe(32))
-
-    def _current(self) -> dict[str, User]:
-        self._refresh()
-        return dict(self._users)
 
     def _refresh(self) -> None:
         try:

@@ -105,7 +105,7 @@ def test_a_broken_file_is_an_error_that_names_it(tmp_path, text):
     if text == "[]":
         path.write_text("[1]")
     with pytest.raises(UsersError, match=r"users\.json"):
-        len(Users(path))
+        Users(path).all()
 
 
 def test_rooms_are_matched_whole():
