@@ -202,6 +202,19 @@ def test_what_comes_right_after_a_restart_is_counted_once_and_with_the_lesson(
     assert {Summary.from_json(each).lesson.frames for each in summaries} == {11}
 
 
+def test_a_room_that_waits_to_be_read_is_not_summarised_without_its_past(
+    config, device, item, counted, message, now, monkeypatch
+):
+    """A thousand rooms are read one after another, and a summary without the lesson before would be wrong."""
+    run(config, Script([item(device, message(seq, counted(now, 5))) for seq in range(10)]))
+    monkeypatch.setattr("aggregator.ingest.daemon._PUBLISH_S", 0.0)  # no time for any room
+    source = Script([item(device, message(10, counted(now, 5)))], [])
+
+    run(config, source)
+
+    assert [topic for topic, _, _ in source.published if topic.endswith("summary")] == []
+
+
 def test_files_that_are_no_cards_are_left_out(tmp_path, caplog):
     """A wrong card in the folder is said and does not keep the aggregator from starting."""
     (tmp_path / "metrics.json").write_text("{}")
