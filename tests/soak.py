@@ -62,7 +62,7 @@ def main() -> int:
             lab.pause_daemon()
             print(lab.wait_until_stored(600), flush=True)
             if untold := lab.untold():
-                raise SystemExit(f"{len(untold)} lost messages are not told")
+                raise SystemExit(f"{len(untold)} lost messages are not told, such as {untold[0]}")
         finally:
             lab.close()
             lab.broker.stop()

@@ -62,7 +62,7 @@ class AmqpSource(Source):
         """Whether what is published can arrive."""
         return self._publisher.channel is not None and not self._publisher.blocked
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:  # noqa: ARG002 - no such thing in AMQP
+    def publish(self, topic: str, payload: bytes, *, retain: bool, qos: int = 1) -> None:  # noqa: ARG002 - no such thing in AMQP
         """Publish once; MQTT clients at any node get it, nobody gets it later."""
         if self._publisher.channel is None or self._publisher.blocked:
             return

@@ -63,8 +63,8 @@ class Source(ABC):
         """Whether what is published can arrive."""
 
     @abstractmethod
-    def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
-        """Publish once; may be lost while the broker is away."""
+    def publish(self, topic: str, payload: bytes, *, retain: bool, qos: int = 1) -> None:
+        """Publish once; may be lost while the broker is away, with `qos` 0 in a connection that ends, too."""
 
     @abstractmethod
     def _serve(self, span_s: float) -> None:

@@ -59,10 +59,10 @@ class MqttSource(Source):
         """Whether the broker has accepted us."""
         return self._connected
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool, qos: int = 1) -> None:
         """Publish once; while the broker is away nothing is kept, because everything is published again."""
         if self._connected:
-            self._client.publish(topic, payload, qos=1, retain=retain)
+            self._client.publish(topic, payload, qos, retain)
 
     def _serve(self, span_s: float) -> None:
         if self._client.socket() is None:

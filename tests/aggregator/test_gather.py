@@ -18,7 +18,7 @@ class Wire(Source):
     def __exit__(self, *exc: object) -> None:
         """Nothing is open."""
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool, qos: int = 1) -> None:
         """Nobody listens."""
 
     def _serve(self, span_s: float) -> None:

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from aggregator.store.sqlite import SqliteStore
@@ -26,7 +27,7 @@ YOUNG_S = 1.5
 """What was accepted this long before a kill of the daemon may be missing: a second, and what a busy machine adds."""
 PARTS = ("daemon", "broker", "aggregator")
 COMBINATIONS = [each for size in (1, 2, 3) for each in itertools.combinations(PARTS, size)]
-_TOLD = re.compile(r"boot ([0-9a-f]{8}) ended without a goodbye")
+_TOLD = re.compile(r"^(\S+ \S+) .* boot ([0-9a-f]{8}) ended without a goodbye", re.MULTILINE)
 Table = dict[str, object]
 
 
@@ -190,18 +191,17 @@ class Lab:
         return [each for each in self.accepted() if (each.message.boot, each.message.seq) not in names]
 
     def untold(self) -> list[Entry]:
-        """What is lost and was not told: neither in a hole that the store counts, nor of a boot without a goodbye.
+        """What is lost although no line of the aggregator's log tells of an end without a goodbye there.
 
-        A boot of which nobody ever heard is part of the end of the one before.
+        A line tells of a boot when the next one is heard of: those in between that nobody heard of are part of it.
         """
-        told, names, known = set(_TOLD.findall(self.log("aggregator"))), self.stored()[0], ""
-        covered = set()
-        for boot in dict.fromkeys(entry.message.boot for entry in self.accepted()):
-            if boot in told or any(name == boot for name, _ in names):
-                known = boot
-            if known in told:
-                covered.add(boot)
-        return [each for each in self.lost() if each.message.boot not in covered]
+        order = list(dict.fromkeys(entry.message.boot for entry in self.accepted()))
+        told = [(datetime.fromisoformat(at).timestamp(), boot) for at, boot in _TOLD.findall(self.log("aggregator"))]
+
+        def covers(at: float, boot: str, lost: str) -> bool:
+            return at >= self.kills[lost] and (boot not in order or order.index(boot) <= order.index(lost))
+
+        return [each for each in self.lost() if not any(covers(*line, each.message.boot) for line in told)]
 
     def _compare(self, allowed: Callable[[Entry], bool]) -> str:
         """What is wrong with the store, "" if nothing is."""
