@@ -209,11 +209,15 @@ class Health(Payload, frozen=True, kw_only=True):
     Left out where there was no such frame, with emotions switched off, and by version 0.1.
     """
 
+    certificate_end: Time | UnsetType = UNSET
+    """When the certificate ends that the broker knows this device by. Left out without one, and by version 0.1."""
+
     def __post_init__(self) -> None:
-        try:
-            datetime.fromisoformat(self.t)
-        except (TypeError, ValueError):
-            raise MessageError("field", f"t is {self.t!r}") from None
+        for t in (self.t, self.certificate_end):
+            try:
+                _ = t is UNSET or datetime.fromisoformat(t)
+            except (TypeError, ValueError):
+                raise MessageError("field", f"{t!r} is no time") from None
 
     @property
     def time(self) -> datetime:

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from msgspec.structs import replace
 
 from contract.card import ModelCardError
-from contract.message import State, StateName
+from contract.message import State, StateName, instant
 from edge.batch import FrameBatcher
 from edge.camera import open_camera
 from edge.camera.source import Camera, CameraError, Frame
@@ -31,6 +31,7 @@ from edge.vision.pipeline import Pipeline, Reading, Record, open_pipeline, reada
 from edge.vision.runtime import RuntimeMissingError
 from service.config import ConfigError, load
 from service.notify import notify
+from service.tls import certificate_end
 
 _STOPPED_S = 1.2
 """For the broker's PUBACK of `stopped`; all in all the daemon ends within two seconds."""
@@ -69,6 +70,9 @@ def run(
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGUSR1, signal.SIGUSR2))
             camera = open_camera(config.camera, config.detector)
             monitor = HealthMonitor(boot, config.outbox.confirm, lambda: camera.dropped, time.monotonic())
+            with suppress(OSError):  # `check` says what is wrong with it
+                if config.mqtt.tls and (end := certificate_end(config.credentials / "device.crt")):
+                    monitor.certificate_end = instant(end)
             pipeline = open_pipeline(config, monitor.record)
             clock = Clock(config.clock_wait_s, config.clock.synchronized.exists)
             hooks = Hooks(clock.now, partial(pause.apply, by="MQTT"), accepted)

@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from contract.message import Confirm, FaceKind, Health, instant
 
@@ -23,6 +23,9 @@ _PLATFORM = Path("/sys/devices/platform")
 
 class HealthMonitor:
     """Counts and durations since the last report. One thread may record while another asks for the report."""
+
+    certificate_end: str | UnsetType = UNSET
+    """When the device's certificate ends, if it has one."""
 
     def __init__(self, boot: str, confirm: Confirm, dropped_frames: Callable[[], int], now: float) -> None:
         """Begin to count.
@@ -76,6 +79,7 @@ class HealthMonitor:
             temperature_c=temperature_c(),
             throttled=throttled(),
             rss_bytes=rss_bytes(),
+            certificate_end=self.certificate_end,
             faces={kind: round(fmean(each[kind] for each in faces), 1) for kind in faces[0]} if faces else UNSET,
             **others,
         )

@@ -1,7 +1,12 @@
 """Whom a client trusts and what it shows a server: files of one folder, which systemd calls credentials."""
 
 import ssl
+import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
+
+TOLD_DAYS = 14
+"""A certificate that ends sooner is told; any run of site.yml renews it long before."""
 
 
 def client_context(credentials: Path, name: str) -> ssl.SSLContext:
@@ -21,6 +26,21 @@ def client_context(credentials: Path, name: str) -> ssl.SSLContext:
         except OSError as error:
             raise OSError(f"{certificate} with {key}: {error.strerror or error}") from error
     return context
+
+
+def certificate_end(path: Path) -> datetime | None:
+    """When the certificate of a file ends; None without such a file.
+
+    Raises:
+        OSError: If the file is no certificate, or openssl, which reads it, is not installed.
+    """
+    if not path.exists():
+        return None
+    command = ["openssl", "x509", "-noout", "-enddate", "-in", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
+    if done.returncode:
+        raise OSError(f"{path} is no certificate")
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(done.stdout.strip().partition("=")[2]), UTC)
 
 
 def read_password(path: Path) -> str:

@@ -56,13 +56,13 @@ class Goodbyes:
         """What each device said last."""
         self._boots = {device: {state.boot: state.state == "stopped"} for device, state in said.items()}
 
-    def check(self, said: Iterable[tuple[Device, State]]) -> list[tuple[Device, str]]:
-        """The boots that were followed by another one, and had not said `stopped`."""
+    def check(self, said: Iterable[tuple[Device, State]]) -> list[tuple[Device, str, str]]:
+        """The boots that were followed by another one, and had not said `stopped`; and that other one."""
         found = []
         for device, state in said:
             boots = self._boots.setdefault(device, {})
             if boots and state.boot not in boots and not boots[last := next(reversed(boots))]:
-                found.append((device, last))
+                found.append((device, last, state.boot))
             # an old boot's word may come again, from a broker that was killed
             boots[state.boot] = boots.get(state.boot, False) or state.state == "stopped"
             if len(boots) > _MAX_BOOTS:

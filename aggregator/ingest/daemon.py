@@ -120,10 +120,10 @@ class Aggregator:
     def _ingest(self, messages: list[RawMessage], acknowledge: Acknowledge) -> None:
         batch = read(messages, self._limits)
         # before the commit: an aggregator that is killed in between tells it again after its restart
-        for device, boot in self._goodbyes.check(batch.said):
+        for device, *boots in self._goodbyes.check(batch.said):
             self.stats.cuts[device] += 1
-            text = "%s: boot %s ended without a goodbye; what it took in its last second may be lost"
-            log.warning(text, device.identity, boot)
+            text = "%s: boot %s ended without a goodbye before boot %s; what was taken in the last second may be lost"
+            log.warning(text, device.identity, *boots)
         committed = self._until_available(lambda: self._store.commit(batch))
         acknowledge([each.position for each in batch.rejected])
         self._account(batch, committed)

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -135,6 +136,7 @@ def _state_metrics(devices: Mapping[Device, DeviceStatus], now: float) -> Iterat
 def _health_metrics(healths: Mapping[tuple[str, str, str], Health]) -> Iterator[Metric]:
     latency = _gauge("latency_seconds", "Latency of a stage", "stage", "quantile")
     throttled = _gauge("throttled", "The Pi's get_throttled flags")
+    ends = _gauge("certificate_end_timestamp_seconds", "When the device's certificate ends, seconds since 1970")
     lost = CounterMetricFamily("classpulse_device_outbox_dropped", "Messages given up", labels=(*_DEVICE, "reason"))
     for labels, health in healths.items():
         for stage in _STAGES & health.latency_ms.keys():
@@ -145,7 +147,9 @@ def _health_metrics(healths: Mapping[tuple[str, str, str], Health]) -> Iterator[
             lost.add_metric((*labels, reason), health.outbox_dropped[reason])
         if health.throttled is not None:
             throttled.add_metric(labels, _flags(health.throttled))
-    yield from (latency, lost, throttled)
+        if health.certificate_end:
+            ends.add_metric(labels, datetime.fromisoformat(health.certificate_end).timestamp())
+    yield from (latency, lost, throttled, ends)
     for key, (kind, name, meaning) in _HEALTH.items():
         family = kind(f"classpulse_device_{name}", meaning, labels=_DEVICE)
         for labels, health in healths.items():

@@ -1,6 +1,7 @@
 """For IT: what each camera says of itself, those with a fault first."""
 
 import time
+from datetime import datetime, timedelta
 from html import escape
 from typing import NamedTuple
 
@@ -9,13 +10,14 @@ from starlette.requests import Request
 
 from aggregator.analysis.summary import DeviceState
 from aggregator.store.types import DeviceStatus
-from aggregator.web.language import N_, _, number_text
+from aggregator.web.language import N_, _, day_text, number_text
 from aggregator.web.reader import CLOCK_S, PRESENT, RoomReader, clock_ahead
 from aggregator.web.style import keep_fresh, panel, root_of, top_line
 from aggregator.web.text import StatusLine, device_status, span
 from aggregator.web.users import User
 from contract.message import Health
 from contract.topics import Device
+from service.tls import TOLD_DAYS
 
 QUIET_S = 150.0
 """Health comes every 30 s; a device that is connected and has said nothing for so long has stopped working."""
@@ -88,6 +90,9 @@ def _faults(health: Health) -> list[str]:
             faults.append(_("too little power, or slowed down ({code})").format(code=health.throttled))
     except ValueError:
         faults.append(_("throttled is {code}").format(code=repr(health.throttled)))
+    end = datetime.fromisoformat(health.certificate_end) if health.certificate_end else None
+    if end and end - health.time < timedelta(days=TOLD_DAYS):
+        faults.append(_("its certificate ends on {day}").format(day=day_text(end, "EEEE, dd MMMM y")))
     return faults
 
 

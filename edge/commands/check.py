@@ -2,13 +2,10 @@
 
 import argparse
 import os
-import ssl
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -26,8 +23,8 @@ from edge.vision.runtime import choose, fault, installed
 from release.verify import KEY, in_program, refuse_older, verify
 from service import config as files
 from service.reference import commented
+from service.tls import TOLD_DAYS, certificate_end
 
-CERTIFICATE_TOLD_S = 14 * 86400.0
 THROTTLING = ("under-voltage", "frequency capped", "throttled", "soft temperature limit")
 """Bits 0 to 3 of the firmware's flags: what holds now; 16 bits higher, what has happened since the start."""
 
@@ -164,17 +161,12 @@ def broker(config: EdgeConfig) -> str:
 def certificate(config: EdgeConfig) -> str:
     """The certificate that the broker knows this device by goes on for two weeks."""
     path = config.credentials / "device.crt"
-    if not config.mqtt.tls or not path.exists():
+    end = certificate_end(path) if config.mqtt.tls else None
+    if end is None:
         return "none"
-    command = ["openssl", "x509", "-noout", "-enddate", "-in", str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - no shell
-    if done.returncode:
-        raise RuntimeError(f"{path} is no certificate: run site.yml for this device")
-    end_s = ssl.cert_time_to_seconds(done.stdout.strip().partition("=")[2])
-    end = f"ends on {datetime.fromtimestamp(end_s, UTC):%Y-%m-%d}"
-    if end_s - time.time() < CERTIFICATE_TOLD_S:
-        raise RuntimeError(f"{path} {end}: run site.yml for this device, which renews it")
-    return end
+    if end - datetime.now(UTC) < timedelta(days=TOLD_DAYS):
+        raise RuntimeError(f"{path} ends on {end:%Y-%m-%d}: run site.yml for this device, which renews it")
+    return f"ends on {end:%Y-%m-%d}"
 
 
 def clock(config: EdgeConfig) -> str:

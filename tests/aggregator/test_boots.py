@@ -44,7 +44,7 @@ def test_a_boot_that_is_followed_by_another_and_said_no_goodbye_was_cut(device):
 
     told = [goodbyes.check([(device, state)]) for state in said]
 
-    assert told == [[], [], [(device, A)], []]
+    assert told == [[], [], [(device, A, B)], []]
 
 
 def test_a_boot_that_said_goodbye_was_not_cut(device):
@@ -65,4 +65,4 @@ def test_who_ended_while_the_aggregator_was_away_is_known_from_the_store(device)
     goodbyes = Goodbyes()
     goodbyes.restore({device: own_state("paused", boot=A)})
 
-    assert goodbyes.check([(device, own_state("ready", boot=B))]) == [(device, A)]
+    assert goodbyes.check([(device, own_state("ready", boot=B))]) == [(device, A, B)]

@@ -55,6 +55,7 @@ def test_what_an_outbox_gave_up_is_lost():
         (said(temperature_c=81.0), "too hot: 81 °C"),
         (said(throttled="0x50005"), "too little power, or slowed down (0x50005)"),
         (said(throttled="warm"), "throttled is 'warm'"),
+        (said(certificate_end="2026-11-30T00:00:00.000Z"), "its certificate ends on Monday, 30 November 2026"),
         (said(ahead_s=-7200), "its clock is 2 hours behind, so its data has the wrong time"),
         (DeviceStatus(None, 0.0, said().health, NOW), "it has never said how it is"),
     ],

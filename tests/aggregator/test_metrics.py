@@ -45,6 +45,7 @@ def fleet(store, device):
         temperature_c=51.5,
         throttled="0x50000",
         rss_bytes=10**8,
+        certificate_end=instant(utc(NOW + 86400)),
     )
     state = State(state="paused", reason="", version="1.2", model="3f9c1a77", min_faces=5, boot="9f3a2c41")
     store.commit(Batch(states={device: (state, NOW - 30)}, healths={device: (health, NOW - 20)}))
@@ -81,6 +82,7 @@ def test_the_fleet_and_the_daemon_are_told(fleet):
     assert told["classpulse_device_cuts_total", ()] == 2
     assert told["classpulse_device_frames_per_second", ()] == 4.5
     assert told["classpulse_device_latency_seconds", ("0.99", "detect")] == 0.08
+    assert told["classpulse_device_certificate_end_timestamp_seconds", ()] == NOW + 86400
     assert told["classpulse_device_outbox_dropped_total", ("age",)] == 7
     assert told["classpulse_device_state", ("paused",)] == 1
     assert told["classpulse_device_state", ("lost",)] == 0

@@ -213,6 +213,10 @@ def test_a_broken_payload_is_refused_with_its_reason(reason, payload):
         ("health", HEALTH.to_json().replace(b'"rss_bytes":123456789', b'"rss_bytes":"much"')),
         ("health", HEALTH.to_json().replace(b"[50.1,61.0]", b"[50.1]")),
         ("health", HEALTH.to_json().replace(b"-4.5", b"1e400")),
+        (
+            "health",
+            HEALTH.to_json().replace(b'"rss_bytes":', b'"certificate_end":"2026-13-30T00:00:00.000Z","rss_bytes":'),
+        ),
         ("stored", b'{"9f3a2c41":-1}'),
         ("stored", b'{"device":3}'),
         ("stored", b"[]"),

@@ -235,6 +235,9 @@ def test_a_certificate_that_ends_soon_is_told(tmp_path):
     new += ["-subj", "/CN=cam", "-keyout", "device.key", "-out", "device.crt"]
     device = edge_config(credentials=tmp_path)
     assert check.certificate(device) == "none"
+    (tmp_path / "device.crt").write_text("?")
+    with pytest.raises(OSError, match=r"device\.crt is no certificate"):
+        check.certificate(device)
 
     subprocess.run([*new, "-days", "16"], cwd=tmp_path, check=True, capture_output=True)
     assert check.certificate(device).startswith("ends on 2")

@@ -24,6 +24,16 @@ def monitor(now: float = 0.0) -> HealthMonitor:
     return HealthMonitor("0000000b", "stored", lambda: 3, now)
 
 
+def test_the_end_of_the_certificate_is_told_where_there_is_one():
+    """The aggregator tells it in the last two weeks; without one the field is left out."""
+    it = monitor()
+    without = it.report(T0, 1.0, **EMPTY, reconnects=0)
+    it.certificate_end = "2026-11-30T00:00:00.000Z"
+
+    assert b"certificate_end" not in without.to_json()
+    assert it.report(T0, 2.0, **EMPTY, reconnects=0).certificate_end == "2026-11-30T00:00:00.000Z"
+
+
 def test_rates_and_latencies_are_of_the_time_since_the_last_report():
     """A slow first minute does not colour the whole day."""
     it = monitor()

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from aggregator.store.sqlite import SqliteStore
@@ -27,7 +26,7 @@ YOUNG_S = 1.5
 """What was accepted this long before a kill of the daemon may be missing: a second, and what a busy machine adds."""
 PARTS = ("daemon", "broker", "aggregator")
 COMBINATIONS = [each for size in (1, 2, 3) for each in itertools.combinations(PARTS, size)]
-_TOLD = re.compile(r"^(\S+ \S+) .* boot ([0-9a-f]{8}) ended without a goodbye", re.MULTILINE)
+_TOLD = re.compile(r"boot ([0-9a-f]{8}) ended without a goodbye before boot ([0-9a-f]{8})")
 Table = dict[str, object]
 
 
@@ -193,15 +192,21 @@ class Lab:
     def untold(self) -> list[Entry]:
         """What is lost although no line of the aggregator's log tells of an end without a goodbye there.
 
-        A line tells of a boot when the next one is heard of: those in between that nobody heard of are part of it.
+        A boot of which nobody heard is part of the end of the one before.
         """
         order = list(dict.fromkeys(entry.message.boot for entry in self.accepted()))
-        told = [(datetime.fromisoformat(at).timestamp(), boot) for at, boot in _TOLD.findall(self.log("aggregator"))]
+        told = _TOLD.findall(self.log("aggregator"))
+        heard = {boot for pair in told for boot in pair}
 
-        def covers(at: float, boot: str, lost: str) -> bool:
-            return at >= self.kills[lost] and (boot not in order or order.index(boot) <= order.index(lost))
+        def covers(before: str, after: str, lost: str) -> bool:
+            first, last = (order.index(each) if each in order else None for each in (before, after))
+            place = order.index(lost)
+            return (first is None or first < place) and (last is None or place < last)
 
-        return [each for each in self.lost() if not any(covers(*line, each.message.boot) for line in told)]
+        def is_told(boot: str) -> bool:
+            return any(boot == pair[0] or (boot not in heard and covers(*pair, boot)) for pair in told)
+
+        return [each for each in self.lost() if not is_told(each.message.boot)]
 
     def _compare(self, allowed: Callable[[Entry], bool]) -> str:
         """What is wrong with the store, "" if nothing is."""

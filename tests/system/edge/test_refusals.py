@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from contract.message import State
+from contract.message import Health, State, instant
 from contract.topics import Device
 from edge.config import CameraConfig, EdgeConfig, MqttConfig
 from edge.uplink.connection import BrokerError, probe, publish_stopped
 from service.config import ConfigError
+from service.tls import certificate_end
 from tests.needs import need
 from tests.system.broker import until
 from tests.system.edge.lab import DEVICE, Lab
@@ -89,18 +90,22 @@ def test_a_device_with_a_certificate_delivers_over_tls(keys, tls_broker):
     lab.start_daemon("rate=20", mqtt={"tls": True})
     try:
         until(lambda: "connected" in lab.log("edge"), "the connection")
-        heard = subprocess.run(
-            [
-                *("mosquitto_sub", "-p", str(tls_broker.port), "-t", DEVICE.topic("state"), "-C", "1", "-W", "10"),
-                *("--cafile", keys / "ca.crt", "--cert", keys / "device.crt", "--key", keys / "device.key"),
-            ],
-            capture_output=True,
-            check=True,
+        state, health = (
+            subprocess.run(
+                [
+                    *("mosquitto_sub", "-p", str(tls_broker.port), "-t", DEVICE.topic(kind), "-C", "1", "-W", "10"),
+                    *("--cafile", keys / "ca.crt", "--cert", keys / "device.crt", "--key", keys / "device.key"),
+                ],
+                capture_output=True,
+                check=True,
+            ).stdout.rstrip(b"\n")
+            for kind in ("state", "health")
         )
     finally:
         lab.close()
 
-    assert State.from_json(heard.stdout.rstrip(b"\n")).state == "ready"
+    assert State.from_json(state).state == "ready"
+    assert Health.from_json(health).certificate_end == instant(certificate_end(keys / "device.crt"))
     assert "TLS" in probe(config(tls_broker.port, keys))
 
 
