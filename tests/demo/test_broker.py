@@ -12,8 +12,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from demo.settings import HOST
 
 SERVE = "import asyncio, sys; from demo import broker; asyncio.run(broker.serve(int(sys.argv[1])))"
-CONNECT = bytes.fromhex("1010 0004 4d515454 04 02 003c 0004") + b"goer"
-"""MQTT 3.1.1, clean session, keep-alive 60 s. Source: section 3.1 of the standard."""
+CONNECT = bytes.fromhex("1010 0004 4d515454 04 02 003c 0004")
+"""MQTT 3.1.1, clean session, keep-alive 60 s; four bytes of id follow. Source: section 3.1 of the standard."""
 DISCONNECT = b"\xe0\x00"
 
 
@@ -44,7 +44,7 @@ def test_what_a_client_publishes_before_it_leaves_at_once_is_delivered(port: int
     for number in range(20):
         publishes = b"".join(b"\x30\x09\x00\x05a/set" + f"{number:02}"[-2:].encode() for _ in range(3))
         with socket.create_connection((HOST, port)) as goer:
-            goer.sendall(CONNECT)
+            goer.sendall(CONNECT + b"go%02d" % number)  # an id of its own: a second client with it would end the first
             assert goer.recv(4) == b"\x20\x02\x00\x00"
             goer.sendall(publishes + DISCONNECT)
 
