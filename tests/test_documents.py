@@ -49,7 +49,7 @@ RUN_ELSEWHERE = {
     "classpulse-aggregator report --room SITE/ROOM --from … --to …": ("tests/system/test_page.py", '"report"'),
 }
 """README's command -> the file that runs it, and what stands there: it wants root, a network or time."""
-MEASURES = r"make (?:bench|verify)|python -m (?:benchmarks|convert conditions)"
+MEASURES = r"make (?:bench|soak|verify)|python -m (?:benchmarks|convert conditions)"
 """Commands of README's figures: they run for minutes, some with data that the project may not hold."""
 
 
