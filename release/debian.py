@@ -99,8 +99,8 @@ def build(package: Package, target: Target, wheels: list[Path], ours: Path, out:
     with TemporaryDirectory() as name:
         root = Path(name)
         root.chmod(0o755)
-        _install(package, target, wheels, ours, root, version)
-        _control(package, target, root, version, need_mb=_room_mb([*wheels, ours]))
+        _install(package, wheels, ours, root, version)
+        _control(package, target, root, version, _words(wheels, ours))
         for each in root.rglob("*"):  # whatever the umask is
             each.chmod(0o755 if each.is_dir() or os.access(each, os.X_OK) else 0o644)
         out.mkdir(parents=True, exist_ok=True)
@@ -111,10 +111,10 @@ def build(package: Package, target: Target, wheels: list[Path], ours: Path, out:
     return made
 
 
-def _install(package: Package, target: Target, wheels: list[Path], ours: Path, root: Path, version: str) -> None:
-    files: dict[str, bytes | Path] = {f"usr/lib/classpulse/wheels/{each.name}": each for each in (*wheels, ours)}
-    pins = "".join((ROOT / f"requirements/{target.platform(role).pins}.txt").read_text() for role in package.roles)
-    files["usr/lib/classpulse/requirements.txt"] = _merged(pins, ours).encode()
+def _install(package: Package, wheels: list[Path], ours: Path, root: Path, version: str) -> None:
+    folder = "usr/lib/classpulse/wheels"
+    files: dict[str, bytes | Path] = {f"{folder}/{each.name}": each for each in (*wheels, ours)}
+    files[f"{folder}/SHA256SUMS"] = _sums([*wheels, ours]).encode()
     for unit in package.units:
         files[f"usr/lib/systemd/system/{unit}.service"] = ROOT / f"systemd/{unit}.service"
     users = (f'u {user} - "classpulse" /nonexistent /usr/sbin/nologin\n' for user in package.users)
@@ -139,24 +139,26 @@ def _install(package: Package, target: Target, wheels: list[Path], ours: Path, r
         made.chmod(0o755 if path.startswith("usr/bin/") else 0o644)
 
 
-def _merged(pins: str, ours: Path) -> str:
-    """The pins of one or two roles, each once, and our own wheel."""
-    entries = dict.fromkeys(entry.strip() for entry in pins.replace("\\\n", " ").splitlines() if entry.strip())
-    pinned = {entry.split()[0]: entry for entry in entries}
-    names = [name.partition("==")[0] for name in pinned]
+def _sums(wheels: list[Path]) -> str:
+    """What `sha256sum --check` reads; ValueError if a project is there in two versions."""
+    names = [wheel.name.partition("-")[0] for wheel in wheels]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ValueError(f"requirements/ pin two versions of {', '.join(sorted(twice))}: run requirements/compile.sh")
-    digest = hashlib.sha256(ours.read_bytes()).hexdigest()
-    own = f"classpulse=={ours.name.split('-')[1]} --hash=sha256:{digest}"
-    return "\n".join([*pinned.values(), own]) + "\n"
+    return "".join(f"{hashlib.sha256(wheel.read_bytes()).hexdigest()}  {wheel.name}\n" for wheel in sorted(wheels))
 
 
-def _control(package: Package, target: Target, root: Path, version: str, need_mb: int) -> None:
+def _words(wheels: list[Path], ours: Path) -> dict[str, str]:
+    """What the scripts' words stand for, besides the package's own."""
+    libraries = hashlib.sha256(_sums(wheels).encode()).hexdigest()[:12]
+    return {"LIBRARIES": libraries, "NEED_MB": str(_room_mb([*wheels, ours])), "OURS_MB": str(_room_mb([ours]))}
+
+
+def _control(package: Package, target: Target, root: Path, version: str, words: dict[str, str]) -> None:
     folder = root / "DEBIAN"
     files = sorted(path for path in root.rglob("*") if path.is_file())
     size_kb = sum(path.stat().st_size for path in files) // 1024 + 1
     major, minor = PYTHONS[target.debian].split(".")
-    python = [f"python3 (>= {major}.{minor})", f"python3 (<< {major}.{int(minor) + 1})", "python3-venv"]
+    python = [f"python3 (>= {major}.{minor})", f"python3 (<< {major}.{int(minor) + 1})"]
     others = ", ".join(each.name for each in PACKAGES if each != package)
     fields = {
         "Package": package.name,
@@ -176,7 +178,7 @@ def _control(package: Package, target: Target, root: Path, version: str, need_mb
     (folder / "control").write_text("".join(f"{key}: {value}\n" for key, value in fields.items() if value))
     sums = (f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(root)}\n" for path in files)  # noqa: S324 - dpkg's format
     (folder / "md5sums").write_text("".join(sums))
-    words = {"PACKAGE": package.name, "VERSION": version, "NEED_MB": str(need_mb)}
+    words |= {"PACKAGE": package.name, "VERSION": version}
     words |= {name.upper(): " ".join(getattr(package, name)) for name in ("units", "users", "bases")}
     for script in SCRIPTS:
         text = (ROOT / "debian" / script).read_text()
@@ -187,7 +189,7 @@ def _control(package: Package, target: Target, root: Path, version: str, need_mb
 
 
 def _room_mb(wheels: list[Path]) -> int:
-    """What the environment needs: the wheels' files, as much again for bytecode as there are modules, and 100 MB."""
+    """What is needed: the wheels' files, as much again for bytecode as there are modules, and 100 MB."""
     total = 0
     for wheel in wheels:
         with zipfile.ZipFile(wheel) as archive:

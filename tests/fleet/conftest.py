@@ -49,11 +49,13 @@ def lab_folder() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def hosts(lab_folder: Path) -> Iterator[dict[str, Host]]:
-    """Hosts that have booted and nothing more."""
+def hosts(lab_folder: Path, request: pytest.FixtureRequest) -> Iterator[dict[str, Host]]:
+    """Hosts that have booted and nothing more; a fleet's where a chosen test has one."""
+    fleet = any("empty_fleet" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    suites = BARE | (SUITES if fleet else {})
     with ThreadPoolExecutor() as pool:
-        list(pool.map(lambda suite: root_of(suite, CACHE), {*SUITES.values(), *BARE.values()}))
-    with lab(lab_folder, CACHE, SUITES | BARE) as booted:
+        list(pool.map(lambda suite: root_of(suite, CACHE), set(suites.values())))
+    with lab(lab_folder, CACHE, suites) as booted:
         yield booted
 
 

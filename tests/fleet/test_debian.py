@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.fleet.fleet import PICTURES, PROJECT, copy_of_project, draw_class
-from tests.fleet.lab import Host, call, wait_for
+from tests.fleet.lab import SWITCH, Host, call, wait_for
 from tests.needs import need
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
-OLD, NEW = "0.1.8", "0.1.9"
+OLD, NEW = "0.1.9", "0.2.0"
 ANSWERS = f"""
 people_only = false
 site = "greenfield"
@@ -39,6 +39,8 @@ store = sqlite3.connect("file:/var/lib/classpulse-aggregator/store.sqlite?mode=r
 query = "SELECT coalesce(sum(frames), 0) FROM windows WHERE start >= ? AND start < ?"
 print(store.execute(query, [float(each) for each in sys.argv[1:]]).fetchone()[0])
 """
+APT = "env DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes"
+RELEASES = "/opt/classpulse/releases"
 UNITS = ("classpulse-aggregator", "classpulse-page", "classpulse-edge")
 LOGIN = """
 import http.cookiejar, ssl, urllib.parse, urllib.request
@@ -50,6 +52,14 @@ form = urllib.parse.urlencode({"name": "anna", "password": "correct horse", "nex
 print(browser.open("https://127.0.0.1:8443/login", form).read().decode())
 """
 """What a browser does, with the certificate checked; prints the overview."""
+LIBRARIES = "stat --format '%n %i %Y' /opt/classpulse/libraries/*"
+KILLED = """
+"$@" >/dev/null 2>&1 &
+while ! eval "$until"; do kill -0 $! || exit; done
+kill -KILL $!
+pkill --signal KILL --exact 'dpkg|classpulse.post' || true
+"""
+"""Start a command and kill it, and what dpkg runs of ours, as soon as `until` is true."""
 
 
 def build(folder: Path, version: str, debian: str, wheels: Path | None = None) -> Path:
@@ -88,7 +98,7 @@ def bring(host: Host, deb: Path) -> str:
 
 def install(host: Host, deb: Path) -> None:
     """As the README says; apt has no network but its own cache."""
-    host.run(f"DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes {bring(host, deb)}")
+    host.run(f"{APT} {bring(host, deb)}")
 
 
 def prepare(host: Host) -> None:
@@ -97,6 +107,13 @@ def prepare(host: Host) -> None:
     (host.root / "root/answers.toml").write_text(ANSWERS)
     (host.root / "etc/tmpfiles.d/clock.conf").write_text("f /run/systemd/timesync/synchronized\n")
     host.run(f"chmod -R a+rX {PICTURES}; systemd-tmpfiles --create clock.conf")
+
+
+def written_mb(host: Host, since: float) -> float:
+    """What was written to the host's disk for programs since a time."""
+    places = (host.folder / "upper/usr", host.folder / "upper/opt")
+    found = call("find", *places, "-type", "f", "-newerct", f"@{since}", "-printf", "%s\n").stdout
+    return sum(map(int, found.split())) / 1e6
 
 
 def active(host: Host) -> list[str]:
@@ -147,6 +164,16 @@ def test_three_commands_bring_counts_to_the_page(pi):
     assert re.search(r"faces +[5-9]\.\d on average", status)
 
 
+def test_chromium_shows_the_counts(pi):
+    """A person logs in and opens the room."""
+    need("chromium")
+    command = [PROJECT / ".venv/bin/python", "tests/fleet/browser.py", f"https://{pi.address}:8443/"]
+
+    shown = call("ip", "netns", "exec", SWITCH, *command, "anna", "correct horse", "room-1", cwd=PROJECT).stdout
+
+    assert re.search(r"faces\s+[5-9]\b", shown), shown
+
+
 def test_commands_run_as_the_services_users(pi):
     """From root's own folder, with their folders and passwords; nothing is written beside."""
     before = pi.run("ls -A /root")
@@ -186,29 +213,67 @@ def test_an_upgrade_with_a_full_outbox_keeps_everything(pi, debs, lab_folder, te
     wheels = lab_folder / "unpacked"
     call("dpkg-deb", "-x", debs["12"], wheels)
     newer = build(lab_folder, NEW, "12", wheels / "usr/lib/classpulse/wheels")
-    configured = pi.run("cat /etc/classpulse/*.toml")
+    configured, libraries = pi.run("cat /etc/classpulse/*.toml"), pi.run(LIBRARIES)
     pi.run("systemctl stop mosquitto")
     away = time.time() + 20  # a span that ends now may be on its way
     time.sleep(45)
-    started = time.monotonic()
+    began, started = time.time(), time.monotonic()
 
     install(pi, newer)
-    tell("upgrade of one host", f"{time.monotonic() - started:.0f} s")
+    tell("upgrade of one host", f"{time.monotonic() - started:.0f} s, {written_mb(pi, began):.0f} MB written")
     back = time.time() - 10
     assert frames(pi, away, back) == 0
     pi.run("systemctl start mosquitto")
 
     wait_for("what was counted meanwhile", lambda: frames(pi, away, back) > 0, timeout_s=120)
     assert pi.run("cat /etc/classpulse/*.toml") == configured
-    assert "bert" in pi.run("classpulse aggregator user list")
+    assert "anna" in pi.run("classpulse aggregator user list")
     assert NEW in pi.run("readlink /opt/classpulse/current")
     assert pi.run("ls /opt/classpulse/releases | wc -l").strip() == "1"
+    assert pi.run(LIBRARIES) == libraries
+
+
+def test_a_downgrade_counts_on(pi, debs):
+    """The way back from a version that does not please: apt is told that it is meant."""
+    before = frames(pi)
+
+    pi.run(f"{APT} --allow-downgrades /root/{debs['12'].name}")
+
+    assert OLD in pi.run("readlink /opt/classpulse/current")
+    wait_for("more frames", lambda: frames(pi) > before, timeout_s=120)
+
+
+def test_an_installation_that_was_killed_leaves_the_version_before_in_use_until_it_is_mended(pi):
+    """By what dpkg itself advises."""
+    pi.run(f"until='ls -d {RELEASES}/{NEW}+*/venv'; set -- {APT} /root/classpulse_{NEW}+deb12_amd64.deb; {KILLED}")
+
+    assert OLD in pi.run("readlink /opt/classpulse/current")
+    assert active(pi) == ["active", "enabled"] * 3
+    before = frames(pi)
+    wait_for("more frames", lambda: frames(pi) > before, timeout_s=120)
+
+    pi.run("DEBIAN_FRONTEND=noninteractive dpkg --configure -a")
+    assert NEW in pi.run("readlink /opt/classpulse/current")
+    assert pi.run(f"ls {RELEASES} | wc -l").strip() == "1"
+    assert pi.run("dpkg --verify classpulse") == ""
+
+
+def test_a_setup_that_was_killed_starts_nothing_and_is_mended_by_another(pi):
+    """Not even after a reboot: services are switched off before a file is written."""
+    pi.run("rm /etc/classpulse/edge.toml")
+    pi.run(f"until='test -e /etc/classpulse/edge.toml'; set -- classpulse setup --answers answers.toml; {KILLED}")
+    assert "enabled" not in active(pi)
+
+    said = setup(pi)
+
+    assert said.endswith("exit 0\n"), said
 
 
 @pytest.mark.parametrize(
     ("answers", "told"),
     [
         ('camera = "usb:7"', "FAIL camera: usb:7: /dev/video7 does not exist"),
+        ('camera = "usb:8"', "FAIL camera: usb:8: /dev/video8 cannot be opened; does another program use it?"),
         ('broker = "127.0.0.1:1883"\nbroker_ca = "/etc/classpulse/keys/own-ca.crt"', "FAIL broker: 127.0.0.1:1883"),
         ('broker = "127.0.0.1:1883"\nbroker_ca = "/etc/hostname"', "broker_ca = '/etc/hostname' is no PEM certificate"),
     ],
@@ -218,6 +283,7 @@ def test_wrong_answers_start_nothing_and_the_right_ones_mend_it(pi, answers, tol
     before = active(pi)
     key = answers.partition(" ")[0]
     kept = "\n".join(line for line in ANSWERS.splitlines() if not line.startswith(f"{key} "))
+    pi.run("touch /dev/video8; chmod 666 /dev/video8")  # no camera, so opening it fails as a busy one's does
     (pi.root / "root/wrong.toml").write_text(f"{kept}\n{answers}\n")
 
     said = setup(pi, "--answers wrong.toml")
@@ -256,15 +322,29 @@ def test_a_package_of_another_debian_or_without_room_is_refused(hosts, debs):
     """Before anything is unpacked."""
     host = hosts["pi13"]
     prepare(host)
-    quiet = "DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes"
-    other = host.run(f"{quiet} {bring(host, debs['12'])} 2>&1", check=False)
+    other = host.run(f"{APT} {bring(host, debs['12'])} 2>&1", check=False)
     host.run("mkdir -p /opt; mount -t tmpfs -o size=100m tmpfs /opt")
-    small = host.run(f"{quiet} {bring(host, debs['13'])} 2>&1", check=False)
+    small = host.run(f"{APT} {bring(host, debs['13'])} 2>&1", check=False)
     host.run("umount /opt")
 
     assert "python3 (< 3.12)" in other
     assert re.search(r"classpulse: \d+ MB of room are needed on /opt, (99|100) MB are free: make room", small)
     assert host.run("ls -A /opt") == ""
+
+
+def test_a_package_for_another_processor_is_refused(hosts, debs, tmp_path):
+    """Before anything is unpacked."""
+    call("dpkg-deb", "-R", debs["13"], tmp_path / "opened")
+    shutil.rmtree(tmp_path / "opened/usr")
+    control = tmp_path / "opened/DEBIAN/control"
+    control.write_text(control.read_text().replace("Architecture: amd64", "Architecture: arm64"))
+    other = tmp_path / debs["13"].name.replace("amd64", "arm64")
+    call("dpkg-deb", "--build", tmp_path / "opened", other)
+
+    said = hosts["pi13"].run(f"{APT} {bring(hosts['pi13'], other)} 2>&1", check=False)
+
+    assert "arm64" in said
+    assert hosts["pi13"].run("ls -A /opt") == ""
 
 
 def test_debian_13_counts_people_only(hosts, debs):

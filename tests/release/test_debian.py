@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from release.debian import PACKAGES, SCRIPTS, Target, _merged, build
+from release.debian import PACKAGES, SCRIPTS, Target, _sums, _words, build
 from tests.needs import need
 
 ROOT = Path(__file__).parents[2]
@@ -76,25 +76,35 @@ def test_its_scripts_are_whole(opened):
 
 
 def test_it_brings_what_the_host_needs(opened):
-    """Wheels with pins, units, users, examples; models only for a camera, an access list only for a broker."""
+    """Wheels with their sums, units, users, examples; models only for a camera, an access list only for a broker."""
     package, folder = opened
     there = {path.name for path in folder.rglob("*") if path.is_file()}
 
-    assert {"needed-1.0-py3-none-any.whl", "classpulse-1.2.3-py3-none-any.whl", "requirements.txt"} <= there
+    assert {"needed-1.0-py3-none-any.whl", "classpulse-1.2.3-py3-none-any.whl", "SHA256SUMS"} <= there
+    checked = subprocess.run(
+        ["sha256sum", "--check", "SHA256SUMS"], cwd=folder / "usr/lib/classpulse/wheels", check=False
+    )
+    assert checked.returncode == 0
     assert {f"{unit}.service" for unit in package.units} == {name for name in there if name.endswith(".service")}
     assert {f"{role}.toml" for role in package.roles} == {name for name in there if name.endswith(".toml")}
     assert ("yunet.tflite" in there) == ("edge" in package.roles)
     assert ("classpulse.acl" in there) == ("aggregator" in package.roles)
 
 
-def test_pins_of_two_roles_are_merged_by_their_hashes(tmp_path):
-    """Each once, with ours; two versions of one package are refused."""
-    ours = wheel(tmp_path, "classpulse", "1.2.3")
-    pins = "a==1 \\\n    --hash=sha256:1\nb==2 --hash=sha256:2\na==1 \\\n    --hash=sha256:1\n"
+def test_versions_with_the_same_pins_share_a_folder(tmp_path):
+    """It is named by the others' wheels, not by ours."""
+    (tmp_path / "newer").mkdir()
+    old, new = wheel(tmp_path, "classpulse", "1.2.3"), wheel(tmp_path, "classpulse", "1.2.4")
+    wheels = [wheel(tmp_path, "a"), wheel(tmp_path, "b")]
+    newer = [wheel(tmp_path / "newer", "a", "1.1"), wheels[1]]
 
-    lines = _merged(pins, ours).splitlines()
+    named = _words(wheels, old)["LIBRARIES"]
 
-    assert [line.split()[0] for line in lines] == ["a==1", "b==2", "classpulse==1.2.3"]
-    assert all("--hash=sha256:" in line for line in lines)
+    assert _words(wheels[::-1], new)["LIBRARIES"] == named
+    assert _words(newer, new)["LIBRARIES"] != named
+
+
+def test_two_versions_of_one_project_are_refused(tmp_path):
+    """One would be unpacked over the other."""
     with pytest.raises(ValueError, match="two versions of a"):
-        _merged(pins + "a==2 --hash=sha256:3\n", ours)
+        _sums([wheel(tmp_path, "a"), wheel(tmp_path, "a", "2.0")])
