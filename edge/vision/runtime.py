@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -64,7 +65,10 @@ def fault(package: str, model: bytes = b"") -> str:
         context = multiprocessing.get_context("fork")
         causes = context.SimpleQueue()
         child = context.Process(target=_try, args=(package, model, causes), daemon=True)
+        # an exit that a signal asks for is lost in what Python runs around a fork
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
         child.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         child.join(_PROBE_S)
         status = child.exitcode
         child.kill()

@@ -1,6 +1,7 @@
 """The choice of the TFLite package: the faster one that works, or the one that is named."""
 
 import logging
+import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +24,17 @@ def crashes(package: str) -> str:
 def unasked(package: str) -> str:
     """For where there is nothing to choose: a start is not made longer."""
     raise AssertionError(package)
+
+
+ROOT = Path(__file__).parents[2]
+STOPPED_AT_THE_FORK = """
+import os, signal, sys
+from edge.vision import runtime
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM))
+runtime.fault("json")
+"""
 
 
 @pytest.fixture
@@ -112,6 +124,13 @@ class Interpreter:
 
     assert (fault(package, b"1"), fault(package, b"2")) == ("", "")
     assert (tmp_path / "tries").read_text() == "x"
+
+
+def test_a_signal_that_comes_while_a_package_is_tried_ends_the_daemon():
+    """Python ignores what is raised in the functions that it runs around a fork: the stop would wait for SIGKILL."""
+    ended = subprocess.run([sys.executable, "-c", STOPPED_AT_THE_FORK], cwd=ROOT, check=False)
+
+    assert ended.returncode == 7
 
 
 def test_by_default_there_is_a_thread_per_core_and_four_at_most():
