@@ -152,7 +152,7 @@ def build(
     """The application; a process can have one only."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     for each in (app, nicegui_app):
-        for error in (403, 404, RequestValidationError, ReportError, StoreError):
+        for error in (403, 404, RequestValidationError, TopicError, ReportError, StoreError):
             each.add_exception_handler(error, refusal)
 
     @ui.page("/")
@@ -248,11 +248,7 @@ async def administrator(request: Request) -> None:
 
 async def visible(request: Request, site: str, room: str) -> Room:
     """The room of an address, for a user who may see it."""
-    try:
-        where = Room(site, room)
-    except TopicError as error:
-        raise HTTPException(404) from error
-    user = user_of(request)
+    where, user = Room(site, room), user_of(request)
     if user is None or not user.may_see(where):
         raise HTTPException(403, _("You may not see this room."))
     return where

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
 from functools import cached_property, partial
+from html import escape
 from typing import NamedTuple, TypeVar
 
 from msgspec import structs
@@ -48,6 +49,7 @@ _UNSEEN_S = 300.0
 """And this often of a room whose page nobody has open."""
 _STEPS_S, _MOST_STEPS = (10, 30, 60, 120), 120
 """A lesson is drawn in steps of so many seconds, as long as it has so many."""
+_MOST_EVENTS = 6
 _EXAMINE_S = 0.15
 """So much of each second is for events of rooms that nobody looks at, those first that were examined longest ago."""
 
@@ -118,6 +120,13 @@ class RoomView:
         """What stands beside the chart, as HTML."""
         start = self.span.start if self.span else None
         return figures(facts(self.summary, start, self._zone, self.large))
+
+    @PerLanguage
+    def told(self) -> str:
+        """The newest events as HTML."""
+        newest = (event_sentence(event, self._zone) for event in self.events[: -_MOST_EVENTS - 1 : -1])
+        told = "".join(f"<div class=event>{escape(sentence)}</div>" for sentence in newest)
+        return told or f"<div class=caption>{_('none in this lesson so far')}</div>"
 
     @PerLanguage
     def groups(self) -> str:

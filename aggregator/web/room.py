@@ -4,9 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from datetime import tzinfo
 from functools import partial
-from html import escape
 from pathlib import Path
 
 from msgspec import json
@@ -17,7 +15,7 @@ from aggregator.store.types import Note, StoreError, StoreUnavailableError
 from aggregator.web.audit import AuditLog
 from aggregator.web.auth import address_of
 from aggregator.web.commands import CommandSender, Outcome
-from aggregator.web.headline import Headline, event_sentence
+from aggregator.web.headline import Headline
 from aggregator.web.language import N_, _
 from aggregator.web.reader import RoomReader, RoomView
 from aggregator.web.style import button, heading, keep_fresh, panel, root_of, show_status, show_title, top_line, user_of
@@ -27,7 +25,6 @@ from contract.topics import Device, Room
 
 log = logging.getLogger(__name__)
 
-_MOST_EVENTS = 6
 _NOTES = {"mark": N_("mark now"), "name": N_("name lesson"), "begin": N_("begin lesson"), "end": N_("end lesson")}
 _NOTED = {"mark": N_("marked"), "name": N_("named"), "begin": N_("noted: lesson begin"), "end": N_("noted: lesson end")}
 _CHIME = Path(__file__).with_name("chime.js").read_text()
@@ -60,7 +57,7 @@ def room_page(
             _cameras(commands, audit, room, request),
             _timeline(),
             _lesson(reader, keep, room, request),
-            _events(reader.zone),
+            _events(),
         )
     ui.label(zone_text(reader.zone)).classes("hint top")
 
@@ -160,6 +157,7 @@ def _mix() -> Show:
 
 def _facts(root: str) -> Show:
     """Figures, and links to the report of the lesson so far."""
+    linked = None
     with panel(classes="facts-panel"):
         figures = ui.html(sanitize=False).classes("facts")
         with ui.element("div").classes("links"):
@@ -170,12 +168,15 @@ def _facts(root: str) -> Show:
             }
 
     def show(view: RoomView) -> None:
+        nonlocal linked
         figures.set_content(view.figures)
         span, where = view.span, f"{view.summary.site}/{view.summary.room}"
         lesson = f"?start={span.start}&end={(span.end // 60 + 1) * 60}" if span else ""  # changes once a minute
-        for route, link in links.items():
-            link.props(f'href="{root}/{route}/{where}{"" if route == "lessons" else lesson}"')
-            link.set_visibility(route == "lessons" or span is not None)
+        if lesson != linked:
+            linked = lesson
+            for route, link in links.items():
+                link.props(f'href="{root}/{route}/{where}{"" if route == "lessons" else lesson}"')
+                link.set_visibility(route == "lessons" or span is not None)
 
     return show
 
@@ -214,9 +215,11 @@ def _cameras(commands: CommandSender, audit: AuditLog, room: Room, request: Requ
                 rows[name] = row(name)
             _box, status, order = rows[name]
             show_status(status, device_status(device, view.clock_errors.get(name)))
-            orders[name] = N_("resume") if device.state == "paused" else N_("pause")
-            order.set_text(_(orders[name]))
-            order.props(f'aria-label="{_(orders[name])} {name}"')
+            command = N_("resume") if device.state == "paused" else N_("pause")
+            if orders.get(name) != command:
+                orders[name] = command
+                order.set_text(_(command))
+                order.props(f'aria-label="{_(command)} {name}"')
 
     return show
 
@@ -267,8 +270,7 @@ def _lesson(reader: RoomReader, keep: Keep, room: Room, request: Request) -> Sho
             ui.notify(str(error), type="negative")
         except StoreError as error:
             log.warning("a note was not kept: %s", error)
-            now = isinstance(error, StoreUnavailableError)
-            ui.notify(_(_NOT_NOW) if now else _(_NEVER), type="negative")
+            ui.notify(_(_NOT_NOW if isinstance(error, StoreUnavailableError) else _NEVER), type="negative")
         else:
             text.set_value("" if kind in {"mark", "name"} else text.value)
             reader.forget(room)
@@ -286,14 +288,12 @@ def _lesson(reader: RoomReader, keep: Keep, room: Room, request: Request) -> Sho
     return show
 
 
-def _events(zone: tzinfo | None) -> Show:
+def _events() -> Show:
     """Changes that an instructor should know of."""
     with panel(_("Lasting changes"), classes="events-panel"):
         rows = ui.html(sanitize=False).props("role=log aria-live=polite")
 
     def show(view: RoomView) -> None:
-        newest = view.events[: -_MOST_EVENTS - 1 : -1]
-        told = "".join(f"<div class=event>{escape(event_sentence(event, zone))}</div>" for event in newest)
-        rows.set_content(told or f"<div class=caption>{_('none in this lesson so far')}</div>")
+        rows.set_content(view.told)
 
     return show

@@ -60,8 +60,7 @@ class Timetable:
 
     def problem(self, room: Room) -> str:
         """What to tell of its calendar; empty if all is well."""
-        name = f"{room.site}/{room.room}"
-        error = self.problems.get(name)
+        error = self.problems.get(name := f"{room.site}/{room.room}")
         if error is None:
             return ""
         reason = f"{self._config.calendar[name]}: {_(error.text).format(why=error.why)}"

@@ -492,6 +492,7 @@ def test_the_keyboard_is_enough(stage, classroom, page):
     device = Device("north", "r707", "cam1")
     changed(classroom, device)
     page.goto(stage.address)
+    page.wait_for_function("document.activeElement.id === 'name'")
     page.keyboard.type("anna")
     tab_to(page, "password")
     page.keyboard.type(PASSWORD)
