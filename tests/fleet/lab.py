@@ -4,6 +4,7 @@ Nothing but a switch connects them: no internet, no shared files. Needs root.
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -209,6 +210,11 @@ class Host:
     def booted_at(self) -> str:
         """The boot's id: another one after a reboot. /proc's own is this machine's."""
         return self.run("systemctl show --property=UserspaceTimestampMonotonic --value").strip()
+
+    def received(self) -> int:
+        """Bytes that it got from the network since it was connected."""
+        (card,) = json.loads(call("ip", "-n", self._space, "-s", "-j", "link", "show", "host0").stdout)
+        return int(card["stats64"]["rx"]["bytes"])
 
     def main_pid(self, unit: str) -> int:
         """The unit's main process, in the host's numbering; 0 if it does not run."""
