@@ -52,6 +52,11 @@ class Summary(Payload, frozen=True, kw_only=True):
         """Whose it is."""
         return Room(self.site, self.room)
 
+    @property
+    def over(self) -> bool:
+        """Whether there is neither a lesson nor a camera that could begin one."""
+        return self.lesson is None and all(each.state in ("stopped", "lost") for each in self.devices.values())
+
     def to_json(self) -> bytes:
         """The payload, with four decimals and without groups, which protocol v1 does not have."""
         fields = to_builtins(self)

@@ -247,7 +247,8 @@ class Aggregator:
         while self._unread and time.monotonic() < deadline - _PUBLISH_S / 4:
             self._read_room(next(iter(self._unread)))
         for summary in self._rooms.due(self._clock(), self._config.summary.every_s):
-            self._source.publish(summary.where.topic("summary"), summary.to_json(), retain=True)
+            payload = b"" if summary.over else summary.to_json()  # a retained topic is cleared by an empty payload
+            self._source.publish(summary.where.topic("summary"), payload, retain=True)
             self.stats.rooms[summary.where] = self._clock(), summary.recent
             if self._config.home_assistant.enabled:
                 self._discover(summary.where, frozenset(summary.devices))

@@ -189,6 +189,17 @@ def test_a_restart_goes_on_with_the_lesson(config, device, item, counted, messag
     assert Summary.from_json(summary).recent.frames == 10
 
 
+@pytest.mark.parametrize(("word", "cleared"), [("lost", True), ("stopped", True), ("paused", False)])
+def test_a_room_without_lesson_and_camera_has_no_summary(config, device, word, cleared):
+    """Nothing stays retained of a room whose device was revoked or moved; one that is paused may begin a lesson."""
+    source = Script([RawMessage(device.topic("state"), own_state(word).to_json(), NOW)])
+
+    run(config, source)
+
+    (payload,) = {payload for topic, payload, _ in source.published if topic.endswith("summary")}
+    assert (payload == b"") == cleared
+
+
 def test_what_comes_right_after_a_restart_is_counted_once_and_with_the_lesson(
     config, device, item, counted, message, now
 ):
