@@ -146,12 +146,7 @@ class Lesson:
 
 
 def lesson(
-    room: Room,
-    start: int,
-    end: int,
-    rows: Sequence[Row],
-    estimator: Estimator,
-    attention: AttentionConfig,
+    room: Room, start: int, end: int, rows: Sequence[Row], estimator: Estimator, attention: AttentionConfig
 ) -> Lesson:
     """The lesson that a room's windows from `start` to `end`, seconds since 1970, add up to."""
     windows = moments(rows, estimator, WINDOW_S)

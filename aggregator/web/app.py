@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     passwords = Passwords(users) if users else None
     with opened(config) as store:
         timetable = Timetable(config.lessons, config.zone)
-        reader = RoomReader(store, estimator_of(config), config.attention, audit.paused_by, timetable, config.zone)
+        reader = RoomReader(store, estimator_of(config), config.attention, audit.paused_by, timetable)
         settings = uvicorn.Config(
             AuthMiddleware(build(config, reader, commands, passwords, audit), config.page, passwords, audit),
             host=config.page.host,

@@ -46,6 +46,7 @@ def device_line(device: Device, said: DeviceStatus, faces: float | None, lost: i
     ahead_s, silent_s = clock_ahead(said), max(0.0, now - max(said.state_at, said.health_at))
     model = _(", model {name}").format(name=state.model) if state and state.model else ""
     oldest = _(", oldest {time}").format(time=span(health.outbox_oldest_s)) if health and health.outbox_messages else ""
+    clock = "" if ahead_s is None else f"{ahead_s:+.0f} s" if abs(ahead_s) < CLOCK_S else span(abs(ahead_s))
     lost = max(lost, sum(health.outbox_dropped.values()) if health else 0)
     cells = {
         N_("rate"): f"{number_text(health.rate_hz, '0.0')}/s" if health else "",
@@ -53,11 +54,7 @@ def device_line(device: Device, said: DeviceStatus, faces: float | None, lost: i
         N_("temperature"): f"{health.temperature_c:.0f} °C" if health and health.temperature_c is not None else "",
         N_("outbox"): f"{health.outbox_messages}{oldest}" if health else "",
         N_("lost"): str(lost),
-        N_("clock"): ""
-        if ahead_s is None
-        else f"{round(ahead_s):+d} s"
-        if abs(ahead_s) < CLOCK_S
-        else span(abs(ahead_s)),
+        N_("clock"): clock,
         N_("last word"): _("{time} ago").format(time=span(silent_s)),
         N_("version"): f"{state.version}{model}" if state else "",
     }

@@ -30,6 +30,8 @@ from contract.topics import Device, Room
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Cameras = Mapping[str, DeviceStatus]
+"""A room's devices, by name."""
 
 CLOCK_S = 120.0
 """A device whose health says a time that differs by more from when it came has a wrong clock."""
@@ -54,15 +56,28 @@ _EXAMINE_S = 0.15
 """So much of each second is for events of rooms that nobody looks at, those first that were examined longest ago."""
 
 
+class Lessons(NamedTuple):
+    """What is known of a room's lessons beside its windows."""
+
+    read: float
+    """When, seconds since 1970."""
+    planned: list[Planned]
+    notes: list[Note]
+
+
+UNREAD = Lessons(float("-inf"), [], [])
+"""Of a room whose windows were not all read yet."""
+
+
 class RoomView:
     """A room as it was at `now`. What is drawn is drawn once for all pages of a language."""
 
     def __init__(
         self,
         state: RoomState,
-        lesson: "Lessons",
+        lesson: Lessons,
         groups: Iterable[str],
-        cameras: Mapping[str, DeviceStatus],
+        cameras: Cameras,
         now: float,
         zone: tzinfo | None,
     ) -> None:
@@ -170,19 +185,6 @@ class RoomView:
         return headline(self.summary.recent, self.events, begin=begin, now=self._now, seen=seen, zone=self._zone)
 
 
-class Lessons(NamedTuple):
-    """What is known of a room's lessons beside its windows."""
-
-    read: float
-    """When, seconds since 1970."""
-    planned: list[Planned]
-    notes: list[Note]
-
-
-UNREAD = Lessons(float("-inf"), [], [])
-"""Of a room whose windows were not all read yet."""
-
-
 class RoomReader:
     """Views of rooms; for one thread."""
 
@@ -193,11 +195,9 @@ class RoomReader:
         attention: AttentionConfig,
         paused_by: Callable[[Device], Entry | None] = lambda _: None,
         timetable: Timetable | None = None,
-        zone: tzinfo | None = None,
     ) -> None:
-        """`paused_by`: the order at the page that paused a device; `zone`: the site's, this machine's if None."""
-        self.timetable = timetable or Timetable(LessonsConfig(), zone)
-        self.zone = zone
+        """`paused_by`: the order at the page that paused a device; times are of the timetable's zone."""
+        self.timetable = timetable or Timetable(LessonsConfig(), None)
         self._store = store
         self._paused_by = paused_by
         self._groups = tuple(estimator.groups)
@@ -250,7 +250,7 @@ class RoomReader:
         made, view = self._views.get(room, (float("-inf"), None))
         if view is None or made != self._refreshed:
             cameras, lesson = self._cameras.get(room, {}), self._lessons.get(room, UNREAD)
-            view = RoomView(self._rooms[room], lesson, self._groups, cameras, now, self.zone)
+            view = RoomView(self._rooms[room], lesson, self._groups, cameras, now, self.timetable.zone)
             self._views[room] = self._refreshed, view
         return view
 
@@ -354,7 +354,7 @@ class RoomReader:
         return found
 
 
-def _clock_errors(statuses: Mapping[str, DeviceStatus]) -> dict[str, float]:
+def _clock_errors(statuses: Cameras) -> dict[str, float]:
     """Only those above CLOCK_S; the last health of a device that is gone may have lain at the broker for long."""
     ahead = {name: clock_ahead(status) for name, status in statuses.items()}
     return {name: seconds for name, seconds in ahead.items() if seconds is not None and abs(seconds) > CLOCK_S}

@@ -59,7 +59,7 @@ def room_page(
             _lesson(reader, keep, room, request),
             _events(),
         )
-    ui.label(zone_text(reader.zone)).classes("hint top")
+    ui.label(zone_text(reader.timetable.zone)).classes("hint top")
 
     def update(user: User) -> None:
         view = reader.view(room, time.time())
@@ -78,8 +78,7 @@ def _headline(reader: RoomReader, room: Room, request: Request) -> Callable[[Hea
     with ui.element("div").classes("top head"):
         sentence = ui.label().props("role=status")
         seen = button(_("seen"))
-        ask = "window.Notification && Notification.requestPermission()"
-        button(_("notify me"), lambda: ui.run_javascript(ask), flat=True)
+        button(_("notify me"), lambda: ui.run_javascript("window.Notification?.requestPermission()"), flat=True)
         sound = button(_("sound: off"), flat=True)
 
     def show(head: Headline) -> None:

@@ -41,7 +41,7 @@ class Timetable:
 
     def __init__(self, config: LessonsConfig, zone: tzinfo | None) -> None:
         self._config = config
-        self._zone = zone
+        self.zone = zone
         self._pool = ThreadPoolExecutor(1, "calendar")
         self._reading: dict[str, tuple[float, Future[list[Planned]]]] = {}
         self._calendars: dict[str, list[Planned]] = {}
@@ -53,7 +53,7 @@ class Timetable:
         name = f"{room.site}/{room.room}"
         self._look(name)
         lessons = [
-            *_weekly(self._config.timetable.get(name, ()), start, end, self._zone),
+            *_weekly(self._config.timetable.get(name, ()), start, end, self.zone),
             *self._calendars.get(name, ()),
         ]
         return sorted(lesson for lesson in lessons if lesson.end > start and lesson.start < end)
@@ -82,7 +82,7 @@ class Timetable:
                 self.problems[name] = error
             self._reading[name] = asked, Future()
         if time.monotonic() - asked > _EVERY_S:
-            self._reading[name] = time.monotonic(), self._pool.submit(read_calendar, source, self._zone)
+            self._reading[name] = time.monotonic(), self._pool.submit(read_calendar, source, self.zone)
 
 
 def _weekly(lines: tuple[str, ...], start: float, end: float, zone: tzinfo | None) -> Iterator[Planned]:

@@ -273,7 +273,7 @@ def test_the_report_tells_marks_on_page_and_in_csv(config, taught):
 
 def test_a_lesson_does_not_vanish_after_its_end(taught):
     """An hour later the page says when it ended, and shows it with its events."""
-    reader = RoomReader(taught, Estimator({}), AttentionConfig(), zone=UTC)
+    reader = RoomReader(taught, Estimator({}), AttentionConfig(), timetable=Timetable(LessonsConfig(), UTC))
 
     view = reader.view(ROOM, NOW + 5400)
 
@@ -285,7 +285,7 @@ def test_a_lesson_does_not_vanish_after_its_end(taught):
 
 def test_a_button_and_a_name_are_on_the_page_at_the_next_look(taught):
     """The lesson begins anew; what was before stays in the list."""
-    reader = RoomReader(taught, Estimator({}), AttentionConfig(), zone=UTC)
+    reader = RoomReader(taught, Estimator({}), AttentionConfig(), timetable=Timetable(LessonsConfig(), UTC))
     assert reader.view(ROOM, NOW + 1800).span.start == NOW
     for each in (note(NOW + 600, "begin"), note(NOW + 700, "name", "Physics 7b"), note(NOW + 800, "mark", "test")):
         taught.add_note(ROOM, each)
@@ -302,7 +302,7 @@ def test_a_button_and_a_name_are_on_the_page_at_the_next_look(taught):
 
 def test_a_step_that_is_not_over_is_not_drawn(taught, store, message, counted):
     """Else the line would fall at its end, and rise again."""
-    reader = RoomReader(taught, Estimator({}), AttentionConfig(), zone=UTC)
+    reader = RoomReader(taught, Estimator({}), AttentionConfig(), timetable=Timetable(LessonsConfig(), UTC))
 
     at = NOW + 1509  # steps of thirty seconds: NOW is 20 s into one
     drawn = reader.view(ROOM, at)._course[2]
