@@ -11,6 +11,8 @@ from typing import Self
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from aggregator.ingest.batch import RawMessage, read
+from aggregator.store.types import Batch
 from aggregator.store.windows import Key, Sums, add, fold
 from contract.labels import EMOTIONS
 from contract.message import CountsMessage, FrameCounts, instant, utc
@@ -26,6 +28,18 @@ def frame(at: float) -> FrameCounts:
     """A frame of random faces."""
     counts = {label: DICE.randrange(4) for label in EMOTIONS}
     return FrameCounts(t=instant(utc(at)), faces=sum(counts.values()), unsure=0, counts=counts, expected=counts)
+
+
+def message(seq: int, at: float, *, boot: str = "9f3a2c41", synced: bool = True) -> CountsMessage:
+    """One frame."""
+    return CountsMessage(
+        boot=boot, seq=seq, model="3f9c1a77", clock="synced" if synced else "unsynced", frames=(frame(at),)
+    )
+
+
+def batch(device: Device, *sent: CountsMessage, received: float | None = None) -> Batch:
+    """As it comes from the brokers."""
+    return read([RawMessage(device.topic("counts"), each.to_json(), received or time.time()) for each in sent])
 
 
 @dataclass(slots=True)

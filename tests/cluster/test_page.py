@@ -12,7 +12,7 @@ from aggregator.store.postgresql import PostgresqlStore
 from aggregator.store.types import Batch
 from contract.message import State
 from contract.topics import Device
-from tests.cluster.test_store import batch, message
+from tests.cluster.fleet import batch, message
 from tests.needs import need
 from tests.system.broker import free_port, until
 

@@ -11,9 +11,9 @@ from aggregator.store import postgresql_schema as sql
 from aggregator.store.postgresql import PostgresqlStore
 from aggregator.store.types import Note, StoreError, StoreUnavailableError
 from aggregator.store.windows import SUM_COLUMNS
-from contract.message import HORIZON_S, CountsMessage
+from contract.message import HORIZON_S
 from contract.topics import Device
-from tests.cluster.fleet import frame
+from tests.cluster.fleet import batch, message
 from tests.system.broker import until
 
 DAY_S = 86400
@@ -24,18 +24,6 @@ def store(place):
     """A store of its own."""
     with PostgresqlStore(place.database, place.folder) as made:
         yield made
-
-
-def message(seq: int, at: float, *, boot: str = "9f3a2c41", synced: bool = True) -> CountsMessage:
-    """One frame."""
-    return CountsMessage(
-        boot=boot, seq=seq, model="3f9c1a77", clock="synced" if synced else "unsynced", frames=(frame(at),)
-    )
-
-
-def batch(device: Device, *sent: CountsMessage, received: float | None = None):
-    """As it comes from the brokers."""
-    return read([RawMessage(device.topic("counts"), each.to_json(), received or time.time()) for each in sent])
 
 
 def total(store, device: Device) -> int:

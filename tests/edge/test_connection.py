@@ -331,7 +331,7 @@ def test_only_ca_crt_is_trusted_and_not_the_system_s_store(tmp_path, monkeypatch
     """Whoever has a certificate of a public authority is not the school's broker."""
     new_key = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "3")
     for name in ("ca", "public"):
-        signs = ("-addext", "keyUsage=critical,keyCertSign")  # Python 3.13 demands it
+        signs = ("-addext", "keyUsage=critical,keyCertSign,digitalSignature")  # Python 3.13 demands it of what may sign
         openssl(tmp_path, *new_key, *signs, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.crt")
     address = ("-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=critical,CA:FALSE")
     signed = ("-CA", "public.crt", "-CAkey", "public.key")
@@ -368,10 +368,10 @@ def test_a_faulty_file_still_says_where_the_broker_is(tmp_path):
 def test_a_device_whose_certificate_is_refused_says_so(tmp_path):
     """Revoked, ended or of another authority: paho alone says "Unspecified error" for ever."""
     new_key = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "1")
-    signs = ("-addext", "keyUsage=critical,keyCertSign")  # Python 3.13 demands it
+    signs = ("-addext", "keyUsage=critical,keyCertSign,digitalSignature")  # Python 3.13 demands it of what may sign
     openssl(tmp_path, *new_key, *signs, "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.crt")
     openssl(tmp_path, *new_key, "-subj", "/CN=other", "-keyout", "device.key", "-out", "device.crt")
-    signed = ("-CA", "ca.crt", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1")
+    signed = (*signs, "-CA", "ca.crt", "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1")
     openssl(tmp_path, *new_key, *signed, "-subj", "/CN=x", "-keyout", "server.key", "-out", "server.crt")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "server.crt", tmp_path / "server.key")
