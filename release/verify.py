@@ -4,8 +4,8 @@ The roles bring this file to a host as verify_release.py; there the system's own
 
     verify_release.py FOLDER --key /etc/classpulse/release.pub [--installed]
 
-It finds what is damaged, mixed up or somebody else's. Who is root on the device can change the key, too, and the
-bytecode that Python keeps in __pycache__, which is looked at only by its name.
+It finds what is damaged, mixed up or somebody else's. Who is root on the device can change the key, too, and the list
+of the bytecode, which the installer makes of verified sources and nobody signs.
 """
 
 import argparse
@@ -22,6 +22,8 @@ from tempfile import TemporaryDirectory
 SUMS = "SHA256SUMS"
 SIGNATURE = "SHA256SUMS.sig"
 FACTS = "release.json"
+BYTECODE = "bytecode.json"
+"""File of bytecode, below the release's folder -> SHA-256: what the installer compiled."""
 KEY = Path("/etc/classpulse/release.pub")
 """The Ed25519 public key that the device's releases must be signed with."""
 Packages = dict[str, dict[str, str]]
@@ -78,6 +80,8 @@ def verify_installed(folder: Path, key: Path) -> str:
     site = next((path for path in folder.glob("venv/lib/python3*/site-packages")), folder).relative_to(folder)
     expected = {name: digest for name, digest in signed.items() if name.startswith("models/")}
     expected |= {str(site / name): digest for wheel in packages.values() for name, digest in wheel.items()}
+    compiled = json.loads(_read(folder / BYTECODE))
+    expected |= {name: digest for name, digest in compiled.items() if _source(name) in expected}
     for name in sorted(expected):
         _signed_file(folder, name, expected, key)
     config = folder / "venv/pyvenv.cfg"
@@ -85,9 +89,9 @@ def verify_installed(folder: Path, key: Path) -> str:
         raise ReleaseError(f"{python} is not {os.path.realpath(sys.executable)}: {_AGAIN}")
     if _read(config).decode() not in (environment(system_packages=False), environment(system_packages=True)):
         raise ReleaseError(f"{config} is not what the installer wrote: {_AGAIN}")
-    known = {*expected, SUMS, SIGNATURE, FACTS, listed[0], "venv/pyvenv.cfg"}
+    known = {*expected, SUMS, SIGNATURE, FACTS, BYTECODE, listed[0], "venv/pyvenv.cfg"}
     for name in sorted(there - known):
-        if not (_kept(name) or _source(name) in expected):
+        if not _kept(name):
             raise ReleaseError(f"{folder / name} is of no package: {_AGAIN}")
     return str(facts["version"])
 

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -196,7 +197,7 @@ def test_the_installer_refuses_what_is_older_than_the_release_in_use_unless_told
 
 
 def test_what_is_installed_verifies(program, public):
-    """What the role keeps beside is no part of it, nor is bytecode."""
+    """With the bytecode that the installer made; what the role keeps beside is no part of it."""
     assert list(program.glob(f"{SITE}/__pycache__/needed.*.pyc"))
     assert verify_release.verify_installed(program, public) == "1.2.3"
 
@@ -216,6 +217,8 @@ def test_what_is_installed_verifies(program, public):
         (f"{SITE}/spy.pth", b"import spy"),
         (f"{SITE}/sitecustomize.py", b"print('spying')"),
         (f"{SITE}/needed.pyc", b""),
+        (f"{SITE}/__pycache__/needed.cpython-{sys.version_info[0]}{sys.version_info[1]}.pyc", b"spying"),
+        (f"{SITE}/__pycache__/needed.cpython-399.pyc", b"never compiled"),
         (f"{SITE}/__pycache__/sitecustomize.cpython-311.pyc", b""),
         ("venv/bin/pip", b"#!/bin/sh"),
         ("venv/pyvenv.cfg", b"home = /tmp"),

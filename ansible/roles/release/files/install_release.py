@@ -23,6 +23,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from verify_release import (
+    BYTECODE,
     FACTS,
     SIGNATURE,
     SUMS,
@@ -180,6 +181,9 @@ def run(arguments: argparse.Namespace, arrived: Path) -> str:
     new.rename(folder)
     compiling = [folder / "venv/bin/python", "-I", "-m", "compileall", "-q", folder / "venv/lib"]
     subprocess.run(compiling, check=False, stdout=subprocess.DEVNULL)
+    compiled = {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob("venv/lib/**/*.pyc"))}
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in compiled.items()}
+    write(folder / BYTECODE, json.dumps(digests, indent=1).encode())
     verify_installed(folder, arguments.key)
     return "installed"
 
