@@ -31,7 +31,7 @@ RUN_ELSEWHERE = {
     "make run": ("tests/install/test_bare_systems.py", "make run SECONDS=20"),
     "make test": ("tests/install/test_bare_systems.py", '"make test"'),
     "mosquitto_sub -p PORT -v -t 'classpulse/#'": ("Makefile", "mosquitto_sub -h"),
-    "make deb": ("tests/fleet/test_debian.py", '"-m", "release.debian"'),
+    "make deb": ("tests/fleet/fleet.py", '"-m", "release.debian"'),
     "sudo apt install ./classpulse_0.1.0+deb13_arm64.deb": ("tests/fleet/test_debian.py", "apt-get install"),
     "classpulse setup": ("tests/fleet/test_debian.py", "classpulse setup {options}"),
     "sudo classpulse setup": ("tests/fleet/test_debian.py", "classpulse setup {options}"),

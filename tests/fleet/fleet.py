@@ -1,6 +1,7 @@
 """The lab's hosts as a school: releases, an inventory, playbooks that run over ssh, and what the broker has to say."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -175,6 +176,28 @@ def build_release(folder: Path, key: Path) -> Path:
     if done.returncode:
         raise AssertionError(f"no release: {done.stdout}\n{done.stderr}")
     return next(folder.glob("classpulse-*"))
+
+
+def build_deb(
+    folder: Path,
+    version: str,
+    debian: str,
+    *,
+    package: str = "classpulse",
+    arch: str = "amd64",
+    wheels: Path | None = None,
+) -> Path:
+    """A package of the working tree in a version, as `make deb` builds it; wheels from a folder, or downloaded."""
+    source = copy_of_project(folder / f"source-{version}-{debian}", version)
+    for name in ("debian", "systemd", "ansible"):
+        shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels else {}
+    command = [PROJECT / ".venv/bin/python", "-m", "release.debian", "--out", folder, "--package", package]
+    command += ["--arch", arch, "--debian", debian]
+    done = subprocess.run(command, cwd=source, env=os.environ | offline, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shutil.rmtree(source)
+    return folder / f"{package}_{version}+deb{debian}_{arch}.deb"
 
 
 def next_release(old: Path, version: str, key: Path, edits: dict[str, str]) -> Path:

@@ -11,14 +11,13 @@ import re
 import shutil
 import sqlite3
 import subprocess
-import sys
 import zipfile
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.fleet.fleet import PROJECT
+from tests.fleet.fleet import PROJECT, VERSION, build_deb
 from tests.fleet.lab import MIRROR, call, no_detector
 from tests.needs import need
 
@@ -56,13 +55,13 @@ span_s = 0
 
 
 @pytest.fixture(scope="module")
-def pi(tmp_path_factory) -> list[str]:
-    """The command of Python 3.11 for aarch64 with the wheels of a release; the processor's name goes behind `-cpu`."""
-    need(QEMU, "mmdebstrap")
+def pi() -> list[str]:
+    """The command of Python 3.11 for aarch64 with a package's wheels; the processor's name goes behind `-cpu`."""
+    need(QEMU, "mmdebstrap", "dpkg-deb")
     if why := no_detector():
         pytest.skip(why)
     recipe = hashlib.sha256(_DEBIAN.encode() + (PROJECT / "requirements/edge-py311.txt").read_bytes()).hexdigest()[:8]
-    root = CACHE / f"arm64-{recipe}"
+    root = CACHE / f"arm64-deb-{recipe}"
     if not root.exists():
         shutil.rmtree(CACHE / "arm64.new", ignore_errors=True)
         CACHE.mkdir(parents=True, exist_ok=True)
@@ -71,12 +70,7 @@ def pi(tmp_path_factory) -> list[str]:
         call(*unpack, "bookworm", CACHE / "arm64.new", *MIRROR)
         _unpack_wheels(CACHE / "arm64.new")
         (CACHE / "arm64.new").rename(root)
-    # the daemon tells its version, which it knows from what an installation leaves
-    (facts,) = (PROJECT / ".venv/lib/python3.11/site-packages").glob("classpulse-*.dist-info")
-    installed = tmp_path_factory.mktemp("installed")
-    shutil.copytree(facts, installed / facts.name)
-    path = ":".join(map(str, (PROJECT, installed, root / "wheels")))
-    places = ("PYTHONHOME", f"{root}/usr"), ("PYTHONPATH", path), ("OMP_NUM_THREADS", "1")
+    places = ("PYTHONHOME", f"{root}/usr"), ("PYTHONPATH", f"{PROJECT}:{root}/wheels"), ("OMP_NUM_THREADS", "1")
     return [
         QEMU,
         "-L",
@@ -169,10 +163,10 @@ def frames(python: list[str], pictures: Path, folder: Path) -> list[dict]:
 
 
 def _unpack_wheels(root: Path) -> None:
-    code = "import sys; from pathlib import Path; from release.wheelhouse import Platform, fetch; "
-    code += "fetch(Platform.from_name('edge-py311-aarch64'), Path('requirements/edge-py311.txt'), Path(sys.argv[1]))"
-    (root / "wheels").mkdir()
-    call(sys.executable, "-c", code, root / "wheels", cwd=PROJECT)
-    for wheel in (root / "wheels").glob("*.whl"):
+    """Those of the package that a Pi installs, as its postinst unpacks them."""
+    deb = build_deb(root, VERSION, "12", package="classpulse-edge", arch="arm64")
+    call("dpkg-deb", "-x", deb, root / "package")
+    for wheel in (root / "package/usr/lib/classpulse/wheels").glob("*.whl"):
         zipfile.ZipFile(wheel).extractall(root / "wheels")
-        wheel.unlink()
+    shutil.rmtree(root / "package")
+    deb.unlink()

@@ -1,9 +1,7 @@
 """One host by Debian packages: three commands to counts on the page, reboot, upgrade, bad input, purge."""
 
-import os
 import re
 import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet.fleet import PICTURES, PROJECT, copy_of_project, draw_class
+from tests.fleet.fleet import PICTURES, PROJECT, build_deb, draw_class
 from tests.fleet.lab import SWITCH, Host, call, wait_for
 from tests.needs import need
 
@@ -62,28 +60,13 @@ pkill --signal KILL --exact 'dpkg|classpulse.post' || true
 """Start a command and kill it, and what dpkg runs of ours, as soon as `until` is true."""
 
 
-def build(folder: Path, version: str, debian: str, wheels: Path | None = None) -> Path:
-    """The package of everything in a version, for a Debian; wheels from a folder, or downloaded."""
-    source = folder / f"source-{version}-{debian}"
-    copy_of_project(source, version)
-    for name in ("debian", "systemd", "ansible"):
-        shutil.copytree(PROJECT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    offline = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(wheels)} if wheels else {}
-    command = [PROJECT / ".venv/bin/python", "-m", "release.debian", "--out", folder, "--package", "classpulse"]
-    command += ["--arch", "amd64", "--debian", debian]
-    done = subprocess.run(command, cwd=source, env=os.environ | offline, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    shutil.rmtree(source)
-    return folder / f"classpulse_{version}+deb{debian}_amd64.deb"
-
-
 @pytest.fixture(scope="module")
 def debs(lab_folder: Path, tell: Callable[[str, str], None]) -> dict[str, Path]:
     """The old version for both Debians."""
     need("dpkg-deb")
     with ThreadPoolExecutor() as pool:
         made = dict(
-            zip(("12", "13"), pool.map(lambda debian: build(lab_folder, OLD, debian), ("12", "13")), strict=True)
+            zip(("12", "13"), pool.map(lambda debian: build_deb(lab_folder, OLD, debian), ("12", "13")), strict=True)
         )
     for debian, path in made.items():
         tell(f"package classpulse for Debian {debian}, amd64", f"{path.stat().st_size / 1e6:.0f} MB")
@@ -212,7 +195,7 @@ def test_an_upgrade_with_a_full_outbox_keeps_everything(pi, debs, lab_folder, te
     """What the broker did not take before is stored after it; configuration and users stay."""
     wheels = lab_folder / "unpacked"
     call("dpkg-deb", "-x", debs["12"], wheels)
-    newer = build(lab_folder, NEW, "12", wheels / "usr/lib/classpulse/wheels")
+    newer = build_deb(lab_folder, NEW, "12", wheels=wheels / "usr/lib/classpulse/wheels")
     configured, libraries = pi.run("cat /etc/classpulse/*.toml"), pi.run(LIBRARIES)
     pi.run("systemctl stop mosquitto")
     away = time.time() + 20  # a span that ends now may be on its way
