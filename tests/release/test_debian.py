@@ -62,6 +62,16 @@ def test_everybody_may_read_it_whatever_the_umask_was(opened):
     assert {line.split()[0] for line in listed.splitlines()} == {"drwxr-xr-x", "-rw-r--r--", "-rwxr-xr-x"}
 
 
+def test_lintian_finds_no_error(opened):
+    """What Debian itself asks of a package."""
+    need("lintian")
+    (made,) = (opened[1].parent / "out").iterdir()
+
+    told = subprocess.run(["lintian", "--fail-on", "error", made], capture_output=True, text=True, check=False)
+
+    assert told.returncode == 0, told.stdout
+
+
 def test_its_scripts_are_whole(opened):
     """The shell reads them, and no word is left to fill in; every path in md5sums is there."""
     _package, folder = opened
