@@ -25,12 +25,7 @@ PROGRAM = cli.Program(
         "backup": ("aggregator.commands.backup", "copy the SQLite store while the daemon runs"),
         "topology": ("aggregator.commands.topology", "declare a RabbitMQ cluster's exchanges and queues"),
     },
-    exit_status={
-        ConfigError: os.EX_CONFIG,
-        cli.UsageError: os.EX_USAGE,
-        StoreError: os.EX_IOERR,
-        OSError: os.EX_IOERR,
-    },
+    exit_status={ConfigError: os.EX_CONFIG, cli.UsageError: os.EX_USAGE, StoreError: os.EX_IOERR, OSError: os.EX_IOERR},
     config=Path("/etc/classpulse/aggregator.toml"),
 )
 

@@ -3,6 +3,9 @@
 Broker, daemon and page run as processes; a real Chromium measures the first two, web sockets in a process of their
 own (benchmarks/page_clients.py) are the many. `.venv/bin/python -m benchmarks.page [--pages 200]`
 
+`.venv/bin/python -m benchmarks.page --days 200` measures a month's list of a room's lessons after so many days of six
+lessons, which is a school year, and the report of one of these days.
+
 `.venv/bin/python -m benchmarks.page --rooms 300 2000 [--postgresql]` measures the overview instead: of so many rooms in
 the middle of a lesson, each with a new frame every second, committed straight to the store.
 """
@@ -128,6 +131,41 @@ def overviews(rooms: int, folder: Path, *, postgresql: bool) -> None:
         browse(f"http://127.0.0.1:{port}/", rooms, psutil.Process(page.pid))
 
 
+def archive(days: int, folder: Path) -> None:
+    """Print how long list and report take, of days with six lessons of 45 minutes."""
+    port, config = free_port(), folder / "aggregator.toml"
+    config.write_text(
+        f'site = "s"\nmodels_dir = "{ROOT / "models"}"\n[mqtt]\nhost = "127.0.0.1"\ntls = false\n[store]\n'
+        f'path = "{folder / "store.sqlite"}"\nretention_days = {days + 9}\n[page]\nport = {port}\n'
+        f'users = "{folder / "users.json"}"\n'
+    )
+    today = int(time.time()) // 86400 * 86400 - 86400
+    with open_store(load(config, AggregatorConfig)) as store:
+        for day in range(today - (days - 1) * 86400, today + 1, 86400):
+            for hour in range(8, 14):
+                for block in range(0, LESSON_S, BLOCK_S):
+                    commit(store, 1, day + hour * 3600 + block, range(0, BLOCK_S, WINDOW_S))
+    page = subprocess.Popen([sys.executable, "-m", "aggregator", "--config", config, "page"], cwd=ROOT)
+    address, month = (
+        f"http://127.0.0.1:{port}",
+        f"/lessons/site-0/r0?month={time.strftime('%Y-%m', time.gmtime(today))}",
+    )
+    try:
+        until(lambda: answers(f"{address}/"), "the page", 60)
+        for what, path in (
+            (f"a month's list of {6 * days} lessons, added up for the first time", month),
+            *[("the same again", month)] * 3,
+            *[("report of a day", f"/report/site-0/r0?start={today}&end={today + 86400}")] * 3,
+        ):
+            started = time.monotonic()
+            with urllib.request.urlopen(address + path, timeout=600) as answer:  # noqa: S310 - http
+                size = len(answer.read())
+            print(f"{what}: {time.monotonic() - started:.2f} s, {size / 1000:.0f} kB")
+    finally:
+        page.terminate()
+        page.wait()
+
+
 def commit(store: Store, rooms: int, at: float, offsets: Iterable[int]) -> None:
     """One message of each room, with a frame `offsets` seconds after `at`."""
     seq = int(at)
@@ -192,13 +230,17 @@ def main() -> None:
     parser.add_argument("--span-s", type=float, default=30.0)
     parser.add_argument("--no-browser", action="store_true", help="only what open pages cost")
     parser.add_argument("--rooms", type=int, nargs="*", help="measure the overview of so many rooms, and nothing else")
+    parser.add_argument("--days", type=int, help="measure list and report of so many days, and nothing else")
     parser.add_argument("--postgresql", action="store_true", help="with --rooms: in a server of its own")
     arguments = parser.parse_args()
     os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as the units have it
     for rooms in arguments.rooms or ():
         with tempfile.TemporaryDirectory() as folder:
             overviews(rooms, Path(folder), postgresql=arguments.postgresql)
-    if arguments.rooms:
+    if arguments.days:
+        with tempfile.TemporaryDirectory() as folder:
+            archive(arguments.days, Path(folder))
+    if arguments.rooms or arguments.days:
         return
     with tempfile.TemporaryDirectory() as folder:
         broker = Mosquitto(Path(folder) / "mosquitto").start()

@@ -27,7 +27,7 @@ from aggregator.web.auth import LOOPBACK, AuthMiddleware
 from aggregator.web.commands import CommandSender
 from aggregator.web.devices import devices_page
 from aggregator.web.language import _
-from aggregator.web.lessons import compare_html, lines, list_html
+from aggregator.web.lessons import compare_html, lines, list_html, month_of
 from aggregator.web.notice import notice
 from aggregator.web.overview import overview
 from aggregator.web.passwords import Passwords
@@ -211,9 +211,10 @@ def _reports(app: FastAPI, config: AggregatorConfig, timetable: Timetable) -> No
         return Response(to_csv(lesson), media_type="text/csv", headers=headers)
 
     @app.get("/lessons" + OF_ROOM)
-    def _lessons(where: Visible) -> HTMLResponse:
-        found = lines(config, timetable, where, int(time.time()))
-        return HTMLResponse(list_html(where, found, timetable.problem(where), config))
+    def _lessons(where: Visible, month: str = "") -> HTMLResponse:
+        shown = month_of(month, time.time(), config.zone)
+        found = lines(config, timetable, where, shown, int(time.time()))
+        return HTMLResponse(list_html(where, shown, found, timetable.problem(where), config))
 
     @app.get("/compare" + OF_ROOM)
     def _compare(where: Visible, lesson: Annotated[Sequence[str], Query()] = ()) -> HTMLResponse:

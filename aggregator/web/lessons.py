@@ -1,11 +1,13 @@
 """The lessons of a room: the list, and two lessons over one another. Pages without scripts, like the report."""
 
 import logging
+import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import tzinfo
+from datetime import date, datetime, timedelta, tzinfo
 from html import escape
+from typing import NamedTuple
 from urllib.parse import urlencode
 
 from msgspec import MsgspecError, json
@@ -32,26 +34,56 @@ _DECODER = json.Decoder(Line)
 _WEEK_S, _ABOUT_S = 7 * 24 * 3600, 20 * 60
 
 
-def lines(config: AggregatorConfig, timetable: Timetable, room: Room, now: int) -> tuple[list[Line], list[Note]]:
-    """All lessons of a room, by time, and all that people said; what has ended is kept in the store.
+class Month(NamedTuple):
+    """A month of a site: its first day, begin and end in seconds since 1970, and the months before and after."""
+
+    first: date
+    begin: int
+    end: int
+    before: date
+    after: date
+
+
+def month_of(text: str, now: float, zone: tzinfo | None) -> Month:
+    """The month that `text` says, such as 2026-11, or the one that runs.
+
+    Raises:
+        ReportError: If there is no such month.
+    """
+    try:
+        first = date.fromisoformat(f"{text}-01") if text else utc(now).astimezone(zone).date().replace(day=1)
+        before, after = (first - timedelta(days=1)).replace(day=1), (first + timedelta(days=31)).replace(day=1)
+        begin, end = (int(datetime(day.year, day.month, 1, tzinfo=zone).timestamp()) for day in (first, after))
+    except (ValueError, OverflowError) as error:
+        raise ReportError(_("There is no report of this room and time.")) from error
+    return Month(first, begin, end, before, after)
+
+
+def lines(
+    config: AggregatorConfig, timetable: Timetable, room: Room, month: Month, now: int
+) -> tuple[list[Line], list[Note]]:
+    """The known lessons of a room until the month's end, by time, those of the month in full, and what people said.
+
+    What has ended is kept in the store, so that a month is added up once.
 
     Raises:
         StoreError: If the store cannot be read.
     """
     with open_store(config, writable=False) as store:
         known = [line for text in store.lessons(room) if (line := _line(text, config))]
-        settled = [line for line in known if line.end < now - _SETTLED_S]
-        since = settled[-1].end if settled else 0
+        settled = [line.end for line in known if month.begin <= line.start < month.end and line.end < now - _SETTLED_S]
+        since, end = max([month.begin, *settled]), min(month.end, now)
         notes = store.notes(room, 0, now)
-        fresh = list(_fresh(config, timetable, store, room, since, now, known, notes))
+        fresh = list(_fresh(config, timetable, store, room, since, end, known, notes))
     ended = {line.start: json.encode(line).decode() for line in fresh if line.end < now - GAP_S}
     if ended.keys() - {line.start for line in known} or any(line not in known for line in fresh):
+        later = {line.start: json.encode(line).decode() for line in known if line.start >= month.end}
         try:
             with open_store(config) as store:
-                store.keep_lessons(room, since, ended)
+                store.keep_lessons(room, since, ended | later)
         except StoreError as error:  # it is added up again next time
             log.warning("the list of lessons is not kept: %s", error)
-    return [*settled, *fresh], notes
+    return [*(line for line in known if line.start < since), *fresh], notes
 
 
 def _line(text: str, config: AggregatorConfig) -> Line | None:
@@ -87,20 +119,25 @@ def _fresh(  # noqa: PLR0913, PLR0917 - what a list is made of
             yield line
 
 
-def list_html(room: Room, found: tuple[list[Line], list[Note]], problem: str, config: AggregatorConfig) -> str:
-    """The list, newest lesson first, as a form in which two can be chosen."""
+def list_html(
+    room: Room, month: Month, found: tuple[list[Line], list[Note]], problem: str, config: AggregatorConfig
+) -> str:
+    """The lessons of a month, newest first, as a form in which two can be chosen."""
     known, notes = found
     root, zone = config.page.path, config.zone
-    rows = "".join(_row(root, room, line, known, notes, zone) for line in reversed(known))
+    shown = [line for line in reversed(known) if line.start >= month.begin]
+    rows = "".join(_row(root, room, line, known, notes, zone) for line in shown)
     where = escape(f"{room.site} / {room.room}")
     title = _("Lessons of {room}").format(room=f"{room.site} / {room.room}")
     body = (
         f"<p><a href={root}/room/{room.site}/{room.room}>← {where}</a></p><h1>{escape(title)}</h1>"
         f"<p>{escape(zone_text(zone))} {_('Kept as long as the counts are.')}</p>"
         f"{f'<p class=problem role=alert>{escape(problem)}</p>' if problem else ''}"
+        f"<h2>{day_text(month.first, N_('MMMM y'))}</h2><nav>{_month_link(month.before, '← ', '')}"
+        f"{_month_link(month.after, '', ' →') if month.end <= time.time() else ''}</nav>"
     )
     if not rows:
-        return page_of(title, f"{body}<p><b>{_('No lesson yet.')}</b></p>{switch_html(root)}")
+        return page_of(title, f"{body}<p><b>{_('No lesson in this month.')}</b></p>{switch_html(root)}")
     colours = group_colours(known[-1].groups)
     body += (
         f"<form action={root}/compare/{room.site}/{room.room}><button>{_('compare the two that are ticked')}</button>"
@@ -109,6 +146,10 @@ def list_html(room: Room, found: tuple[list[Line], list[Note]], problem: str, co
         f"<th>{_('lasting changes')}</tr></thead><tbody>{rows}</tbody></table></form>"
     )
     return page_of(title, body + switch_html(root))
+
+
+def _month_link(first: date, before: str, after: str) -> str:
+    return f'<a href="?month={first:%Y-%m}">{before}{day_text(first, N_("MMMM y"))}{after}</a>'
 
 
 def _row(root: str, room: Room, line: Line, known: Sequence[Line], notes: Sequence[Note], zone: tzinfo | None) -> str:

@@ -1,5 +1,6 @@
 """Where lessons begin and end, what people say of them, and how they are listed."""
 
+import re
 import time
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
@@ -13,7 +14,7 @@ from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import Note, StoreUnavailableError
 from aggregator.web.language import current
-from aggregator.web.lessons import compare_html, lines, list_html
+from aggregator.web.lessons import compare_html, lines, list_html, month_of
 from aggregator.web.reader import RoomReader
 from aggregator.web.report import ReportError, to_csv, to_html
 from aggregator.web.report import read as read_report
@@ -207,12 +208,38 @@ def taught(store, message, counted):
     return store
 
 
+NOVEMBER = month_of("2026-11", NOW, BERLIN)
+
+
+def test_a_month_is_added_up_once_and_without_the_others(config, taught, message, counted):
+    """Whichever is looked at first; each leads to the months beside it, and what is no month is told."""
+    timetable, october = Timetable(config.lessons, config.zone), month_of("2026-10", NOW, BERLIN)
+    device, began = Device("school", "r1", "cam"), NOW - 30 * 86400
+    sent = message(0, *(counted(began + at, 4) for at in range(0, 600, 10)), boot="00000009")
+    taught.commit(read([RawMessage(device.topic("counts"), sent.to_json(), began + 600)]))
+
+    november, _ = lines(config, timetable, ROOM, NOVEMBER, NOW + 4000)
+    older, notes = lines(config, timetable, ROOM, october, NOW + 4000)
+
+    assert [line.start for line in older] == [began]
+    assert len(taught.lessons(ROOM)) == 3
+    assert lines(config, timetable, ROOM, NOVEMBER, NOW + 4000)[0] == [*older, *november]
+    page = list_html(ROOM, october, (older, notes), "", config)
+    assert re.findall(r"month=([\d-]+)", page) == ["2026-09", "2026-11"]
+    assert "October 2026" in page
+    empty = list_html(ROOM, month_of("2026-09", NOW, BERLIN), ([], []), "", config)
+    assert "No lesson in this month." in empty
+    for nonsense in ("2026-13", "x", "9999-12"):
+        with pytest.raises(ReportError):
+            month_of(nonsense, NOW, BERLIN)
+
+
 def test_the_list_has_every_lesson_with_name_and_what_happened(config, taught):
     """Newest first; markup in a name is text; the lesson a week ago is offered for comparison."""
     taught.add_note(ROOM, note(NOW + 5, "name", "<b>Physics</b> 7b"))
-    found = lines(config, Timetable(config.lessons, config.zone), ROOM, NOW + 4000)
+    found = lines(config, Timetable(config.lessons, config.zone), ROOM, NOVEMBER, NOW + 4000)
 
-    page = list_html(ROOM, found, "▲ The timetable cannot be read now: x", config)
+    page = list_html(ROOM, NOVEMBER, found, "▲ The timetable cannot be read now: x", config)
 
     assert [line.start for line in found[0]] == [NOW - 7 * 86400, NOW]
     assert [len(line.events) for line in found[0]] == [0, 1]
@@ -226,11 +253,11 @@ def test_the_list_has_every_lesson_with_name_and_what_happened(config, taught):
 def test_lessons_that_have_ended_are_kept_and_not_added_up_again(config, taught):
     """The list of a year is read in one statement; a frame that comes late is counted as long as it is of today."""
     timetable = Timetable(config.lessons, config.zone)
-    first, _ = lines(config, timetable, ROOM, NOW + 4000)
+    first, _ = lines(config, timetable, ROOM, NOVEMBER, NOW + 4000)
     assert len(taught.lessons(ROOM)) == 2
     taught._db.execute("DELETE FROM windows WHERE start < ?", (NOW - 86400,))
 
-    again, _ = lines(config, timetable, ROOM, NOW + 4000)
+    again, _ = lines(config, timetable, ROOM, NOVEMBER, NOW + 4000)
 
     assert again == first
 
@@ -240,7 +267,7 @@ def test_a_list_is_shown_though_it_cannot_be_kept(config, taught, caplog):
     taught._db.execute("DROP TABLE lessons")
     taught._db.execute("CREATE VIEW lessons AS SELECT 'school' AS site, 'r1' AS room, 0 AS start, 'x' AS line")
 
-    assert len(lines(config, Timetable(config.lessons, config.zone), ROOM, NOW + 4000)[0]) == 2
+    assert len(lines(config, Timetable(config.lessons, config.zone), ROOM, NOVEMBER, NOW + 4000)[0]) == 2
     assert "is not kept" in caplog.text
 
 
