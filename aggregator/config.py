@@ -124,8 +124,8 @@ class AttentionConfig:
     """So much of a lesson, or of the time since the last event, has to be known before a change."""
     least_change: Annotated[float, Meta(ge=0.01, le=1)] = 0.10
     """A smaller change of a share is none."""
-    deviations: Annotated[float, Meta(ge=0.5, le=20)] = 3.8
-    """How clear a change has to be, in standard deviations of the difference of two means."""
+    deviations: Annotated[float, Meta(ge=0.5, le=20)] = 4.0
+    """How clear a change has to be, in standard deviations of the difference of two means; early, 0.8 of it."""
     lasts_s: Annotated[float, Meta(ge=0, le=3600)] = 90.0
     """A change has to last for so long."""
 

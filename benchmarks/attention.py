@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from aggregator.analysis.attention import Point, events
-from aggregator.analysis.estimate import posterior
+from aggregator.analysis.estimate import LABELS, posteriors
 from aggregator.analysis.mix import SPAN_WINDOWS, Estimator
 from aggregator.config import AttentionConfig
 from aggregator.store.windows import WINDOW_S
@@ -66,9 +66,10 @@ def lesson(
         if start % (SPAN_WINDOWS * WINDOW_S) == 0:
             noise = rng.laplace(0, (variance / 2) ** 0.5, len(EMOTIONS))
         told = np.clip(looks.sum(axis=0) + noise, 0, None)
-        found = posterior(told.tolist(), people, tuple(map(tuple, confusion.tolist())), variance)
-        groups = dict(zip(GROUPS, found.estimate(MEMBERS).mix, strict=True))
-        points.append(Point(start, people, 0.0, groups, found.estimate().mix))
+        card = tuple(map(tuple, confusion.tolist()))
+        found = posteriors(told[None], np.array([people], float), card, np.array([variance]))
+        groups, labels = (found.estimates(each)[0, :, 0].tolist() for each in (MEMBERS, LABELS))
+        points.append(Point(start, people, 0.0, dict(zip(GROUPS, groups, strict=True)), tuple(labels)))
     return points
 
 
@@ -92,15 +93,17 @@ def main() -> None:
     parser.add_argument("--lessons", type=int, default=40, help="lessons per row")
     parser.add_argument("--people", type=int, default=25)
     parser.add_argument("--epsilon", type=float, default=0.0, help="of devices that add noise ([publish] span_s = 20)")
+    parser.add_argument("--deviations", type=float, default=AttentionConfig().deviations, help="of [attention]")
     arguments = parser.parse_args()
     confusion = np.array(read(arguments.card).soft_confusion)
+    config = AttentionConfig(deviations=arguments.deviations)
     rng, variance = np.random.default_rng(0), Estimator({}, epsilon=arguments.epsilon).noise
     print(f"{arguments.lessons} lessons of {LESSON_S // 60} minutes and {arguments.people} people per row")
     print(f"{'change':24} noticed  median delay  other events per lesson")
     for name, (course, begin_s, within_s) in CASES.items():
         delays, others = [], 0
         for _ in range(arguments.lessons):
-            found = events(lesson(course, arguments.people, confusion, rng, variance), AttentionConfig())
+            found = events(lesson(course, arguments.people, confusion, rng, variance), config)
             at = [event.t.timestamp() - begin_s for event in found]
             right = [delay for delay in at if 0 < delay <= within_s][:1]
             delays += right

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aggregator.analysis.estimate import LABELS, Confusion, Groups, posterior
+from aggregator.analysis.estimate import LABELS, Confusion, Groups, posteriors
 from contract.labels import EMOTIONS, GROUPS
 from edge.config import RuntimeConfig
 from edge.vision.classifier import EmotionClassifier
@@ -60,12 +60,13 @@ def measure(faces: Read, bag: np.ndarray, groups: Groups) -> tuple[float, ...]:
     """Errors per group of raw counts, mean probabilities and estimate; share of truths in their interval; its width."""
     read, true = faces.probabilities[bag], shares(faces.labels[bag], groups)
     sure = read.max(axis=1) >= faces.unsure_below
-    found = posterior(read.sum(axis=0).tolist(), len(bag), faces.confusion).estimate(groups)
-    held = (np.array(found.low) <= true + 1e-9) & (true <= np.array(found.high) + 1e-9)
+    known = posteriors(read.sum(axis=0)[None], np.array([len(bag)], float), faces.confusion)
+    mix, low, high = known.estimates(groups)[0].T
+    held = (low <= true + 1e-9) & (true <= high + 1e-9)
     raw = shares(read.argmax(axis=1)[sure], groups)
     mean = np.array([read.mean(axis=0)[list(group)].sum() for group in groups])
-    errors = (np.abs(guess - true).mean() for guess in (raw, mean, np.array(found.mix)))
-    return (*errors, float(held.mean()), float(np.mean(np.array(found.high) - np.array(found.low))))
+    errors = (np.abs(guess - true).mean() for guess in (raw, mean, mix))
+    return (*errors, float(held.mean()), float(np.mean(high - low)))
 
 
 def read_faces(classifier: EmotionClassifier, data: Path, split: str) -> Read:

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from aggregator.analysis.estimate import Confusion, posterior
+from aggregator.analysis.estimate import Confusion, posteriors
 from aggregator.analysis.mix import SPAN_WINDOWS, Estimator
 from aggregator.store.windows import WINDOW_S
 from contract.card import read
@@ -110,13 +110,12 @@ class Room:
         """Mean error of the shown mix of now, in points per label; share of the truths in the 90 % intervals."""
         course = self.course(people, changing, measure.minutes + measure.gap, self.trials)
         shown = np.mean([measure.publish(course[:, m])[:, :LABELS] for m in range(measure.minutes)], axis=0)
-        errors, held = [], []
-        for expected, drawn in zip(np.maximum(shown, 1e-6), course[:, -1], strict=True):
-            true = np.bincount(self.faces.labels[drawn], minlength=LABELS) / people
-            found = posterior(expected.tolist(), people, self.confusion, measure.added / measure.minutes).estimate()
-            errors.append(100 * np.abs(np.array(found.mix) - true).mean())
-            held.append(np.mean((np.array(found.low) <= true + 1e-9) & (true <= np.array(found.high) + 1e-9)))
-        return float(np.mean(errors)), float(np.mean(held))
+        added = np.full(self.trials, measure.added / measure.minutes)
+        known = posteriors(np.maximum(shown, 1e-6), np.full(self.trials, float(people)), self.confusion, added)
+        mix, low, high = np.moveaxis(known.estimates(), -1, 0)
+        true = np.array([np.bincount(self.faces.labels[drawn], minlength=LABELS) for drawn in course[:, -1]]) / people
+        held = (low <= true + 1e-9) & (true <= high + 1e-9)
+        return float(100 * np.abs(mix - true).mean()), float(held.mean())
 
 
 def discriminant(seen: np.ndarray, true: np.ndarray, known: int) -> np.ndarray:

@@ -213,11 +213,10 @@ class Health(Payload, frozen=True, kw_only=True):
     """When the certificate ends that the broker knows this device by. Left out without one, and by version 0.1."""
 
     def __post_init__(self) -> None:
-        for t in (self.t, self.certificate_end):
-            try:
-                _ = t is UNSET or datetime.fromisoformat(t)
-            except (TypeError, ValueError):
-                raise MessageError("field", f"{t!r} is no time") from None
+        try:
+            _ = [datetime.fromisoformat(t) for t in (self.t, self.certificate_end or self.t)]
+        except (TypeError, ValueError):
+            raise MessageError("field", f"t is {self.t!r}, certificate_end {self.certificate_end!r}") from None
 
     @property
     def time(self) -> datetime:

@@ -25,6 +25,9 @@ _LOOKS_BACK = 600 // WINDOW_S
 """How many windows back the begin of a change is looked for: ten minutes."""
 _KNOWN_S = 120.0
 """The lesson's own variance counts in full after so long."""
+_EARLY, _EARLY_WINDOWS = 0.8, 15
+"""Of `deviations` a change needs so much that begins in so many of a lesson's first windows: few moments have been
+compared by then, so few can look like a change by chance; and nothing makes what came before it clearer."""
 _LEAST_FACES, _LEAST_FACES_SHARE = 4.0, 0.25
 """A smaller change of the faces is none: so many, and such a share of those before."""
 _FACES_VARIANCE = 0.25
@@ -99,6 +102,8 @@ class Detector:
         self._sums: np.ndarray | None = None
         """Running sums of signals, labels, and squares of signals: of all windows of the lesson up to each kept one."""
         self._examined = 0
+        self._told = False
+        """Whether the lesson has had an event."""
         self._settle = max(int(config.settle_s // WINDOW_S), 1)
 
     def push(self, points: Iterable[Point]) -> list[Event]:
@@ -173,6 +178,8 @@ class Detector:
         change = np.abs(now - was)
         still = np.abs(recent[:, None, :signals] - was) >= change / 2
         clear = change / np.sqrt(np.maximum(theory, own) * looks)
+        if not self._told:
+            clear = np.where(known <= _EARLY_WINDOWS, clear / _EARLY, clear)
         return before, after, np.where((change >= least) & still & possible[:, :, None], clear, 0.0)
 
     def _event(
@@ -187,7 +194,7 @@ class Detector:
         """Begin anew with what the change led to."""
         place, sums = end - length - self._first, np.asarray(self._sums)
         since, newest = self._starts[place], self._starts[place + length - 1]
-        self._first, self._starts, self._examined = 0, self._starts[place:], length
+        self._first, self._starts, self._examined, self._told = 0, self._starts[place:], length, True
         self._sums = sums[place:] - sums[place - 1]
         pairs = list(zip(before.tolist(), after.tolist(), strict=True))
         # a share that falls only makes room for the one that rises, so it is told last

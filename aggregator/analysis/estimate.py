@@ -8,7 +8,6 @@ The estimate is the mean, and the interval comes from the variance, of the mix g
 priors: a class may be anything, or like the faces that the model was trained on. Which of them holds the data decide.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -40,16 +39,6 @@ LABELS: Groups = tuple((label,) for label in range(_LABELS))
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """Shares of the labels, or of groups of them; `mix` sums to 1 and low <= mix <= high."""
-
-    mix: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    """`low` and `high` bound a 90 % interval of each share by itself."""
-
-
-@dataclass(frozen=True, slots=True)
 class Posterior:
     """What is known of n mixes of the seven labels, in the order of EMOTIONS."""
 
@@ -59,7 +48,7 @@ class Posterior:
     """(n, 7, 7)"""
 
     def estimates(self, groups: Groups = LABELS) -> np.ndarray:
-        """The share of each group with its own interval, which labels that are taken for one another do not widen.
+        """The share of each group with its own 90 % interval, which labels taken for one another do not widen.
 
         Returns:
             (n, groups, 3): share, low, high.
@@ -70,15 +59,6 @@ class Posterior:
         variance = np.einsum("ga,nab,gb->ng", members, self.covariance, members)
         mix, half = on_simplex(self.mean @ members.T), _Z90 * np.sqrt(np.clip(variance, 0, None))
         return np.stack([mix, np.clip(mix - half, 0, 1), np.clip(mix + half, 0, 1)], axis=-1)
-
-    def estimate(self, groups: Groups = LABELS) -> Estimate:
-        """The first mix's."""
-        return Estimate(*map(tuple, self.estimates(groups)[0].T.tolist()))
-
-
-def posterior(expected: Sequence[float], faces: float, soft_confusion: Confusion, added: float = 0.0) -> Posterior:
-    """What the summed probabilities of faces tell of their mix: `posteriors` of one."""
-    return posteriors(np.array([expected], float), np.array([faces], float), soft_confusion, np.array([added], float))
 
 
 def posteriors(

@@ -155,3 +155,10 @@ def test_a_day_long_lesson_takes_no_more_memory_than_what_is_looked_back_at():
 
     assert detector._sums.nbytes < 20_000
     assert detector.push(lesson((6 * 3600, 0.1), (600, 0.5), seed=1)[-60:])
+
+
+def test_a_change_that_begins_early_needs_to_be_less_clear():
+    """Few moments have been compared by then, so few look like a change by chance."""
+    early = lesson((120, 0.1), (900, 0.35))
+
+    assert len(events(early, AttentionConfig(deviations=8.5))) == 1
