@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
 
 from nicegui import ui
 from starlette.requests import Request
@@ -65,7 +64,7 @@ class _Editor:
         self.users = users
         self._audit = audit
         self._request = request
-        self.show = ui.refreshable(partial(_user_panels, self))
+        self.show = ui.refreshable(self._show)
 
     async def change(self, action: str, name: str, what: Callable[[User], None]) -> bool:
         """Do it, note it, and say what is wrong, if anything; whether it was done."""
@@ -79,6 +78,10 @@ class _Editor:
             self.show.refresh()
         ui.notify(problem or _("{name}: done").format(name=name), type="negative" if problem else "positive")
         return not problem
+
+    def _show(self) -> None:
+        for user in self.users.all():
+            _user_panel(self, user)
 
 
 def users_page(users: Users, audit: AuditLog, request: Request) -> None:
@@ -108,11 +111,6 @@ def _new_user_panel(editor: _Editor) -> None:
                 field.set_value("")
 
     submit.on_click(add)
-
-
-def _user_panels(editor: _Editor) -> None:
-    for user in editor.users.all():
-        _user_panel(editor, user)
 
 
 def _user_panel(editor: _Editor, user: User) -> None:

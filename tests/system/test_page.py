@@ -460,10 +460,10 @@ def test_a_wrong_password_is_refused_and_then_slowed_down(stage, page):
     page.get_by_text("Too many wrong passwords").wait_for()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_page_fits_a_phone(stage, classroom, chromium, theme):
-    """Nothing reaches over the right edge at 390 px, in either theme."""
-    context = chromium.new_context(viewport={"width": 390, "height": 844}, color_scheme=theme)
+@pytest.mark.parametrize(("theme", "width", "height"), [("light", 390, 844), ("dark", 390, 844), ("light", 844, 390)])
+def test_the_page_fits_a_phone(stage, classroom, chromium, theme, width, height):
+    """Nothing reaches over the right edge, upright or lying, in either theme."""
+    context = chromium.new_context(viewport={"width": width, "height": height}, color_scheme=theme)
     phone = context.new_page()
 
     enter(phone, stage)
@@ -472,9 +472,10 @@ def test_the_page_fits_a_phone(stage, classroom, chromium, theme):
     phone.get_by_text("Bar: estimated share.").wait_for()
     phone.wait_for_timeout(500)
 
-    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    assert phone.evaluate("document.documentElement.scrollWidth") <= width
     assert phone.evaluate("document.body.classList.contains('body--dark')") == (theme == "dark")
-    keep(phone, f"phone-{theme}")
+    assert phone.get_by_role("button", name="end lesson").is_visible()
+    keep(phone, f"phone-{theme}-{width}")
     context.close()
 
 
