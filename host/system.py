@@ -55,14 +55,11 @@ def show(unit: str, *properties: str) -> dict[str, str]:
 
 def last_word(unit: str) -> str:
     """The newest line of a unit's journal that a program wrote."""
-    lines = call(
-        "journalctl", f"--identifier={unit}", "--lines=1", "--output=cat", "--no-pager", check=False
-    ).splitlines()
-    lines = (
-        lines
-        or call("journalctl", f"--unit={unit}", "--lines=1", "--output=cat", "--no-pager", check=False).splitlines()
-    )
-    return lines[-1] if lines else "nothing in the journal"
+    for origin in ("identifier", "unit"):
+        options = (f"--{origin}={unit}", "--lines=1", "--output=cat", "--no-pager")
+        if said := call("journalctl", *options, check=False).strip():
+            return said.splitlines()[-1]
+    return "nothing in the journal"
 
 
 def table(path: Path) -> dict[str, Any]:
