@@ -3,12 +3,11 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from msgspec import UNSET
 
 from aggregator.commands.backup import backup
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import Batch, StoreError
-from contract.message import Health, instant, utc
+from tests.health import health_at
 
 TODAY = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
 
@@ -20,23 +19,11 @@ def test_a_backup_is_made_while_the_daemon_writes_and_tells_the_hole_after_its_r
     keep(*map(message, range(10)))
     made = backup(tmp_path / "store.sqlite", tmp_path / "backups", TODAY)
     keep(*map(message, range(10, 16)))
-    values = dict.fromkeys(Health.__struct_fields__, 0) | {
-        "schema": 1,
-        "t": instant(utc(now)),
-        "faces": UNSET,
-        "boot": "9f3a2c41",
-        "frame_age_s": None,
-        "latency_ms": {},
-        "outbox_dropped": {},
-        "outbox_first": {"9f3a2c41": 16},
-        "confirm": "stored",
-        "temperature_c": None,
-        "throttled": None,
-    }
+    said = health_at(now, outbox_first={"9f3a2c41": 16})
 
     with SqliteStore(made) as restored:
         windows = dict(restored.windows("school", "r1", 0, int(now) + 100))
-        lost = restored.commit(Batch(healths={device: (Health(**values), now)})).lost
+        lost = restored.commit(Batch(healths={device: (said, now)})).lost
 
     assert made == tmp_path / "backups" / "store-2026-11-26.sqlite"
     assert sum(sums.frames for sums in windows.values()) == 10

@@ -13,33 +13,23 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec import UNSET, structs
+from msgspec import structs
 
 from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import Arrival, Batch, StoreError
 from aggregator.store.windows import Key
-from contract.message import HORIZON_S, CountsMessage, FrameCounts, Health, State, instant, utc
+from contract.message import HORIZON_S, CountsMessage, FrameCounts, State, instant, utc
 from contract.topics import Device
+from tests.health import health_at
 
 BOOT = "9f3a2c41"
 
 
 def health(now, outbox_first, **changes):
     """A health of a device that is well, holding from `outbox_first` on."""
-    values = dict.fromkeys(Health.__struct_fields__[1:], 0) | {
-        "t": instant(utc(now)),
-        "faces": UNSET,
-        "boot": BOOT,
-        "frame_age_s": None,
-        "latency_ms": {"detect": (50.0, 61.0)},
-        "outbox_dropped": {},
-        "outbox_first": outbox_first,
-        "confirm": "stored",
-        "temperature_c": None,
-        "throttled": None,
-    }
-    return Health(**values | changes)
+    known = {"latency_ms": {"detect": (50.0, 61.0)}, "outbox_first": outbox_first}
+    return health_at(now, **known | changes)
 
 
 def happy(store, now, **options):
