@@ -68,8 +68,8 @@ def lesson(
         told = np.clip(looks.sum(axis=0) + noise, 0, None)
         card = tuple(map(tuple, confusion.tolist()))
         found = posteriors(told[None], np.array([people], float), card, np.array([variance]))
-        groups, labels = (found.estimates(each)[0, :, 0].tolist() for each in (MEMBERS, LABELS))
-        points.append(Point(start, people, 0.0, dict(zip(GROUPS, groups, strict=True)), tuple(labels)))
+        groups, shares = (found.estimates(each)[0, :, 0].tolist() for each in (MEMBERS, LABELS))
+        points.append(Point(start, people, 0.0, dict(zip(GROUPS, groups, strict=True)), tuple(shares)))
     return points
 
 
