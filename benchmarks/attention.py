@@ -97,11 +97,11 @@ def main() -> None:
     arguments = parser.parse_args()
     confusion = np.array(read(arguments.card).soft_confusion)
     config = AttentionConfig(deviations=arguments.deviations)
-    rng, variance = np.random.default_rng(0), Estimator({}, epsilon=arguments.epsilon).noise
+    variance = Estimator({}, epsilon=arguments.epsilon).noise
     print(f"{arguments.lessons} lessons of {LESSON_S // 60} minutes and {arguments.people} people per row")
     print(f"{'change':24} noticed  median delay  other events per lesson")
-    for name, (course, begin_s, within_s) in CASES.items():
-        delays, others = [], 0
+    for row, (name, (course, begin_s, within_s)) in enumerate(CASES.items()):
+        rng, delays, others = np.random.default_rng(row), [], 0
         for _ in range(arguments.lessons):
             found = events(lesson(course, arguments.people, confusion, rng, variance), config)
             at = [event.t.timestamp() - begin_s for event in found]
