@@ -66,7 +66,7 @@ class DetectorConfig:
     """Pixels; see `height`."""
     height: Annotated[int, Meta(ge=64, le=4096)] = 720
     """Faces are looked for in the picture scaled to fit into width x height; 960x540 is the economical choice."""
-    min_score: Annotated[float, Meta(ge=0.05, le=0.99)] = 0.54
+    min_score: Annotated[float, Meta(ge=0.05, le=0.99)] = 0.52
     """YuNet only: what scores less is no face."""
     min_face_px: Annotated[int, Meta(ge=8, le=400)] = 20
     """Smaller faces are counted, but their emotion is unsure."""

@@ -16,7 +16,7 @@ import pytest
 from contract.card import beside
 from edge.camera.source import Frame
 from edge.config import DetectorConfig, RuntimeConfig
-from edge.vision.detector import DetectorError, YuNet, boxes_in_frame, open_detector, shrunk
+from edge.vision.detector import OVERLAP, DetectorError, YuNet, boxes_in_frame, fitted, open_detector
 from edge.vision.runtime import installed
 from tests import yunet
 
@@ -88,21 +88,35 @@ def test_a_face_cut_by_the_border_keeps_its_whole_box(yunet_file, astronaut):
     assert box[1] < 0
 
 
-def test_a_smaller_picture_is_searched_as_it_is():
-    """Pictures are shrunk, never blown up."""
-    picture = np.zeros((100, 200, 3), np.uint8)
+@pytest.mark.parametrize("size", [(960, 540), (900, 490)])
+def test_a_picture_that_nearly_fits_is_searched_as_it_is(size):
+    """A copy that is little larger shows no more faces."""
+    picture = np.zeros((size[1], size[0], 3), np.uint8)
 
-    assert shrunk(Frame(picture, 0.0), 960, 540) is picture
+    assert fitted(Frame(picture, 0.0), 960, 540, enlarged=2.0) is picture
 
 
 @pytest.mark.parametrize(
-    ("size", "wanted"), [((1280, 720), (960, 540)), ((1920, 1440), (720, 540)), ((100, 4000), (14, 540))]
+    ("size", "wanted"),
+    [
+        *(((1280, 720), (960, 540)), ((1920, 1440), (720, 540)), ((100, 4000), (14, 540))),
+        *(((640, 480), (720, 540)), ((200, 100), (400, 200)), ((1, 1), (2, 2))),
+    ],
 )
-def test_a_larger_picture_is_shrunk_until_both_sides_fit(size, wanted):
-    """Width and height keep their ratio."""
+def test_pictures_are_shrunk_or_enlarged_until_both_sides_fit(size, wanted):
+    """Width and height keep their ratio; the smallest are enlarged to the double, for more shows nothing."""
     picture = np.zeros((size[1], size[0], 3), np.uint8)
 
-    assert shrunk(Frame(picture, 0.0), 960, 540).shape[1::-1] == wanted
+    assert fitted(Frame(picture, 0.0), 960, 540, enlarged=2.0).shape[1::-1] == wanted
+
+
+def test_small_pictures_are_enlarged_for_yunet_and_not_for_haar(yunet_file):
+    """Haar takes what is enlarged for more faces than there are."""
+    frame = Frame(np.zeros((270, 480, 3), np.uint8), 0.0)
+    config = DetectorConfig(model=yunet_file)
+
+    assert YuNet(config, RUNTIME).picture(frame).shape == (540, 960, 3)
+    assert fitted(frame, config.width, config.height) is frame.image
 
 
 @pytest.mark.filterwarnings("error")
@@ -202,7 +216,7 @@ def test_the_boxes_in_lecture_halls_are_those_of_opencvs_yunet(yunet_file, packa
         frames = [cv2.imdecode(np.frombuffer(pictures.read(name), np.uint8), cv2.IMREAD_COLOR) for name in names]
 
     config = DetectorConfig(model=yunet_file, width=1280, height=720)
-    compare(YuNet(config, RuntimeConfig(package=package)), [shrunk(Frame(frame, 0.0), 1280, 720) for frame in frames])
+    compare(YuNet(config, RuntimeConfig(package=package)), [fitted(Frame(frame, 0.0), 1280, 720) for frame in frames])
 
 
 @pytest.mark.parametrize("package", installed())
@@ -242,7 +256,8 @@ def compare(detector: YuNet, pictures: list[np.ndarray]) -> None:
     if onnx is None:
         pytest.skip(yunet.MISSING)
     buffer = np.frombuffer(onnx.read_bytes(), np.uint8)
-    reference = cv2.FaceDetectorYN.create("onnx", buffer, np.empty(0, np.uint8), (32, 32), DetectorConfig().min_score)
+    score = DetectorConfig().min_score
+    reference = cv2.FaceDetectorYN.create("onnx", buffer, np.empty(0, np.uint8), (32, 32), score, OVERLAP)
     total = partners = 0
     for picture in pictures:
         reference.setInputSize(picture.shape[1::-1])
