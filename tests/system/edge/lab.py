@@ -178,7 +178,9 @@ class Lab:
             f"{verdict}\n--- edge\n{self.log('edge')[-6000:]}\n--- aggregator\n{self.log('aggregator')[-3000:]}"
         )
         entries, lost = self.accepted(), self.lost()
-        oldest = max((self.kills[each.message.boot] - each.accepted for each in lost), default=0.0)
+        # a daemon that was not killed loses what `allowed` says, and no more
+        killed = [(self.kills[each.message.boot], each) for each in lost if each.message.boot in self.kills]
+        oldest = max((at - each.accepted for at, each in killed), default=0.0)
         return (
             f"{len(entries)} accepted, {len(entries) - len(lost)} stored, {len(lost)} lost, the oldest {oldest:.2f} s "
             f"before a kill; {len(self.kills)} daemons killed"
