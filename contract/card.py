@@ -19,8 +19,9 @@ YUNET = "yunet_n_640_640.onnx"
 """The face detector as it is downloaded. Source: folder onnx/ of ShiqiYu/libfacedetection.train; Apache-2.0."""
 YUNET_COMMIT = "0047ac24afb1a50a0c6105001c89d1b5b805dbf1"
 YUNET_SHA256 = "25a606a145a5b6d7271ae138fbd00eba91dad8b83222ae3f2c7ecd0f4a7b0e31"
-DETECTOR_VERSION = 1
-"""Of the .tflite file that convert.detector makes of it; any change of its input or outputs is a new number."""
+DETECTOR_VERSION = 2
+"""Of the .tflite file that convert.detector makes; any change of it is a new number, so that an old file is told.
+One of version 1 may take 100 MB more."""
 
 
 class ModelCardError(ValueError):

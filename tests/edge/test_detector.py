@@ -165,7 +165,7 @@ def damaged(yunet_file: Path, folder: Path, **changed: object) -> Path:
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        pytest.param({"version": 2}, "version = 2, but this code has 1", id="another version"),
+        pytest.param({"version": 1}, "version = 1, but this code has 2", id="another version"),
         pytest.param({"source": {"sha256": "0" * 64}}, "source.sha256 = 0000", id="other weights"),
         pytest.param({"sha256": "0" * 64}, "yunet.tflite: its SHA-256 is .*, but its card says 0000", id="other file"),
         pytest.param({"source": {}}, "missing key sha256", id="no source"),
