@@ -28,13 +28,13 @@ from aggregator.web.commands import CommandSender
 from aggregator.web.devices import devices_page
 from aggregator.web.language import _
 from aggregator.web.lessons import compare_html, lines, list_html, month_of
-from aggregator.web.notice import notice
 from aggregator.web.overview import overview
 from aggregator.web.passwords import Passwords
 from aggregator.web.reader import RoomReader
 from aggregator.web.report import ReportError, file_name, read, to_csv, to_html
 from aggregator.web.room import room_page
 from aggregator.web.style import root_of, user_of
+from aggregator.web.templates import render
 from aggregator.web.timetable import Timetable
 from aggregator.web.users import Users, UsersError
 from contract.topics import Room, TopicError
@@ -232,12 +232,17 @@ def refusal(request: Request, error: Exception) -> Response:
         title, text, status = _("Not for you"), error.detail, 403
     else:
         title, text, status = _("No such page"), _("There is nothing at this address."), 404
-    return notice(root_of(request), title, text, status)
+    return notice(request, title, text, status)
 
 
 def no_users(request: Request) -> Response:
     """The answer where nobody has to log in."""
-    return notice(root_of(request), _("No users"), _(NO_USERS), 404)
+    return notice(request, _("No users"), _(NO_USERS), 404)
+
+
+def notice(request: Request, title: str, text: str, status: int) -> Response:
+    """A page that says why there is nothing else to see, and leads back."""
+    return HTMLResponse(render("notice.html", root=root_of(request), title=title, text=text), status)
 
 
 async def administrator(request: Request) -> None:

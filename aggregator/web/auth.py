@@ -4,12 +4,9 @@ Plain ASGI, so that web sockets pass through it too. Without users there is one,
 """
 
 import functools
-import html
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
-from string import Template
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,16 +17,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from aggregator.config import PageConfig
 from aggregator.web import language
 from aggregator.web.audit import AuditLog, journal
-from aggregator.web.language import N_, _, choose, current, duration_text
-from aggregator.web.notice import plain
+from aggregator.web.language import N_, _, choose, current, span_text
 from aggregator.web.passwords import Passwords, browser_cookie
+from aggregator.web.templates import render
 from aggregator.web.users import Sessions, User
 
 COOKIE = "classpulse"
 BROWSER_COOKIE = "classpulse-browser"
 BROWSER_S = 365 * 24 * 3600
 """A browser is known for so long after the last login."""
-_LOGIN = Template(Path(__file__).with_name("login.html").read_text())
 LOCAL = User("local", "", ("*",), "administrator")
 """Everybody at this machine while there is no users file."""
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -146,15 +142,8 @@ class _Logins:
         return response
 
     def _form(self, target: str, error: str = "", status: int = 200) -> HTMLResponse:
-        form = _LOGIN.substitute(
-            root=self._root,
-            next=html.escape(_local_path(target, self._root)),
-            alert=f'<p role="alert">{html.escape(error)}</p>' if error else "",
-            button=_("Log in"),
-            name=_("Name"),
-            password=_("Password"),
-        )
-        return plain(self._root, _("Log in"), form, status)
+        fields = {"title": _("Log in"), "root": self._root, "next": _local_path(target, self._root), "error": error}
+        return HTMLResponse(render("login.html", **fields), status)
 
 
 def _local_path(target: str, root: str) -> str:
@@ -175,7 +164,7 @@ def browser_of(request: Request) -> str:
 
 def wait_text(wait_s: float) -> str:
     """Why a password was not looked at."""
-    return _("Too many wrong passwords: try again in {time}.").format(time=duration_text(math.ceil(wait_s), "second"))
+    return _("Too many wrong passwords: try again in {time}.").format(time=span_text(math.ceil(wait_s)))
 
 
 def _let_in(scope: Scope, who: Callable[[], User | None]) -> None:
@@ -214,7 +203,7 @@ def _foreign(scope: Scope) -> Response | None:
 
 
 def _switched(scope: Scope, config: PageConfig) -> Response | None:
-    """Keep the language that a link of `switch_html` stands for, and go back to the page that it is on."""
+    """Keep the language that a link of languages.html stands for, and go back to the page that it is on."""
     folder, _slash, code = scope["path"].rpartition("/")
     if scope["type"] != "http" or folder != f"{config.path}/language" or code not in language.LANGUAGES:
         return None

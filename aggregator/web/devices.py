@@ -2,7 +2,6 @@
 
 import time
 from datetime import datetime, timedelta
-from html import escape
 from typing import NamedTuple
 
 from nicegui import ui
@@ -10,10 +9,11 @@ from starlette.requests import Request
 
 from aggregator.analysis.summary import DeviceState
 from aggregator.store.types import DeviceStatus
-from aggregator.web.language import N_, _, day_text, number_text
+from aggregator.web.language import N_, _, day_text, number_text, span_text
 from aggregator.web.reader import CLOCK_S, PRESENT, RoomReader, clock_ahead
 from aggregator.web.style import keep_fresh, panel, root_of, top_line
-from aggregator.web.text import StatusLine, device_status, span
+from aggregator.web.templates import render
+from aggregator.web.text import StatusLine, device_status
 from aggregator.web.users import User
 from contract.message import Health
 from contract.topics import Device
@@ -45,8 +45,10 @@ def device_line(device: Device, said: DeviceStatus, faces: float | None, lost: i
     health, state = said.health, said.state
     ahead_s, silent_s = clock_ahead(said), max(0.0, now - max(said.state_at, said.health_at))
     model = _(", model {name}").format(name=state.model) if state and state.model else ""
-    oldest = _(", oldest {time}").format(time=span(health.outbox_oldest_s)) if health and health.outbox_messages else ""
-    clock = "" if ahead_s is None else f"{ahead_s:+.0f} s" if abs(ahead_s) < CLOCK_S else span(abs(ahead_s))
+    oldest = (
+        _(", oldest {time}").format(time=span_text(health.outbox_oldest_s)) if health and health.outbox_messages else ""
+    )
+    clock = "" if ahead_s is None else f"{ahead_s:+.0f} s" if abs(ahead_s) < CLOCK_S else span_text(abs(ahead_s))
     lost = max(lost, sum(health.outbox_dropped.values()) if health else 0)
     cells = {
         N_("rate"): f"{number_text(health.rate_hz, '0.0')}/s" if health else "",
@@ -55,7 +57,7 @@ def device_line(device: Device, said: DeviceStatus, faces: float | None, lost: i
         N_("outbox"): f"{health.outbox_messages}{oldest}" if health else "",
         N_("lost"): str(lost),
         N_("clock"): clock,
-        N_("last word"): _("{time} ago").format(time=span(silent_s)),
+        N_("last word"): _("{time} ago").format(time=span_text(silent_s)),
         N_("version"): f"{state.version}{model}" if state else "",
     }
     return DeviceLine(device, _status(said, ahead_s, silent_s), cells)
@@ -71,7 +73,7 @@ def _status(said: DeviceStatus, ahead_s: float | None, silent_s: float) -> Statu
     if status.kind == "fault" or state.state not in PRESENT:
         return status
     if silent_s > QUIET_S:
-        return StatusLine("fault", _("connected, but silent for {time}").format(time=span(silent_s)))
+        return StatusLine("fault", _("connected, but silent for {time}").format(time=span_text(silent_s)))
     faults = _faults(health) if health else []
     return StatusLine("fault", "; ".join(faults)) if faults else status
 
@@ -79,7 +81,7 @@ def _status(said: DeviceStatus, ahead_s: float | None, silent_s: float) -> Statu
 def _faults(health: Health) -> list[str]:
     faults = []
     if health.outbox_oldest_s > WAITING_S:
-        faults.append(_("messages are not confirmed since {time}").format(time=span(health.outbox_oldest_s)))
+        faults.append(_("messages are not confirmed since {time}").format(time=span_text(health.outbox_oldest_s)))
     if health.temperature_c is not None and health.temperature_c >= HOT_C:
         faults.append(_("too hot: {degrees} °C").format(degrees=round(health.temperature_c)))
     try:
@@ -96,16 +98,7 @@ def _faults(health: Health) -> list[str]:
 def table(lines: list[DeviceLine], root: str) -> str:
     """All devices as HTML, those with a fault first; below `root` is the page."""
     lines = sorted(lines, key=lambda line: (_ORDER.index(line.status.kind), line.device))
-    head = "".join(f"<th scope=col>{_(name)}</th>" for name in (N_("camera"), N_("says"), *lines[0].cells))
-    rows = []
-    for device, status, cells in lines:
-        link = f'<a href="{escape(root)}/room/{device.site}/{device.room}">{device.site} / {device.room}</a>'
-        body = "".join(f'<td data-name="{_(name)}">{escape(cell) or "-"}</td>' for name, cell in cells.items())
-        rows.append(
-            f"<tr><th scope=row>{link}<br>{device.device}</th>"
-            f'<td class="status {status.kind}">{escape(str(status))}</td>{body}</tr>'
-        )
-    return f"<table class=devices><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return render("devices.html", rows=lines, root=root)
 
 
 def devices_page(reader: RoomReader, request: Request) -> None:

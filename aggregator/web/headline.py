@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from aggregator.analysis.attention import FACES, UNSURE, Event
 from aggregator.analysis.mix import Mix
-from aggregator.web.language import _, ngettext
-from aggregator.web.text import clock, span
+from aggregator.web.language import _, ngettext, span_text
+from aggregator.web.text import clock
 
 FRESH_S = 15 * 60.0
 """An event is what the headline is about for so long, unless the user has seen it."""
@@ -55,7 +55,7 @@ def headline(
         return Headline(mix, None)
     steady_s = now - (last.since.timestamp() if last else begin)
     if steady_s >= _STEADY_S:
-        return Headline(f"{mix} {_('Steady for {time}.').format(time=span(steady_s))}", None)
+        return Headline(f"{mix} {_('Steady for {time}.').format(time=span_text(steady_s))}", None)
     return Headline(f"{mix} {'' if last else _('The lesson has just begun.')}".strip(), None)
 
 

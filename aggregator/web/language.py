@@ -8,17 +8,16 @@ import io
 import re
 from collections.abc import Callable
 from contextvars import ContextVar
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
-from gettext import GNUTranslations
+from gettext import GNUTranslations, NullTranslations
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from babel.dates import format_date
+from babel.dates import format_date, format_timedelta
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
-from babel.units import format_unit
 
 LANGUAGES = {"en": "English", "de": "Deutsch", "es": "Español", "hi": "हिन्दी"}
 """Code -> its own name. All are written from left to right."""
@@ -41,7 +40,9 @@ def choose(cookie: str, accept: str) -> str:
 
 
 @cache
-def _catalogue(code: str) -> GNUTranslations:
+def _catalogue(code: str) -> NullTranslations:
+    if code == "en":
+        return NullTranslations()
     compiled = io.BytesIO()
     with (CATALOGUES / code / "LC_MESSAGES" / "messages.po").open("rb") as file:
         write_mo(compiled, read_po(file, locale=code))
@@ -51,14 +52,12 @@ def _catalogue(code: str) -> GNUTranslations:
 
 def _(text: str) -> str:
     """The text in the language of the request."""
-    code = current.get()
-    return text if code == "en" or not text else _catalogue(code).gettext(text)
+    return text and _catalogue(current.get()).gettext(text)  # that of "" is the catalogue's head
 
 
 def ngettext(one: str, many: str, number: int) -> str:
     """The same of a text for one and one for many."""
-    code = current.get()
-    return (one if number == 1 else many) if code == "en" else _catalogue(code).ngettext(one, many, number)
+    return _catalogue(current.get()).ngettext(one, many, number)
 
 
 def N_(text: str) -> str:  # noqa: N802 - gettext's name for it
@@ -76,9 +75,9 @@ def number_text(value: float, pattern: str = "#,##0") -> str:
     return format_decimal(value, pattern, locale=current.get())
 
 
-def duration_text(number: int, unit: str) -> str:
-    """Such as `14 minutes`; unit: second, minute, hour, day, year."""
-    return format_unit(number, f"duration-{unit}", locale=current.get())
+def span_text(seconds: float) -> str:
+    """A length of time in the largest unit of which there are at least two, such as `14 minutes`."""
+    return format_timedelta(timedelta(seconds=seconds), threshold=2, locale=current.get())
 
 
 class PerLanguage(Generic[T]):
@@ -93,13 +92,3 @@ class PerLanguage(Generic[T]):
         if code not in made:
             made[code] = self._draw(drawn)
         return made[code]
-
-
-def switch_html(root: str) -> str:
-    """Links to the page in the other languages; a page below `root` leads back to where they were clicked."""
-    links = "".join(
-        f'<a href="{root}/language/{code}" lang={code} hreflang={code}>{name}</a>'
-        for code, name in LANGUAGES.items()
-        if code != current.get()
-    )
-    return f"<nav class=languages>{links}</nav>"

@@ -3,25 +3,22 @@
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta, tzinfo
-from html import escape
 from typing import NamedTuple
-from urllib.parse import urlencode
 
 from msgspec import MsgspecError, json
 
 from aggregator.analysis.cards import estimator_of
-from aggregator.analysis.lesson import GAP_S, MINUTE_S, Lesson, Line, lesson, line_of, name_of, spans
+from aggregator.analysis.lesson import GAP_S, MINUTE_S, Line, lesson, line_of, name_of, spans
 from aggregator.config import AggregatorConfig
 from aggregator.store.factory import open_store
 from aggregator.store.types import Note, Store, StoreError
-from aggregator.web.charts import course, group_colours, legend, overlaid
-from aggregator.web.headline import event_sentence
-from aggregator.web.language import N_, _, day_text, switch_html
-from aggregator.web.report import ReportError, page_of, read
-from aggregator.web.text import clock, zone_text
+from aggregator.web.charts import areas, course, group_colours
+from aggregator.web.language import _
+from aggregator.web.report import ReportError, read
+from aggregator.web.templates import render
 from aggregator.web.timetable import Timetable
 from contract.message import utc
 from contract.topics import Room
@@ -124,59 +121,38 @@ def list_html(
 ) -> str:
     """The lessons of a month, newest first, as a form in which two can be chosen."""
     known, notes = found
-    root, zone = config.page.path, config.zone
-    shown = [line for line in reversed(known) if line.start >= month.begin]
-    rows = "".join(_row(root, room, line, known, notes, zone) for line in shown)
-    where = escape(f"{room.site} / {room.room}")
-    title = _("Lessons of {room}").format(room=f"{room.site} / {room.room}")
-    body = (
-        f"<p><a href={root}/room/{room.site}/{room.room}>← {where}</a></p><h1>{escape(title)}</h1>"
-        f"<p>{escape(zone_text(zone))} {_('Kept as long as the counts are.')}</p>"
-        f"{f'<p class=problem role=alert>{escape(problem)}</p>' if problem else ''}"
-        f"<h2>{day_text(month.first, N_('MMMM y'))}</h2><nav>{_month_link(month.before, '← ', '')}"
-        f"{_month_link(month.after, '', ' →') if month.end <= time.time() else ''}</nav>"
+    return render(
+        "lessons.html",
+        title=_("Lessons of {room}").format(room=f"{room.site} / {room.room}"),
+        root=config.page.path,
+        room=room,
+        zone=config.zone,
+        month=month,
+        now=time.time(),
+        problem=problem,
+        rows=[_row(line, known, notes) for line in reversed(known) if line.start >= month.begin],
     )
-    if not rows:
-        return page_of(title, f"{body}<p><b>{_('No lesson in this month.')}</b></p>{switch_html(root)}")
-    colours = group_colours(known[-1].groups)
-    body += (
-        f"<form action={root}/compare/{room.site}/{room.room}><button>{_('compare the two that are ticked')}</button>"
-        f"{legend(colours)}"
-        f"<table class=lessons><thead><tr><th><th>{_('lesson')}<th>{_('minutes')}<th>{_('faces')}<th>{_('course')}"
-        f"<th>{_('lasting changes')}</tr></thead><tbody>{rows}</tbody></table></form>"
-    )
-    return page_of(title, body + switch_html(root))
 
 
-def _month_link(first: date, before: str, after: str) -> str:
-    return f'<a href="?month={first:%Y-%m}">{before}{day_text(first, N_("MMMM y"))}{after}</a>'
+class _Row(NamedTuple):
+    """What the list shows of a lesson."""
+
+    line: Line
+    name: str
+    week_ago: Line | None
+    """The lesson at about the same time of that day."""
+    colours: Mapping[str, str]
+    areas: Sequence[tuple[str, str]]
+    """Its course, in small."""
 
 
-def _row(root: str, room: Room, line: Line, known: Sequence[Line], notes: Sequence[Note], zone: tzinfo | None) -> str:
-    name = name_of(line.start, line.end, (), notes) or line.planned
-    local, value = utc(line.start).astimezone(zone), _value(line)
-    day = f"{day_text(local, N_('EEE dd MMM y'))}, {clock(local, zone)}"
-    link = f"{root}/report/{room.site}/{room.room}?start={line.start}&amp;end={line.end}"
+def _row(line: Line, known: Sequence[Line], notes: Sequence[Note]) -> _Row:
     first = bisect_left(known, line.start - _WEEK_S - _ABOUT_S, key=lambda other: other.start)
-    ago = [other for other in known[first : first + 1] if other.start < line.start - _WEEK_S + _ABOUT_S]
-    compare = ""
-    if ago:
-        query = urlencode([("lesson", value), ("lesson", _value(ago[0]))])
-        weekday = day_text(utc(ago[0].start).astimezone(zone), N_("EEEE"))
-        text = _("compare with last {weekday}").format(weekday=weekday)
-        compare = f" <a href='{root}/compare/{room.site}/{room.room}?{escape(query)}'>{text}</a>"
-    events = "".join(f"<div>{escape(event_sentence(event, zone))}</div>" for event in line.events)
-    return (
-        f"<tr><td><input type=checkbox name=lesson value={value} "
-        f"aria-label='{_('compare {day}').format(day=day)}'></td>"
-        f"<td><a href={link}>{day}</a> <b><bdi>{escape(name)}</bdi></b>{compare}</td>"
-        f"<td>{(line.end - line.start) / 60:.0f}<i> {_('min')}</i></td><td>{line.faces:.0f}<i> {_('faces')}</i></td>"
-        f"<td>{course(line.course, group_colours(line.groups).values())}</td><td>{events or '–'}</td></tr>"  # noqa: RUF001
-    )
-
-
-def _value(line: Line) -> str:
-    return f"{line.start}-{line.end}"
+    ago = next(iter(known[first : first + 1]), None)
+    week_ago = ago if ago and ago.start < line.start - _WEEK_S + _ABOUT_S else None
+    name, colours = name_of(line.start, line.end, (), notes) or line.planned, group_colours(line.groups)
+    read = [(place, place + 1, each) for place, each in enumerate(line.course) if each]
+    return _Row(line, name, week_ago, colours, areas(read, colours.values(), 100))
 
 
 def compare_html(config: AggregatorConfig, room: Room, chosen: Sequence[str]) -> str:
@@ -194,28 +170,17 @@ def compare_html(config: AggregatorConfig, room: Room, chosen: Sequence[str]) ->
         raise ReportError(_("Tick two lessons of the list, no more and no fewer."))
     if not all(each.minutes for each in both):
         raise ReportError(_("No data is stored of one of these lessons."))
-    colours = group_colours(both[0].groups)
-    heads = "".join(
-        f"<li class={kind}>{_head(each, config.zone)}</li>"
-        for kind, each in zip(("first", "second"), both, strict=True)
-    )
-    caveat = _(
-        "Shares of the expressions in each minute. Expressions are not feelings, and two lessons differ for many "
-        "reasons."
-    )
-    body = (
-        f"<p><a href={config.page.path}/lessons/{room.site}/{room.room}>{_('← all lessons')}</a></p>"
-        f"<h1>{_('Two lessons over one another')}</h1>"
-        f"<ul class=both>{heads}</ul>{overlaid([each.minutes for each in both], MINUTE_S, colours)}"
-        f"<p class=small>{escape(zone_text(config.zone))} {caveat}</p>{switch_html(config.page.path)}"
-    )
-    return page_of(f"{room.site} / {room.room}", body)
-
-
-def _head(each: Lesson, zone: tzinfo | None) -> str:
-    name, local = name_of(each.start, each.end, (), each.notes), utc(each.start).astimezone(zone)
-    faces = round(each.whole.faces) if each.whole else 0
-    return (
-        f"{day_text(local, 'EEEE, dd MMMM y')}, {clock(local, zone)}{name and f' <b><bdi>{escape(name)}</bdi></b>'}: "
-        f"{_('{faces} faces, lasting changes: {number}').format(faces=faces, number=len(each.events))}"
+    longest_s = max(each.minutes[-1].start + MINUTE_S - each.minutes[0].start for each in both)
+    return render(
+        "compare.html",
+        title=f"{room.site} / {room.room}",
+        root=config.page.path,
+        room=room,
+        zone=config.zone,
+        both=both,
+        groups=[
+            (name, colour, [course(each.minutes, name, MINUTE_S, longest_s) for each in both])
+            for name, colour in group_colours(both[0].groups).items()
+        ],
+        minutes=longest_s // MINUTE_S,
     )

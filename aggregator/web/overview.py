@@ -1,15 +1,14 @@
 """The first page: every room that the user may see; first those with news, then those with a fault."""
 
 import time
-from html import escape
 
 from nicegui import ui
 from starlette.requests import Request
 
-from aggregator.web.headline import Headline
 from aggregator.web.language import _
-from aggregator.web.reader import RoomReader, RoomView
+from aggregator.web.reader import RoomReader
 from aggregator.web.style import button, keep_fresh, show_title, top_line
+from aggregator.web.templates import render
 from aggregator.web.users import User
 from contract.topics import Room
 
@@ -20,9 +19,7 @@ MOST = 60
 def overview(reader: RoomReader, request: Request) -> None:
     """Build the page."""
     store_error = top_line(request)
-    links: dict[Room, ui.link] = {}
-    inside: dict[Room, ui.html] = {}
-    shown: list[Room] = []
+    links, inside, shown = dict[Room, ui.link](), dict[Room, ui.html](), list[Room]()
     most = MOST
     with ui.element("div").classes("top"):
         wanted = ui.input(_("find a room")).props("clearable dense outlined")
@@ -46,7 +43,8 @@ def overview(reader: RoomReader, request: Request) -> None:
                 with place, ui.link(target=f"/room/{room.site}/{room.room}").classes("panel") as links[room]:
                     inside[room] = ui.html(sanitize=False).classes("contents")
             view = reader.view(room, now, whole=False)
-            inside[room].set_content(_panel(room, view, reader.headline(view, user)))
+            head, recent = reader.headline(view, user), view.summary.recent
+            inside[room].set_content(render("card.html", room=room, status=view.status, head=head, recent=recent))
         if order != shown:
             shown[:] = order
             for position, room in enumerate(order):
@@ -60,14 +58,3 @@ def overview(reader: RoomReader, request: Request) -> None:
 
     more.on_click(show_more)
     keep_fresh(request, store_error, update)
-
-
-def _panel(room: Room, view: RoomView, head: Headline) -> str:
-    recent, status = view.summary.recent, view.status
-    faces = _("{number} faces").format(number=round(recent.faces)) if recent else ""
-    return (
-        f"<div class=name>{room.site} / {room.room}</div>"
-        f'<div class="status {status.kind}">{escape(str(status))}</div>'
-        f'<div class="headline{" event" if head.event else ""}">{escape(head.text)}</div>'
-        f"<div class=caption>{faces}</div>"
-    )

@@ -6,7 +6,7 @@ Source of that cookie: OWASP, "Slow Down Online Guessing Attacks with Device Coo
 """
 
 import asyncio
-import hmac
+import hashlib
 import secrets
 import time
 from collections import Counter
@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
+
+from itsdangerous import Signer
 
 from aggregator.web.users import User, Users
 
@@ -136,16 +138,15 @@ class Passwords:
         return [("pair", f"{name} {address}"), ("name", name), ("address", address)]
 
     def _knows(self, name: str, browser: str) -> bool:
-        user, (nonce, _, mark) = self.users.find(name), browser.partition(".")
-        return user is not None and hmac.compare_digest(mark.encode(), _mark(user, nonce).encode())
+        user = self.users.find(name)
+        return user is not None and _signer(user).validate(browser)
 
 
 def browser_cookie(user: User) -> str:
     """What a browser is given by which it is known to be the user's, until the user has a new password."""
-    nonce = secrets.token_hex(8)
-    return f"{nonce}.{_mark(user, nonce)}"
+    return _signer(user).sign(secrets.token_hex(8)).decode()
 
 
-def _mark(user: User, nonce: str) -> str:
-    """Signed with the hash of the password: its salt is secret, random, and changes with the password."""
-    return hmac.digest(user.hash.encode(), f"{user.name} {nonce}".encode(), "sha256").hex()
+def _signer(user: User) -> Signer:
+    """Signs with the hash of the password: its salt is secret, random, and changes with the password."""
+    return Signer(user.hash, user.name, digest_method=hashlib.sha256)

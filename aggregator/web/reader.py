@@ -3,10 +3,9 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from functools import cached_property, partial
-from html import escape
 from typing import NamedTuple, TypeVar
 
 from msgspec import structs
@@ -19,9 +18,10 @@ from aggregator.config import AttentionConfig, LessonsConfig
 from aggregator.store.types import DeviceStatus, Note, Store, StoreError
 from aggregator.store.windows import WINDOW_S
 from aggregator.web.audit import Entry
-from aggregator.web.charts import Mark, figures, group_colours, groups_table, labels_table, legend, timeline
+from aggregator.web.charts import Mark, group_colours, groups_table, labels_table, timeline
 from aggregator.web.headline import Headline, event_sentence, headline, is_news, mix_text
 from aggregator.web.language import PerLanguage, _
+from aggregator.web.templates import render
 from aggregator.web.text import StatusLine, clock, facts, faults, readable, room_status
 from aggregator.web.timetable import Timetable
 from aggregator.web.users import User
@@ -69,29 +69,24 @@ UNREAD = Lessons(float("-inf"), [], [])
 """Of a room whose windows were not all read yet."""
 
 
+@dataclass(eq=False)
 class RoomView:
     """A room as it was at `now`. What is drawn is drawn once for all pages of a language."""
 
-    def __init__(
-        self,
-        state: RoomState,
-        lesson: Lessons,
-        groups: Iterable[str],
-        cameras: Cameras,
-        now: float,
-        zone: tzinfo | None,
-    ) -> None:
-        """`lesson`: what is known beside windows."""
-        self._state = state
-        self._now = now
-        self._zone = zone
-        self._lesson = lesson
-        self._end = state.lesson_end(now)
-        self._colours = group_colours(groups)
-        self._cameras = cameras
-        self.clock_errors = _clock_errors(cameras)
+    _state: RoomState
+    _lesson: Lessons
+    _groups: Iterable[str]
+    _cameras: Cameras
+    _now: float
+    _zone: tzinfo | None
+
+    def __post_init__(self) -> None:
+        """Note at once what changes with the room's state."""
+        self._end = self._state.lesson_end(self._now)
+        self._colours = group_colours(self._groups)
+        self.clock_errors = _clock_errors(self._cameras)
         """Device -> by how many seconds its clock is ahead, behind if negative; only where that is above CLOCK_S."""
-        self.summary = state.summary(now)
+        self.summary = self._state.summary(self._now)
 
     @PerLanguage
     def status(self) -> StatusLine:
@@ -134,14 +129,12 @@ class RoomView:
     def figures(self) -> str:
         """What stands beside the chart, as HTML."""
         start = self.span.start if self.span else None
-        return figures(facts(self.summary, start, self._zone, self.large))
+        return render("figures.html", facts=facts(self.summary, start, self._zone, self.large))
 
     @PerLanguage
     def told(self) -> str:
         """The newest events as HTML."""
-        newest = (event_sentence(event, self._zone) for event in self.events[: -_MOST_EVENTS - 1 : -1])
-        told = "".join(f"<div class=event>{escape(sentence)}</div>" for sentence in newest)
-        return told or f"<div class=caption>{_('none in this lesson so far')}</div>"
+        return render("events.html", events=self.events[: -_MOST_EVENTS - 1 : -1], zone=self._zone)
 
     @PerLanguage
     def groups(self) -> str:
@@ -170,7 +163,7 @@ class RoomView:
 
     def _drawn(self, drawn: Sequence[Moment], begin: int, end: int, step: int) -> str:
         marks = marks_of(self.events, self._lesson.notes, self._zone)
-        return timeline(drawn, begin, end, step, self._colours, self._zone, marks) + legend(self._colours)
+        return timeline(drawn, begin, end, step, self._colours, self._zone, marks)
 
     def headline(self, seen: datetime | None) -> Headline:
         """What there is to say, to a user who has seen the events until then."""
@@ -203,8 +196,8 @@ class RoomReader:
         self._groups = tuple(estimator.groups)
         self._rooms = Rooms(estimator, attention)
         self._seen: dict[tuple[str, Room], datetime] = {}
-        self._views: dict[Room, tuple[float, RoomView]] = {}
-        self._listings: dict[User, tuple[float, list[Room]]] = {}
+        self._views: dict[Room, RoomView] = {}
+        self._listings: dict[User, list[Room]] = {}
         self._lessons: dict[Room, Lessons] = {}
         self._examined: dict[Room, Event | None] = {}
         self._refreshed = float("-inf")
@@ -224,12 +217,11 @@ class RoomReader:
     def listing(self, user: User, now: float) -> list[Room]:
         """The rooms that the user may see: first those with news, then those with a fault."""
         self._refresh(now)
-        made, order = self._listings.get(user, (float("-inf"), []))
-        if made != self._refreshed:
+        if user not in self._listings:
             order = [room for room in self._cameras if user.may_see(room)]
             order.sort(key=lambda room: (not self.has_news(room, user, now), not self._faults(room), room))
-            self._listings[user] = self._refreshed, order
-        return order
+            self._listings[user] = order
+        return self._listings[user]
 
     def has_news(self, room: Room, user: User, now: float) -> bool:
         """Whether there is an event that the user has not seen."""
@@ -247,12 +239,10 @@ class RoomReader:
         self._refresh(now)
         if whole and self._outdated(room, now, _LESSON_S):
             self._try(partial(self._read, room, now), now)
-        made, view = self._views.get(room, (float("-inf"), None))
-        if view is None or made != self._refreshed:
+        if room not in self._views:
             cameras, lesson = self._cameras.get(room, {}), self._lessons.get(room, UNREAD)
-            view = RoomView(self._rooms[room], lesson, self._groups, cameras, now, self.timetable.zone)
-            self._views[room] = self._refreshed, view
-        return view
+            self._views[room] = RoomView(self._rooms[room], lesson, self._groups, cameras, now, self.timetable.zone)
+        return self._views[room]
 
     def headline(self, view: RoomView, user: User) -> Headline:
         """What there is to say to this user."""
@@ -303,6 +293,8 @@ class RoomReader:
         self._rooms.keep(lambda room: room in self._cameras)
         self._rooms.replace(dict(rows), {}, now)
         self._refreshed = now
+        self._views.clear()
+        self._listings.clear()
         self._examine(now)
 
     def _examine(self, now: float) -> None:

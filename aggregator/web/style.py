@@ -8,7 +8,8 @@ from starlette.requests import Request
 
 from aggregator.store.types import StoreError
 from aggregator.web.auth import LOCAL
-from aggregator.web.language import N_, _, current, switch_html
+from aggregator.web.language import N_, _, current
+from aggregator.web.templates import render
 from aggregator.web.text import StatusLine
 from aggregator.web.users import User
 
@@ -78,7 +79,7 @@ def top_line(request: Request, title: str = "") -> ui.label:
             if user.role == "administrator":
                 ui.link(_("users"), "/users")
             ui.link(user.name, "/account").props(f'title="{_("your password")}"')
-        ui.html(switch_html(root_of(request)), sanitize=False)
+        ui.html(render("languages.html", root=root_of(request)), sanitize=False)
         button(_("dark / light"), switch, flat=True)
         if user is not LOCAL:
             with ui.element("form").props(f'method=post action="{root_of(request)}/logout"'):

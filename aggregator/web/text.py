@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from aggregator.analysis.mix import Mix
 from aggregator.analysis.summary import DeviceState, Summary
-from aggregator.web.language import N_, _, duration_text, number_text
+from aggregator.web.language import N_, _, number_text, span_text
 from contract.message import Health, State, utc
 
 LATE_S = 30.0
@@ -69,7 +69,7 @@ def room_status(summary: Summary, clock_errors: Mapping[str, float]) -> StatusLi
     if age_s is None:
         return StatusLine("silent", _("no data in the last six hours"))
     if age_s > LATE_S:
-        return StatusLine("silent", _("no data for {time}").format(time=span(age_s)))
+        return StatusLine("silent", _("no data for {time}").format(time=span_text(age_s)))
     few = recent is not None and recent.withheld == 1
     return StatusLine("live", _("too few faces to show expressions") if few else _("live"))
 
@@ -107,7 +107,7 @@ def clock_text(ahead_s: float) -> str:
     """What a wrong clock means, such as `its clock is 10 years ahead, so its data has the wrong time`."""
     ahead = _("its clock is {time} ahead, so its data has the wrong time")
     behind = _("its clock is {time} behind, so its data has the wrong time")
-    return (ahead if ahead_s > 0 else behind).format(time=span(abs(ahead_s)))
+    return (ahead if ahead_s > 0 else behind).format(time=span_text(abs(ahead_s)))
 
 
 def mix_hint(mix: Mix | None) -> str:
@@ -128,8 +128,9 @@ def mix_hint(mix: Mix | None) -> str:
     return _("No faces in view.") if mix.counts else _("Expressions are switched off: only faces are counted.")
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}{_NBSP}%"
+def percent(share: float | str) -> str:
+    """A share; "", which stands for one that is not known, stays so."""
+    return share if isinstance(share, str) else f"{100 * share:.0f}{_NBSP}%"
 
 
 def clock(t: datetime, zone: tzinfo | None) -> str:
@@ -160,14 +161,6 @@ def marked(text: str) -> str:
     return kept
 
 
-def span(seconds: float) -> str:
-    """A length of time in the largest unit of which there are at least two."""
-    for unit, size in (("year", 31557600), ("day", 86400), ("hour", 3600), ("minute", 60)):
-        if seconds >= 2 * size:
-            return duration_text(round(seconds / size), unit)
-    return duration_text(round(seconds), "second")
-
-
 def readable(healths: Iterable[Health]) -> str:
     """How many of the faces found are large enough to read, "14 of 40", as a room's devices said last."""
     said = [health.faces for health in healths if health.faces is not UNSET]
@@ -188,8 +181,8 @@ def facts(summary: Summary, start: float | None, zone: tzinfo | None, large: str
     return {
         _("faces"): f"{recent.faces:.0f}" if recent else _UNKNOWN,
         _("large enough to read"): large,
-        _("unsure"): _percent(recent.unsure) if recent else _UNKNOWN,
-        _("withheld"): _percent(recent.withheld) if recent else _UNKNOWN,
+        _("unsure"): percent(recent.unsure) if recent else _UNKNOWN,
+        _("withheld"): percent(recent.withheld) if recent else _UNKNOWN,
         _("start of lesson"): clock(utc(start), zone) if start else _UNKNOWN,
         _("lesson average"): f"{lesson.faces:.0f}" if lesson else _UNKNOWN,
     }

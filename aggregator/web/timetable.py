@@ -7,7 +7,7 @@ import logging
 import time
 import urllib.request
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice
 from pathlib import Path
@@ -43,7 +43,7 @@ class Timetable:
         self._config = config
         self.zone = zone
         self._pool = ThreadPoolExecutor(1, "calendar")
-        self._reading: dict[str, tuple[float, Future[list[Planned]]]] = {}
+        self._asked: dict[str, float] = {}
         self._calendars: dict[str, list[Planned]] = {}
         self.problems: dict[str, CalendarError] = {}
         """`site/room` -> why its calendar cannot be used now; what was read before still holds."""
@@ -67,22 +67,20 @@ class Timetable:
         return _("▲ The timetable cannot be read now: {reason}").format(reason=reason)
 
     def _look(self, name: str) -> None:
-        """Take what was read, and begin to read again when it is time."""
-        source = self._config.calendar.get(name)
-        if source is None:
-            return
-        asked, reading = self._reading.get(name, (float("-inf"), None))
-        if reading and reading.done():
-            try:
-                self._calendars[name] = reading.result()
-                self.problems.pop(name, None)
-            except CalendarError as error:
-                if name not in self.problems:
-                    log.warning("calendar of %s: %s: %s", name, source, error)
-                self.problems[name] = error
-            self._reading[name] = asked, Future()
-        if time.monotonic() - asked > _EVERY_S:
-            self._reading[name] = time.monotonic(), self._pool.submit(read_calendar, source, self.zone)
+        """Begin to read its calendar again when it is time."""
+        source, now = self._config.calendar.get(name), time.monotonic()
+        if source and now - self._asked.get(name, float("-inf")) > _EVERY_S:
+            self._asked[name] = now
+            self._pool.submit(self._read, name, source)
+
+    def _read(self, name: str, source: str) -> None:
+        try:
+            self._calendars[name] = read_calendar(source, self.zone)
+            self.problems.pop(name, None)
+        except CalendarError as error:
+            if name not in self.problems:
+                log.warning("calendar of %s: %s: %s", name, source, error)
+            self.problems[name] = error
 
 
 def _weekly(lines: tuple[str, ...], start: float, end: float, zone: tzinfo | None) -> Iterator[Planned]:

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
-from msgspec import MsgspecError, Struct, json
+from msgspec import MsgspecError, Struct, convert, json
 
 from aggregator.web.language import _
 from contract.topics import Room, TopicError
@@ -40,23 +40,11 @@ of a file that was written before there were roles is a teacher."""
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
-class _Stored(Struct):
-    """A user in the file, by name."""
-
-    hash: str
-    rooms: tuple[str, ...]
-    role: Role = "teacher"
-
-
-_DECODER = json.Decoder(dict[str, _Stored])
-
-
 class UsersError(UsageError):
     """A users file, name, room or password that cannot be used; the text says which."""
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Struct, frozen=True):
     """One user."""
 
     name: str
@@ -65,6 +53,17 @@ class User:
     rooms: tuple[str, ...]
     """Each `site/room`, `site/*` or `*`."""
     role: Role = "teacher"
+
+    def __post_init__(self) -> None:
+        """Raise UsersError if an entry of `rooms` will not do."""
+        for entry in self.rooms:
+            site, _slash, room = entry.partition("/")
+            try:
+                if entry != "*":
+                    Room(site, "any" if room == "*" else room)
+            except TopicError as error:
+                text = _("room {room} is none of *, site/*, site/room, with names of 1 to 32 of a-z, 0-9 and -")
+                raise UsersError(text.format(room=repr(entry))) from error
 
     def may_see(self, room: Room) -> bool:
         """Whether any entry of `rooms` holds this room."""
@@ -118,12 +117,11 @@ class Users:
         hashed = None if password is None else self._hasher.hash(password)
         if role not in ROLES:
             raise UsersError(_("role {role} is none of {roles}").format(role=repr(role), roles=", ".join(ROLES)))
-        checked = tuple(map(_checked_room, rooms))
         with self._changing:
             users = {user.name: user for user in self.all()}
             if hashed is None and name not in users:
                 raise UsersError(_("no user {name} in {file}").format(name=repr(name), file=self._path))
-            users[name] = User(name, hashed or users[name].hash, checked, role)
+            users[name] = User(name, hashed or users[name].hash, tuple(rooms), role)
             self._write(users)
 
     def remove(self, name: str) -> None:
@@ -157,14 +155,14 @@ class Users:
 
     def _write(self, users: dict[str, User]) -> None:
         """Whole or not at all, readable by the owner alone."""
-        table = json.encode({user.name: _Stored(user.hash, user.rooms, user.role) for user in users.values()})
+        table = {each.name: {"hash": each.hash, "rooms": each.rooms, "role": each.role} for each in users.values()}
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             # the daemon's user must be able to read what root writes
             there = self._path.exists()
             stat = (self._path if there else self._path.parent).stat()
             with tempfile.NamedTemporaryFile(dir=self._path.parent, delete=False) as file:
-                file.write(json.format(table) + b"\n")
+                file.write(json.format(json.encode(table)) + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
             made = Path(file.name)
@@ -225,23 +223,9 @@ class Sessions:
 
 def _read(path: Path) -> dict[str, User]:
     try:
-        table = _DECODER.decode(path.read_bytes())
-        return {
-            name: User(name, each.hash, tuple(map(_checked_room, each.rooms)), each.role)
-            for name, each in table.items()
-        }
+        table = json.decode(path.read_bytes(), type=dict[str, dict[str, object]])
+        return {name: convert({**fields, "name": name}, User) for name, fields in table.items()}
     except OSError as error:
         raise UsersError(f"{path}: {error.strerror}") from error
-    except (MsgspecError, UsersError) as error:
+    except MsgspecError as error:
         raise UsersError(_("{file}: no users file: {reason}").format(file=path, reason=error)) from error
-
-
-def _checked_room(entry: str) -> str:
-    site, _slash, room = entry.partition("/")
-    try:
-        if entry != "*":
-            Room(site, "any" if room == "*" else room)
-    except TopicError as error:
-        text = _("room {room} is none of *, site/*, site/room, with names of 1 to 32 of a-z, 0-9 and -")
-        raise UsersError(text.format(room=repr(entry))) from error
-    return entry

@@ -4,18 +4,22 @@ import ast
 import re
 from collections.abc import Iterator
 from datetime import date
+from itertools import chain
 from pathlib import Path
 
 import pytest
 from babel.messages.pofile import read_po
+from jinja2 import nodes
 
 from aggregator.analysis.summary import DeviceState
 from aggregator.web import language
-from aggregator.web.language import CATALOGUES, LANGUAGES, PerLanguage, choose, current, day_text
-from aggregator.web.text import REASONS, device_status, faults, marked, span
+from aggregator.web.language import CATALOGUES, LANGUAGES, PerLanguage, choose, current, day_text, span_text
+from aggregator.web.templates import ENVIRONMENT
+from aggregator.web.text import REASONS, device_status, faults, marked
 
 OTHERS = sorted(LANGUAGES.keys() - {"en"})
 WEB = Path(language.__file__).parent
+TEMPLATES = sorted((WEB / "templates").glob("*.html"))
 LOOKED_UP = {"_": 0, "N_": 0, "ngettext": 0, "day_text": 1}
 """Function -> position of its text."""
 
@@ -27,15 +31,22 @@ def calls(tree: ast.AST) -> Iterator[tuple[str, ast.Call]]:
             yield getattr(node.func, "attr", getattr(node.func, "id", "")), node
 
 
-def texts() -> dict[str | tuple[str, str], str]:
-    """What the code looks up -> its file. From the syntax tree: babel's own extractor misses what is in f-strings."""
-    found: dict[str | tuple[str, str], str] = {}
-    for file in sorted(WEB.glob("*.py")):
-        for name, call in calls(ast.parse(file.read_text())):
+def template_calls(file: Path) -> Iterator[tuple[str, nodes.Call]]:
+    """The same of a template."""
+    for node in ENVIRONMENT.parse(file.read_text()).find_all(nodes.Call):
+        yield getattr(node.node, "name", ""), node
+
+
+def texts() -> set[str | tuple[str, str]]:
+    """What code and templates look up. From their syntax trees: babel's own extractor misses what is in f-strings."""
+    found: set[str | tuple[str, str]] = set()
+    for each in (calls(ast.parse(file.read_text())) for file in WEB.glob("*.py")), map(template_calls, TEMPLATES):
+        for name, call in chain.from_iterable(each):
             if name in LOOKED_UP:
-                words = [each.value for each in call.args[LOOKED_UP[name] :] if isinstance(each, ast.Constant)]
+                constants = (ast.Constant, nodes.Const)
+                words = [word.value for word in call.args[LOOKED_UP[name] :] if isinstance(word, constants)]
                 if words:
-                    found[tuple(words[:2]) if name == "ngettext" else words[0]] = file.name
+                    found.add(tuple(words[:2]) if name == "ngettext" else words[0])
     return found
 
 
@@ -52,7 +63,7 @@ def test_catalogues_are_complete_and_current(code):
     """A text that the code has and the catalogue has not, or the other way round, or that is marked as fuzzy."""
     with (CATALOGUES / code / "LC_MESSAGES" / "messages.po").open("rb") as file:
         catalogue = {message.id: message for message in read_po(file, locale=code) if message.id}
-    assert catalogue.keys() == texts().keys()
+    assert catalogue.keys() == texts()
     for text, message in catalogue.items():
         sources = text if isinstance(text, tuple) else (text,)
         for said in message.string if isinstance(text, tuple) else (message.string,):
@@ -159,6 +170,27 @@ def test_a_text_outside_is_found(source):
     assert list(outside(ast.parse(source)))
 
 
+def outside_of_template(source: str) -> list[str]:
+    """Words of a template that are in no catalogue: between its tags, or in an attribute that is read out."""
+    data = "{}".join(each.data for each in ENVIRONMENT.parse(source).find_all(nodes.TemplateData))
+    read_out = re.findall(r'(?:aria-label|title|alt|placeholder)="([^"]*)"', data)
+    between = re.split(r"<[^>]*>", re.sub(r"<style>.*</style>", "", data, flags=re.DOTALL))
+    words = {word for text in read_out + between for word in re.findall("[a-z]{3,}", text)}
+    return sorted(words - {"classpulse", "amp"})
+
+
+@pytest.mark.parametrize("file", TEMPLATES, ids=lambda file: file.name)
+def test_no_text_of_a_template_stands_outside_the_catalogues(file):
+    """The same of what is put around the page's figures."""
+    assert outside_of_template(file.read_text()) == []
+
+
+@pytest.mark.parametrize("source", ["<p>{{ x }}hello</p>", '<a href="{{ x }}" title="hello">{{ x }}</a>'])
+def test_a_text_outside_in_a_template_is_found(source):
+    """So that the test above can fail."""
+    assert outside_of_template(source) == ["hello"]
+
+
 @pytest.mark.parametrize(
     ("cookie", "accept", "code"),
     [
@@ -192,7 +224,7 @@ def test_numbers_dates_and_plurals_are_the_languages(speak, code, words):
     with pytest.raises(ValueError, match=words[1]):
         marked("x" * 1234)
     one = language.ngettext("{number} faces.", "{number} faces.", 1).format(number=1)
-    assert (span(14 * 60), day_text(date(2026, 11, 27), "EEEE, dd MMMM y"), one) == (words[0], words[2], words[3])
+    assert (span_text(14 * 60), day_text(date(2026, 11, 27), "EEEE, dd MMMM y"), one) == (words[0], words[2], words[3])
 
 
 def test_what_is_drawn_is_drawn_once_for_each_language(speak):
@@ -204,7 +236,7 @@ def test_what_is_drawn_is_drawn_once_for_each_language(speak):
         @PerLanguage
         def text(self):
             self.times += 1
-            return span(120)
+            return span_text(120)
 
     drawn = Drawn()
     assert [(speak(code), drawn.text)[1] for code in ("de", "hi", "de", "hi", "de")][:2] == ["2 Minuten", "2 मिनट"]

@@ -21,9 +21,10 @@ from aggregator.web.app import STORE_S, address, check_certificate, open_users, 
 from aggregator.web.audit import Entry
 from aggregator.web.auth import LOCAL
 from aggregator.web.charts import PALETTE, group_colours, groups_table, labels_table, timeline
+from aggregator.web.language import span_text
 from aggregator.web.reader import BY_MQTT, RoomReader
 from aggregator.web.style import Unconnected
-from aggregator.web.text import device_status, facts, mix_hint, span
+from aggregator.web.text import device_status, facts, mix_hint
 from aggregator.web.users import User, Users
 from contract.labels import EMOTIONS
 from contract.message import State, instant, utc
@@ -268,7 +269,7 @@ def cells(table):
     rows = re.findall(
         r"<th scope=row>(\w+)</th><td>([^<]*)</td><td class=trend>(.?)</td><td class=track>(.*?)</td>", table
     )
-    return {label: (share, arrow, bar) for label, share, arrow, bar in rows}
+    return {label: (share.replace("\N{NO-BREAK SPACE}", " "), arrow, bar) for label, share, arrow, bar in rows}
 
 
 def test_the_mix_is_shown_in_percent_with_arrows(reader):
@@ -480,7 +481,7 @@ def test_a_lasting_change_is_on_the_page(store, device, keep, message, counted):
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 seconds"), (300, "5 minutes"), (10**9, "32 years")])
 def test_spans_are_told_in_a_fitting_unit(seconds, text):
     """Nobody reads 31,557,600 seconds."""
-    assert span(seconds) == text
+    assert span_text(seconds) == text
 
 
 def test_the_page_is_not_open_to_others_without_users(tmp_path):

@@ -53,7 +53,7 @@ def test_the_page_needs_nothing_else(told):
         ET.fromstring("<svg" + plot[: plot.index("</svg>")] + "</svg>")  # noqa: S314 - our own
     assert page.count("<svg") == 2
     assert "<b>10</b> faces" in page
-    assert "80 %" in page
+    assert "80\N{NO-BREAK SPACE}%" in page
 
 
 def test_a_lesson_without_frames_says_so(told):
@@ -75,7 +75,7 @@ def test_a_lesson_of_withheld_frames_has_no_shares(store, keep, message):
 
     page = to_html(lesson(ROOM, START, START + 300, rows, Estimator({}), AttentionConfig()), UTC)
 
-    assert "100 % of the frames were withheld" in page
+    assert "100\N{NO-BREAK SPACE}% of the frames were withheld" in page
     assert "<table>" not in page
 
 
@@ -132,7 +132,7 @@ def test_the_report_command_writes_both_files(command, tmp_path):
     ended = command("report", "--room", "school/r1", *span, "--out", str(tmp_path / "lesson.html"))
 
     assert ended.returncode == 0, ended.stderr
-    assert "80 %" in (tmp_path / "lesson.html").read_text()
+    assert "80\N{NO-BREAK SPACE}%" in (tmp_path / "lesson.html").read_text()
     assert (tmp_path / "lesson.csv").read_text().count("\n") == 5
     backwards = command("report", "--room", "school/r1", "--from", span[3], "--to", span[1])
     assert (backwards.returncode, "a day at most" in backwards.stderr) == (64, True)
