@@ -1,4 +1,4 @@
-"""`classpulse-aggregator audit`: who paused and resumed cameras at the page, logged in, and changed users."""
+"""`classpulse-aggregator audit`: who paused and resumed cameras at the page, logged in (or not), and changed users."""
 
 import argparse
 import os

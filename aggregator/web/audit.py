@@ -1,16 +1,18 @@
-"""Who ordered what at the page: a file of JSON lines for each day (UTC), kept for KEEP_DAYS days."""
+"""Who ordered what at the page, and who was refused: a file of JSON lines a day (UTC), kept for KEEP_DAYS days."""
 
 import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from aggregator.web.text import one_line
 from contract.message import instant, utc
 from contract.topics import Device
 
@@ -18,6 +20,9 @@ log = logging.getLogger(__name__)
 journal = logging.getLogger("classpulse.audit")
 
 KEEP_DAYS = 30
+REFUSED = "login refused"
+MOST_REFUSED = 500
+"""Lines of a day about refused logins; of a flood from everywhere the rest is in the journal alone."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -29,11 +34,11 @@ class Entry(msgspec.Struct, frozen=True):
     address: str
     """The browser's."""
     action: str
-    """login, pause, resume, or what was done with a user."""
+    """login, login refused, pause, resume, or what was done with a user."""
     target: str = ""
     """The device's identity, or the user's name."""
     outcome: str = ""
-    """What came of an order."""
+    """What came of an order, or how many passwords were wrong in a row."""
 
     @property
     def reached(self) -> bool:
@@ -49,14 +54,26 @@ class AuditLog:
         self._folder = folder
         self._clock = clock
         self._writing = threading.Lock()
-        self._orders = {entry.target: entry for entry in self.entries() if entry.reached}
+        known = list(self.entries())
+        self._orders = {entry.target: entry for entry in known if entry.reached}
+        self._refused = Counter(entry.t[:10] for entry in known if entry.action == REFUSED)
 
     def record(self, user: str, address: str, action: str, target: str = "", outcome: str = "") -> None:
         """Note it; where the folder cannot be written only the journal has it."""
-        now = utc(self._clock())
-        entry = Entry(instant(now), user, address, action, target, outcome)
         more = "".join(f" {name}={value!r}" for name, value in (("target", target), ("outcome", outcome)) if value)
         journal.info("%s name=%r address=%s%s", action, user, address, more)
+        self._keep(Entry(instant(utc(self._clock())), user, address, action, target, outcome))
+
+    def refused(self, name: str, address: str, reason: str, told: int) -> None:
+        """Note a refused login: each in the journal, here those with `told`, as Checked has it."""
+        journal.warning("%s name=%r address=%s reason=%s", REFUSED, name, address, reason)
+        entry = Entry(instant(utc(self._clock())), one_line(name), address, REFUSED, outcome=f"{told} wrong")
+        if told and self._refused[entry.t[:10]] < MOST_REFUSED:
+            self._refused[entry.t[:10]] += 1
+            self._keep(entry)
+
+    def _keep(self, entry: Entry) -> None:
+        target, now = entry.target, datetime.fromisoformat(entry.t)
         with self._writing:
             if entry.reached:
                 self._orders[target] = entry

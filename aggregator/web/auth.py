@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aggregator.config import PageConfig
 from aggregator.web import language
-from aggregator.web.audit import AuditLog, journal
+from aggregator.web.audit import AuditLog
 from aggregator.web.language import N_, _, choose, current, span_text
 from aggregator.web.passwords import Passwords, browser_cookie
 from aggregator.web.templates import render
@@ -124,9 +124,10 @@ class _Logins:
         checked = await self._passwords.check(name, form.get("password", ""), address, browser_of(request))
         user = checked.user
         if user is None:
-            reason, status = ("wait", 429) if checked.wait_s else ("password", 401)
-            journal.warning("login refused name=%r address=%s reason=%s", name, address, reason)
-            return self._form(target, wait_text(checked.wait_s) if checked.wait_s else _(_WRONG), status)
+            self._audit.refused(name, address, "wait" if checked.wait_s else "password", checked.told)
+            if checked.wait_s:
+                return self._form(target, wait_text(checked.wait_s), 429)
+            return self._form(target, _(_WRONG), 401)
         self._audit.record(user.name, address, "login")
         response = RedirectResponse(_local_path(target, self._root), 303)
         self._cookies(response, COOKIE, self._sessions.begin(user, time.monotonic()))

@@ -53,8 +53,9 @@ class Attempts:
         """Seconds until another attempt with any of these keys is looked at; 0 for now."""
         return max([0.0, *(self._records[key].free_at - now for key in keys if key in self._records)])
 
-    def failed(self, keys: Iterable[Key], now: float) -> None:
-        """A wrong password."""
+    def failed(self, keys: Iterable[Key], now: float) -> int:
+        """A wrong password: how many in a row by now, if it is the first of a key or begins a wait; else 0."""
+        told = 0
         for key in keys:
             if len(self._records) >= _MOST_TRACKED:
                 del self._records[min(self._records, key=lambda each: self._records[each].last)]
@@ -64,6 +65,9 @@ class Attempts:
             beyond = record.wrong - FREE_ATTEMPTS[key[0]]
             if beyond >= 0:
                 record.free_at = now + min(_LONGEST_WAIT_S, WAIT_S * 2.0 ** min(beyond, 20))
+            if record.wrong == 1 or beyond >= 0:
+                told = max(told, record.wrong)
+        return told
 
     def succeeded(self, keys: Iterable[Key]) -> None:
         """The right password clears all but the address, from which somebody may guess between logins of others."""
@@ -101,6 +105,8 @@ class Checked(NamedTuple):
     """None if it is wrong or was not looked at."""
     wait_s: float = 0.0
     """Above 0 it was not looked at; so many seconds from now one will be."""
+    told: int = 0
+    """Above 0 it is for the audit log, too: the first that is wrong, or one that begins a wait; so many in a row."""
 
 
 class Passwords:
@@ -125,9 +131,8 @@ class Passwords:
                 return Checked(None, wait_s)
             user = await asyncio.to_thread(self.users.check, name, password)
         if user is None:
-            self._attempts.failed(keys, self._clock())
-        else:
-            self._attempts.succeeded(keys)
+            return Checked(None, told=self._attempts.failed(keys, self._clock()))
+        self._attempts.succeeded(keys)
         return Checked(user)
 
     def _keys(self, name: str, address: str, browser: str) -> list[Key]:

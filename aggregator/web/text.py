@@ -146,13 +146,18 @@ def zone_text(zone: tzinfo | None) -> str:
     return _("Times are {short}.").format(short=short)
 
 
+def one_line(text: str) -> str:
+    """What somebody typed, on one line, and without signs that turn other text around."""
+    return "".join(" " if unicodedata.category(sign) in _LINES else sign for sign in text if sign not in _TURNS).strip()
+
+
 def marked(text: str) -> str:
-    """What may be kept of a mark or name that somebody typed: one line, without signs that turn other text around.
+    """What may be kept of a mark or name that somebody typed, as `one_line` has it.
 
     Raises:
         ValueError: If nothing is left, or more than MOST_MARK characters; the text is for the person who typed.
     """
-    kept = "".join(" " if unicodedata.category(sign) in _LINES else sign for sign in text if sign not in _TURNS).strip()
+    kept = one_line(text)
     if not kept:
         raise ValueError(_("Write something first."))
     if len(kept) > MOST_MARK:

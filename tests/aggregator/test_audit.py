@@ -3,7 +3,7 @@
 import stat
 
 from aggregator.__main__ import main
-from aggregator.web.audit import KEEP_DAYS, AuditLog
+from aggregator.web.audit import KEEP_DAYS, MOST_REFUSED, AuditLog
 from contract.topics import Device
 
 CAMERA = Device("north", "r101", "cam1")
@@ -73,6 +73,31 @@ def test_a_folder_that_cannot_be_written_stops_no_order(tmp_path, caplog):
     assert any("the journal alone" in message for message in caplog.messages)
 
 
+def test_refused_logins_of_a_day_are_bounded(tmp_path):
+    """Also over restarts: the journal has all of them. The next day has its own; orders always have room."""
+    now = NOW
+    for number in range(MOST_REFUSED + 10):
+        if number % 100 == 0:
+            log = AuditLog(tmp_path, lambda: now)
+        log.refused(f"name-{number}", "10.0.0.1", "password", 1)
+    log.record("anna", "10.0.0.1", "login")
+    now += DAY
+    log.refused("eve", "10.0.0.1", "password", 1)
+
+    *refused, login, another = AuditLog(tmp_path).entries()
+
+    assert (len(refused), login.user, another.user) == (MOST_REFUSED, "anna", "eve")
+
+
+def test_a_name_that_was_typed_is_one_line_for_whoever_reads_the_log(tmp_path):
+    """No line of its own, no colours of a terminal, nothing that turns the line around."""
+    AuditLog(tmp_path).refused("eve\n2026-11-27  anna\x1b[31m\u202e", "10.0.0.1", "password", 1)
+
+    (entry,) = AuditLog(tmp_path).entries()
+
+    assert entry.user == "eve 2026-11-27  anna [31m"
+
+
 def test_the_command_prints_them(tmp_path, capsys):
     """A line each, oldest first."""
     config = tmp_path / "aggregator.toml"
@@ -80,9 +105,11 @@ def test_the_command_prints_them(tmp_path, capsys):
     log = AuditLog(tmp_path / "audit", lambda: NOW)
     log.record("anna", "10.0.0.1", "login")
     log.record("anna", "10.0.0.1", "pause", CAMERA.identity, "sent")
+    log.refused("eve", "10.0.0.2", "password", 5)
 
     assert main(["--config", str(config), "audit"]) == 0
 
-    first, second = capsys.readouterr().out.splitlines()
+    first, second, third = capsys.readouterr().out.splitlines()
     assert first.endswith("  anna  10.0.0.1  login")
     assert second.endswith("  anna  10.0.0.1  pause  north/r101/cam1  sent")
+    assert third.endswith("  eve  10.0.0.2  login refused  5 wrong")

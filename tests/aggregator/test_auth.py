@@ -180,6 +180,23 @@ def test_every_login_and_refusal_is_one_line_for_the_auditor(visitor, caplog):
     assert not any("\n" in message or PASSWORD in message for message in caplog.messages)
 
 
+def test_of_a_flood_of_guesses_the_audit_log_has_the_first_and_each_wait(visitor, tmp_path):
+    """With how many there were; those that are not looked at any more are no lines."""
+    for _ in range(20):
+        log_in(visitor, "wrong")
+    log_in(visitor, "wrong", name="eve\n" + 100 * "x")
+
+    told = [
+        (entry.user, entry.address, entry.action, entry.outcome) for entry in AuditLog(tmp_path / "audit").entries()
+    ]
+
+    assert told == [
+        ("anna", "testclient", "login refused", "1 wrong"),
+        ("anna", "testclient", "login refused", "5 wrong"),
+        ("eve " + 60 * "x", "testclient", "login refused", "1 wrong"),
+    ]
+
+
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://testserver.evil.example"])
 def test_what_another_site_sends_is_refused(visitor, origin):
     """Forms and web sockets of another origin, with a valid session or not."""
