@@ -42,6 +42,9 @@ class Answers:
     min_faces: Annotated[int, Meta(ge=1, le=1000)] = 5
     """The smallest group: a picture with fewer readable faces is withheld, for counts of few people tell about each.
     Below 5 only for a demonstration, with those filmed"""
+    noise: bool = False
+    """Hide behind noise which expression a person brings who enters or leaves? Changes of the class are then told
+    later, and small ones not at all: docs/privacy.md. Say the same on every host of a school"""
     broker: NonEmpty = HERE
     """Where counts go: "here" (this host has broker, store and page), or HOST or HOST:PORT of a broker elsewhere"""
     broker_ca: str = ""

@@ -19,6 +19,8 @@ def applies(name: str, values: Mapping[str, Any], *, camera: bool, hub: bool) ->
         return camera
     if name == "broker":
         return camera
+    if name == "noise":
+        return not values.get("people_only")
     here = values.get("broker", HERE) == HERE and hub
     if name == "others":
         return here and bool(values.get("open_broker"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aggregator.config import AttentionConfig
 from host.answers import HERE, Answers
 from service.config import dump
 
@@ -19,6 +20,8 @@ OTHERS = ETC / "others"
 """An answers file for each further camera."""
 BROKER = MOSQUITTO / "conf.d/classpulse.conf"
 EDGE, AGGREGATOR, PAGE = "classpulse-edge", "classpulse-aggregator", "classpulse-page"
+SPAN_S, EPSILON, DEVIATIONS = 20.0, 2.0, 3.4
+"""The noise that docs/privacy.md measured, and how clear a change is to be with it."""
 TLS_PORT, PLAIN_PORT, HTTPS_PORT, HTTP_PORT = 8883, 1883, 8443, 8080
 _ROUNDS = 10_000
 _HEAD = (
@@ -70,6 +73,8 @@ def edge_table(answers: Answers, before: Table) -> Table:
         "publish": {"min_faces": answers.min_faces},
         "schedule": {"time_zone": answers.time_zone, "lessons": list(answers.lessons)},
     }
+    if answers.noise != _spans(before):  # who has chosen other figures by hand keeps them
+        said["publish"] |= {"span_s": SPAN_S if answers.noise else 0.0, "epsilon": EPSILON}
     return _over(before, said)
 
 
@@ -85,6 +90,10 @@ def aggregator_table(answers: Answers, before: Table) -> Table:
         "mqtt": {"host": "127.0.0.1", "port": PLAIN_PORT, "tls": False, "username": "aggregator"},
         "page": page,
     }
+    if answers.noise != _noisy(before):
+        usual = AttentionConfig().deviations
+        said["summary"] = {"epsilon": EPSILON if answers.noise else 0.0}
+        said["attention"] = {"deviations": DEVIATIONS if answers.noise else usual}
     kept = {key: value for key, value in before.get("page", {}).items() if key not in ("certificate", "key")}
     return _over(before | {"page": kept}, said)
 
@@ -101,6 +110,7 @@ def todays(edge: Table, aggregator: Table) -> Table:
     for name, (table, key) in places.items():
         if key in edge.get(table, {}):
             found[name] = edge[table][key]
+    found["noise"] = _spans(edge) or _noisy(aggregator)
     if "enabled" in edge.get("emotions", {}):
         found["people_only"] = not edge["emotions"]["enabled"]
     if mqtt := edge.get("mqtt"):
@@ -160,7 +170,8 @@ def hub_files(answers: Answers, before: Table, made: Made, acl: str, *, camera: 
     for identity, word in made.others.items():
         site, room, device = identity.split("/")
         # where no camera is, nobody was asked what the law says
-        told = {"site": site, "room": room, "device": device} | ({"people_only": answers.people_only} if camera else {})
+        told = {"site": site, "room": room, "device": device, "noise": answers.noise}
+        told |= {"people_only": answers.people_only} if camera else {}
         told |= {"broker": f"{made.name}:{TLS_PORT}", "broker_username": identity, "broker_password": word}
         path = OTHERS / f"{identity.replace('/', '.')}.toml"
         files[path] = _private(dump({**told, "broker_ca": made.authority}))
@@ -205,6 +216,14 @@ def password_line(user: str, password: str, salt: bytes) -> str:
 
 def _private(text: str) -> File:
     return File(text.rstrip("\n").encode() + b"\n", 0o600)
+
+
+def _spans(edge: Table) -> bool:
+    return bool(edge.get("publish", {}).get("span_s"))
+
+
+def _noisy(aggregator: Table) -> bool:
+    return bool(aggregator.get("summary", {}).get("epsilon"))
 
 
 def _over(before: Table, said: Table) -> Table:

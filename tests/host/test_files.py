@@ -3,11 +3,12 @@
 import base64
 import hashlib
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from aggregator.config import AggregatorConfig
+from aggregator.config import AggregatorConfig, AttentionConfig
 from edge.config import EdgeConfig
 from host import files
 from host.answers import Answers
@@ -79,6 +80,23 @@ def test_what_setup_does_not_ask_is_kept():
     kept = table(written, "aggregator")
     assert kept["attention"] == {"enabled": False}
     assert kept["page"] == {"users": "/c", "host": "127.0.0.1", "port": 8080}
+
+
+def test_noise_is_set_on_both_sides_taken_away_again_and_left_alone_where_somebody_chose_other_figures():
+    """Off by default; the page has to know of it, and attention judges by other figures."""
+    noisy = hub(replace(ANSWERS, noise=True))
+    edge, aggregator = table(noisy, "edge"), table(noisy, "aggregator")
+    own = edge | {"publish": edge["publish"] | {"span_s": 60.0, "epsilon": 1.0}}
+
+    assert "summary" not in table(hub(), "aggregator")
+    assert build(table(hub(), "edge"), EdgeConfig).publish.span_s == 0
+    assert [build(edge, EdgeConfig).publish.span_s, build(aggregator, AggregatorConfig).summary.epsilon] == [20, 2]
+    assert aggregator["attention"] == {"deviations": 3.4}
+    assert files.todays(edge, aggregator)["noise"]
+    assert files.edge_table(replace(ANSWERS, noise=True), own)["publish"] == own["publish"]
+    quiet = files.edge_table(ANSWERS, edge), files.aggregator_table(ANSWERS, aggregator)
+    assert not files.todays(*quiet)["noise"]
+    assert build(quiet[1], AggregatorConfig).attention.deviations == AttentionConfig().deviations
 
 
 def test_the_broker_listens_on_loopback_alone_until_it_is_opened():
