@@ -127,16 +127,31 @@ def _install(package: Package, wheels: list[Path], ours: Path, root: Path, versi
         files["usr/share/classpulse/classpulse.acl"] = ROOT / "ansible/roles/broker/files/classpulse.acl"
     doc = f"usr/share/doc/{package.name}"
     for role in package.roles:
-        example = [sys.executable, "-m", role, "check", "--example"]
-        files[f"{doc}/examples/{role}.toml"] = subprocess.run(example, cwd=ROOT, capture_output=True, check=True).stdout
+        files[f"{doc}/examples/{role}.toml"] = _said(role, "check", "--example").encode()
     licence = textwrap.indent((ROOT / "LICENSE").read_text(), " ", lambda _: True).replace(" \n", " .\n")
     files[f"{doc}/copyright"] = (ROOT / "debian/copyright").read_text().replace("@LICENSE@\n", licence).encode()
     files[f"{doc}/changelog.gz"] = gzip.compress(_changelog(package, version).encode(), mtime=0)
+    files["usr/share/man/man1/classpulse.1.gz"] = gzip.compress(_manual(package).encode(), mtime=0)
     for path, content in {**files, "usr/bin/classpulse": ROOT / "debian/classpulse"}.items():
         made = root / path
         made.parent.mkdir(parents=True, exist_ok=True)
         made.write_bytes(content if isinstance(content, bytes) else content.read_bytes())
         made.chmod(0o755 if path.startswith("usr/bin/") else 0o644)
+
+
+def _said(*words: str) -> str:
+    """What one of our commands prints, on lines of 78 characters at most."""
+    command, settings = [sys.executable, "-m", *words], os.environ | {"COLUMNS": "80"}
+    return subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True, check=True).stdout
+
+
+def _manual(package: Package) -> str:
+    """The manual page of the command `classpulse`: what it and its commands print as help."""
+    text = f".TH CLASSPULSE 1\n.SH NAME\nclasspulse \\- {package.summary}\n"
+    for title, words in {"DESCRIPTION": (), "SETUP": ("setup",), "STATUS": ("status",)}.items():
+        shown = _said("host", *words, "--help").replace("\\", "\\e").replace("-", "\\-")
+        text += f".SH {title}\n.nf\n" + "".join(f"\\&{line}\n" for line in shown.splitlines()) + ".fi\n"
+    return text
 
 
 def _sums(wheels: list[Path]) -> str:
