@@ -65,9 +65,15 @@ class Host:
 
     def install(self, brought: Path, *options: str) -> subprocess.CompletedProcess[str]:
         """What the roles run."""
+        with self.start(brought, *options) as running:
+            said = running.communicate()
+        return subprocess.CompletedProcess(running.args, running.returncode, *said)
+
+    def start(self, brought: Path, *options: str) -> subprocess.Popen[str]:
+        """The same, which runs on."""
         command = [sys.executable, self._scripts / "install_release.py", brought, f"--base={self.base}", *options]
         command += [f"--platform={PLATFORM}", f"--key={self._public}"]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def installed(self, brought: Path) -> Path:
         """The folder of a release that was installed now, as the role leaves it."""

@@ -65,6 +65,20 @@ def test_packages_of_other_pins_come_from_their_wheels(host, bring):
     assert host.answer("1.0.0") == "1.0.0 1.0"
 
 
+def test_an_installation_that_was_killed_leaves_nothing_once_there_is_another(host, bring):
+    """A power cut while a room is updated: what was copied and unpacked by then is 200 MB of a real release."""
+    brought = bring("1.1.0")
+    with host.start(brought) as running:
+        while not list(host.base.glob("installing-*")):
+            assert running.poll() is None
+        running.kill()
+    assert list(host.base.glob("installing-*"))
+
+    host.installed(brought)
+
+    assert {path.name for path in host.base.iterdir()} == {"releases"}
+
+
 def test_damaged_packages_are_asked_for(host, bring):
     """A failing card does not hand its damage on to the next release."""
     (host.base / "releases/1.0.0" / SITE / "needed.py").write_text("value = 7.0\n")

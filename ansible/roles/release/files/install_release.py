@@ -201,6 +201,8 @@ def main() -> int:
     try:
         os.umask(0o022)  # the service's user reads what root installs
         arguments.base.mkdir(parents=True, exist_ok=True)
+        for left in arguments.base.glob("installing-*"):  # of a run that was killed
+            shutil.rmtree(left)
         with TemporaryDirectory(dir=arguments.base, prefix="installing-") as private:
             print(run(arguments, Path(private, "arrived")))
     except (ReleaseError, OSError, KeyError, zipfile.BadZipFile) as error:
