@@ -5,7 +5,7 @@ May import edge.config and what a camera needs (OpenCV; picamera2 in pi.py alone
 
 from edge.camera.file import FileSensor
 from edge.camera.pi import PiSensor
-from edge.camera.source import STALL_S, Camera, SequentialCamera, ThreadedCamera
+from edge.camera.source import STALL_S, Camera
 from edge.camera.usb import UsbSensor
 from edge.config import CameraConfig, DetectorConfig
 
@@ -18,7 +18,6 @@ def open_camera(camera: CameraConfig, detector: DetectorConfig) -> Camera:
         detector: Its size is what the Pi's second stream is scaled to.
     """
     kind = camera.source.partition(":")[0]
-    if kind == "file" and not camera.realtime:
-        return SequentialCamera(FileSensor(camera))
     sensor = PiSensor(camera, detector) if kind == "pi" else (UsbSensor if kind == "usb" else FileSensor)(camera)
-    return ThreadedCamera(sensor, camera.source, max(STALL_S, 3 / camera.rate_hz))
+    in_turn = kind == "file" and not camera.realtime
+    return Camera(sensor, camera.source, max(STALL_S, 3 / camera.rate_hz), in_turn=in_turn)

@@ -1,4 +1,4 @@
-"""What every camera is, and the two ways to read one: each frame in turn, or always the newest in a thread."""
+"""What every camera is, and how one is read: always the newest frame, or each frame in turn."""
 
 import threading
 from collections.abc import Iterator
@@ -52,52 +52,28 @@ class Sensor(Protocol):
         self.stop()
 
 
-class SequentialCamera:
-    """A camera that waits for its reader, so that no frame is lost: for files read as fast as possible."""
+class Camera:
+    """A source of frames: open it with `with`, once per process, and read it with `for`.
 
-    dropped = 0
+    A thread reads the sensor, and the newest frame replaces older ones. Iteration ends when a file ends and when the
+    camera is paused; after `resume` it can begin again.
+    """
 
-    def __init__(self, sensor: Sensor) -> None:
-        self._sensor = sensor
-        self._stop = threading.Event()
-
-    def __enter__(self) -> Self:
-        self._sensor.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._sensor.close()
-
-    def __iter__(self) -> Iterator[Frame]:
-        while not self._stop.is_set() and (frame := self._sensor.read(self._stop)) is not None:
-            yield frame
-
-    def pause(self) -> None:
-        """Stop the sensor."""
-        self._stop.set()
-        self._sensor.stop()
-
-    def resume(self) -> None:
-        """Start the sensor again."""
-        self._stop.clear()
-        self._sensor.start()
-
-
-class ThreadedCamera:
-    """A camera that does not wait for its reader: a thread reads the sensor, and the newest frame replaces older."""
-
-    def __init__(self, sensor: Sensor, name: str, stall_s: float = STALL_S) -> None:
+    def __init__(self, sensor: Sensor, name: str, stall_s: float = STALL_S, *, in_turn: bool = False) -> None:
         """Set up; nothing is opened yet.
 
         Args:
             sensor: What to read.
             name: Of the source, for errors.
             stall_s: Without a frame for this long, iteration raises CameraError.
+            in_turn: Read a frame when the last one is done with, so that none is lost: for files, without a thread.
         """
         self.dropped = 0
+        """Frames that a newer one replaced before they were read."""
         self._sensor = sensor
         self._name = name
         self._stall_s = stall_s
+        self._in_turn = in_turn
         self._stop = threading.Event()
         self._queue: SimpleQueue[Frame | Exception | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
@@ -114,7 +90,7 @@ class ThreadedCamera:
     def __iter__(self) -> Iterator[Frame]:
         while not self._stop.is_set():
             try:
-                item = self._queue.get(timeout=self._stall_s)
+                item = self._sensor.read(self._stop) if self._in_turn else self._queue.get(timeout=self._stall_s)
             except Empty:
                 raise CameraError(f"{self._name}: no frame for {self._stall_s:g} s") from None
             if item is None:
@@ -139,6 +115,8 @@ class ThreadedCamera:
             return
         self._sensor.start()
         self._stop.clear()
+        if self._in_turn:
+            return
         self._queue = SimpleQueue()  # an error of a read that the pause cut short does not count
         self._thread = threading.Thread(target=self._read_sensor, args=[self._queue], name="camera", daemon=True)
         self._thread.start()
@@ -162,11 +140,3 @@ class ThreadedCamera:
             queue.put(None)
         except Exception as error:  # noqa: BLE001  it is raised again where the frames are read
             queue.put(error)
-
-
-Camera = SequentialCamera | ThreadedCamera
-"""A source of frames: open it with `with`, once per process, and read it with `for`.
-
-Iteration ends when a file ends and when the camera is paused; after `resume` it can begin again. `dropped` counts the
-frames that a newer one replaced before they were read.
-"""

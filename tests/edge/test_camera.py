@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edge.camera import open_camera
-from edge.camera.source import CameraError, Frame, SequentialCamera, ThreadedCamera
+from edge.camera.source import Camera, CameraError, Frame
 from edge.camera.usb import UsbSensor
 from edge.config import CameraConfig, DetectorConfig
 
@@ -100,7 +100,7 @@ def shades(path: Path, **options: object) -> list[int]:
 def test_the_newest_frame_wins_and_the_others_are_counted():
     """A reader that is slow gets the last of five frames; the four before it are dropped, never queued."""
     sensor = StepSensor()
-    with ThreadedCamera(sensor, "test") as camera:
+    with Camera(sensor, "test") as camera:
         sensor.step(4)
         until(lambda: camera.dropped == 3)
         sensor.step()
@@ -112,7 +112,7 @@ def test_the_newest_frame_wins_and_the_others_are_counted():
 def test_a_reader_that_keeps_up_gets_every_frame():
     """Nothing is dropped as long as frames are read before the next comes."""
     sensor = StepSensor()
-    with ThreadedCamera(sensor, "test") as camera:
+    with Camera(sensor, "test") as camera:
         frames = iter(camera)
         for expected in (1, 2, 3):
             sensor.step()
@@ -123,7 +123,7 @@ def test_a_reader_that_keeps_up_gets_every_frame():
 def test_a_camera_that_stalls_is_an_error_not_silence():
     """No frame for `stall_s` ends the iteration with the camera's name."""
     with (
-        ThreadedCamera(StepSensor(), "usb:3", stall_s=0.2) as camera,
+        Camera(StepSensor(), "usb:3", stall_s=0.2) as camera,
         pytest.raises(CameraError, match=r"usb:3: no frame"),
     ):
         next(iter(camera))
@@ -132,7 +132,7 @@ def test_a_camera_that_stalls_is_an_error_not_silence():
 def test_a_camera_that_vanishes_is_an_error_after_the_frame_that_was_there():
     """The sensor's own error reaches the reader."""
     sensor = StepSensor()
-    with ThreadedCamera(sensor, "usb:3") as camera:
+    with Camera(sensor, "usb:3") as camera:
         frames = iter(camera)
         sensor.step()
         assert number(next(frames)) == 1
@@ -144,7 +144,7 @@ def test_a_camera_that_vanishes_is_an_error_after_the_frame_that_was_there():
 def test_pause_stops_the_sensor_and_ends_the_iteration():
     """After `pause` the sensor is stopped, not closed, and no frame from before is given."""
     sensor = StepSensor()
-    with ThreadedCamera(sensor, "test") as camera:
+    with Camera(sensor, "test") as camera:
         sensor.step()
         camera.pause()
 
@@ -155,7 +155,7 @@ def test_pause_stops_the_sensor_and_ends_the_iteration():
 def test_resume_starts_the_sensor_and_frames_come_again():
     """Frames from before the pause are gone; the first one after it is new."""
     sensor = StepSensor()
-    with ThreadedCamera(sensor, "test") as camera:
+    with Camera(sensor, "test") as camera:
         sensor.step()
         camera.pause()
         camera.resume()
@@ -170,7 +170,7 @@ def test_resume_starts_the_sensor_and_frames_come_again():
 def test_an_error_while_the_sensor_stops_does_not_outlive_the_pause():
     """A driver may refuse a read that a pause cuts short; the resumed sensor is well."""
     sensor = StepSensor()
-    with ThreadedCamera(sensor, "test") as camera:
+    with Camera(sensor, "test") as camera:
         sensor.gone = True
         until(lambda: not camera._thread.is_alive())
         camera.pause()
@@ -184,7 +184,7 @@ def test_an_error_while_the_sensor_stops_does_not_outlive_the_pause():
 def test_leaving_closes_a_paused_camera_too():
     """`with` frees the device in any state."""
     sensor = StepSensor()
-    with ThreadedCamera(sensor, "test") as camera:
+    with Camera(sensor, "test") as camera:
         camera.pause()
 
     assert sensor.calls == ["start", "stop", "close"]
@@ -197,7 +197,7 @@ def test_leaving_does_not_wait_for_a_driver_that_hangs():
     sensor.read = lambda stop: hang.wait()
     start = time.monotonic()
 
-    with ThreadedCamera(sensor, "test"):
+    with Camera(sensor, "test"):
         pass
 
     assert time.monotonic() - start < 1.9
@@ -205,12 +205,12 @@ def test_leaving_does_not_wait_for_a_driver_that_hangs():
     hang.set()
 
 
-@pytest.mark.parametrize("camera_class", [SequentialCamera, lambda sensor: ThreadedCamera(sensor, "test")])
-def test_pausing_within_the_loop_ends_the_loop(camera_class):
+@pytest.mark.parametrize("in_turn", [True, False])
+def test_pausing_within_the_loop_ends_the_loop(in_turn):
     """The daemon pauses from inside its loop, so that must not block."""
     sensor = StepSensor()
     sensor._steps.release(1)
-    with camera_class(sensor) as camera:
+    with Camera(sensor, "test", in_turn=in_turn) as camera:
         for _frame in camera:
             camera.pause()
 
@@ -325,7 +325,7 @@ def test_a_usb_camera_that_is_unplugged_is_an_error(video):
     config = CameraConfig(source="usb:0", rate_hz=120)
     sensor = UsbSensor(config, capture=lambda number: cv2.VideoCapture(str(video), cv2.CAP_FFMPEG))
 
-    with ThreadedCamera(sensor, "usb:0") as camera, pytest.raises(CameraError, match=r"usb:0: gives no more frames"):
+    with Camera(sensor, "usb:0") as camera, pytest.raises(CameraError, match=r"usb:0: gives no more frames"):
         list(camera)
 
 
@@ -351,7 +351,7 @@ def test_a_paused_usb_camera_is_released(video):
         captures.append(cv2.VideoCapture(str(video), cv2.CAP_FFMPEG))
         return captures[-1]
 
-    with ThreadedCamera(UsbSensor(CameraConfig(source="usb:0"), capture), "usb:0") as camera:
+    with Camera(UsbSensor(CameraConfig(source="usb:0"), capture), "usb:0") as camera:
         camera.pause()
         assert not captures[0].isOpened()
         camera.resume()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edge.camera.pi import PiSensor, lores_size
-from edge.camera.source import CameraError, ThreadedCamera
+from edge.camera.source import Camera, CameraError
 from edge.config import CameraConfig, DetectorConfig
 
 CAMERA = CameraConfig(source="pi", width=320, height=240, rate_hz=5.0)
@@ -141,7 +141,7 @@ def test_a_pause_stops_the_sensor_and_never_opens_the_camera_again():
         opened.append(Picamera2())
         return opened[-1]
 
-    with ThreadedCamera(PiSensor(CAMERA, DetectorConfig(), opener), "pi") as camera:
+    with Camera(PiSensor(CAMERA, DetectorConfig(), opener), "pi") as camera:
         camera.pause()
         camera.resume()
 
@@ -153,7 +153,7 @@ def test_a_sensor_that_stalls_is_an_error():
     stalled = Picamera2()
     stalled.stalled = True
 
-    camera = ThreadedCamera(PiSensor(CAMERA, DetectorConfig(), lambda: stalled), "pi")
+    camera = Camera(PiSensor(CAMERA, DetectorConfig(), lambda: stalled), "pi")
     with camera, pytest.raises(CameraError, match="pi: no frame for 2 s"):
         next(iter(camera))
 

@@ -22,7 +22,7 @@ import numpy as np
 from contract.labels import EMOTIONS
 from edge import daemon
 from edge.__main__ import PROGRAM
-from edge.camera.source import Camera, CameraError, Frame, ThreadedCamera
+from edge.camera.source import Camera, CameraError, Frame
 from edge.vision.pipeline import Reading, open_pipeline
 from service import cli
 
@@ -109,7 +109,7 @@ class ScriptedSensor:
 def camera(config, _detector) -> Camera:
     """The scripted camera; one that stalls behind the product's own thread, which is what notices."""
     script = Script(config.source)
-    return ThreadedCamera(ScriptedSensor(script), "scripted", 1.0) if script.then == "stall" else ScriptedCamera(script)
+    return Camera(ScriptedSensor(script), "scripted", 1.0) if script.then == "stall" else ScriptedCamera(script)
 
 
 def read(frame: Frame) -> Reading:
