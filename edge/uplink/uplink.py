@@ -35,6 +35,8 @@ _RETRY_S = 2.0
 _REPLAY_BURST_S = 0.5
 """Replay catches up on so much of the time in which it was held up."""
 _SPARE_S = 5.0
+_CONNECT = 0
+"""In place of a message's number, which begin with 1."""
 Action = Callable[[float], object]
 """Called by the thread with the present time, monotonic seconds."""
 
@@ -72,9 +74,8 @@ class Uplink:
         self._monitor = monitor
         self._hooks = hooks
         self._flying: dict[int, tuple[float, Message | None]] = {}
-        """Number -> when it was sent, and what; None for a state or a health."""
+        """Number -> when it was sent, and what; None for a state, a health, or an attempt to connect."""
         self._up = False
-        self._opened_s: float | None = None
         self._backoff = Backoff(config.mqtt.reconnect_max_s, first_s=_RETRY_S)
         self._connections = 0
         self._lost = self._state = self._published = lost
@@ -111,8 +112,8 @@ class Uplink:
         self._give_up_silent(now)
         if not self._up or self.idle:
             self._stored_s = now
-        if self._opened_s is None and self._backoff.left_s(now) <= 0:
-            self._opened_s = now
+        if not (self._up or self._flying) and self._backoff.left_s(now) <= 0:
+            self._flying[_CONNECT] = (now, None)
             self._connection.open(self)
         if self._up:
             self._publish_state(now)
@@ -146,6 +147,7 @@ class Uplink:
         """The broker accepted the connection: everything unconfirmed is sent again."""
         log.info("connected to %s:%d", self._config.mqtt.host, self._config.mqtt.port)
         self._up = True
+        self._flying.clear()
         self._connections += 1
         self._published = self._lost
         self._outbox.connected()
@@ -155,7 +157,7 @@ class Uplink:
     def disconnected(self, reason: str, now: float) -> None:
         """The connection ended, or never came to be."""
         self._connection.drop()
-        self._up, self._opened_s, self._unread_s = False, None, math.inf
+        self._up, self._unread_s = False, math.inf
         self._flying.clear()
         wait_s = self._backoff.failed(now)
         mqtt = self._config.mqtt
@@ -212,12 +214,10 @@ class Uplink:
 
     def _give_up_silent(self, now: float) -> None:
         """Give a connection up that does not answer, for TCP can take hours to notice."""
-        if self._up:
-            oldest_s, _ = next(iter(self._flying.values()), (now, None))
-            if now - oldest_s > SILENT_S:
-                self.disconnected(f"no PUBACK for {SILENT_S:.0f} s", now)
-        elif self._opened_s is not None and now - self._opened_s > CONNECTING_S:
-            self.disconnected(f"no answer for {CONNECTING_S:.0f} s", now)
+        answer, within_s = ("PUBACK", SILENT_S) if self._up else ("answer", CONNECTING_S)
+        oldest_s, _ = next(iter(self._flying.values()), (now, None))
+        if now - oldest_s > within_s:
+            self.disconnected(f"no {answer} for {within_s:.0f} s", now)
 
     def _send_waiting(self, now: float) -> None:
         """Live messages first, and what was saved as far as the window and the rate allow."""
