@@ -40,8 +40,8 @@ class Budget:
 
 
 BUDGETS = (
-    Budget("the daemon: edge without commands", "edge", 2070, files=24, without="edge/commands"),
-    Budget("edge", "edge", 2870),
+    Budget("the daemon: edge without commands", "edge", 2040, files=24, without="edge/commands"),
+    Budget("edge", "edge", 2840),
     Budget("edge/uplink", "edge/uplink", 800),
     Budget("contract/message.py", "contract/message.py", 170),
     Budget("aggregator", "aggregator", 5550),
