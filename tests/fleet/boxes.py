@@ -4,10 +4,11 @@ import json
 import sys
 from pathlib import Path
 
-import cv2
-
+from edge.camera.file import read_picture
+from edge.camera.source import Frame
 from edge.config import DetectorConfig, RuntimeConfig
 from edge.vision.detector import YuNet
 
 detector = YuNet(DetectorConfig(), RuntimeConfig(package=sys.argv[2]))
-print(json.dumps([detector.find(cv2.imread(str(path))).tolist() for path in sorted(Path(sys.argv[1]).iterdir())]))
+frames = [Frame(read_picture(path), 0.0) for path in sorted(Path(sys.argv[1]).iterdir())]
+print(json.dumps([detector.find(detector.picture(frame)).tolist() for frame in frames]))

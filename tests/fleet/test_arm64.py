@@ -82,9 +82,9 @@ def pi() -> list[str]:
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory) -> Path:
-    """A few pictures of a class."""
+    """A few pictures of a class, as large as the main stream of a Pi's camera."""
     folder = tmp_path_factory.mktemp("pictures")
-    call(PROJECT / ".venv/bin/python", "-m", "tests.fleet.pictures", folder, cwd=PROJECT)
+    call(PROJECT / ".venv/bin/python", "-m", "tests.fleet.pictures", folder, "pi", cwd=PROJECT)
     for picture in sorted(folder.iterdir())[PICTURES:]:
         picture.unlink()
     return folder
@@ -98,7 +98,7 @@ def here(pictures, tmp_path_factory) -> list[dict]:
 
 @pytest.mark.parametrize("processor", ["cortex-a72", "cortex-a53"])
 def test_a_pi_counts_what_this_machine_counts(pi, pictures, here, tmp_path, processor):
-    """The same faces; a winner may flip where the runtimes' int8 arithmetic rounds differently (design, section 5)."""
+    """Found in the shrunk picture, cropped from the large one; a winner may flip where int8 rounds differently."""
     there = frames([pi[0], "-cpu", processor, *pi[1:]], pictures, tmp_path)
 
     assert [frame["faces"] for frame in there] == [frame["faces"] for frame in here]
