@@ -98,7 +98,7 @@ def summaries(rooms: int, lesson_s: int = 2700, span_s: int = 20) -> dict[str, f
         return Sums(frames, 0, sum(counts), 0, counts, tuple(97 * count for count in counts))
 
     past = {key(room, now - ago): sums(10) for room in range(rooms) for ago in range(0, lesson_s, WINDOW_S)}
-    live.replace(past, {}, now)
+    live.replace(past.items(), {}, now)
     _, first_us = _timed(lambda: list(live.due(now, every_s)), 1)
     _, caught_up_us = _timed(lambda: list(live.events(now)), 1)
 

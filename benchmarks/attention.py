@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aggregator.analysis.attention import Point, events
+from aggregator.analysis.attention import Points, events
 from aggregator.analysis.estimate import LABELS, posteriors
 from aggregator.analysis.mix import SPAN_WINDOWS, Estimator
 from aggregator.config import AttentionConfig
@@ -49,12 +49,12 @@ def ramp(change: float) -> Course:
 
 def lesson(
     course: Course, people: int, confusion: np.ndarray, rng: np.random.Generator, variance: float = 0.0
-) -> list[Point]:
+) -> Points:
     """The windows of a lesson; `variance`: of the noise that devices add to a label's sum, in squared faces."""
     labels = np.arange(len(EMOTIONS))
     shown = rng.choice(labels, people, p=USUAL)
     looks = np.array([rng.dirichlet(SHARPNESS * confusion[label] + 1e-3) for label in shown])
-    points, last, noise = [], 0.0, np.zeros(len(EMOTIONS))
+    rows, last, noise = [], 0.0, np.zeros(len(EMOTIONS))
     for start in range(0, LESSON_S, WINDOW_S):
         moved, last = course(start) - last, course(start)
         mix = USUAL.copy()
@@ -69,8 +69,8 @@ def lesson(
         card = tuple(map(tuple, confusion.tolist()))
         found = posteriors(told[None], np.array([people], float), card, np.array([variance]))
         groups, shares = (found.estimates(each)[0, :, 0].tolist() for each in (MEMBERS, LABELS))
-        points.append(Point(start, people, 0.0, dict(zip(GROUPS, groups, strict=True)), tuple(shares)))
-    return points
+        rows.append((*groups, people, 0.0, *shares))
+    return Points(tuple(GROUPS), np.arange(0, LESSON_S, WINDOW_S), np.array(rows))
 
 
 CASES: dict[str, tuple[Course, float, float]] = {

@@ -5,14 +5,15 @@ came before (a generalised likelihood ratio test for one change of the mean). A 
 is one event, and what it led to is what the next one is compared with.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 from msgspec import json
 
-from aggregator.analysis.mix import Moment
+from aggregator.analysis.mix import Mixes
 from aggregator.config import SIGNALS, AttentionConfig
 from aggregator.store.windows import WINDOW_S
 from contract.labels import EMOTIONS
@@ -38,18 +39,14 @@ _LEAST_LABEL = 0.05
 """A smaller change of a label's share is not part of an event's payload."""
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One window of a room."""
+class Points(NamedTuple):
+    """The windows of a lesson in which expressions were read, by time."""
 
-    start: int
-    """Seconds since 1970."""
-    faces: float
-    unsure: float
-    groups: Mapping[str, float]
-    """Group -> its share."""
-    labels: tuple[float, ...]
-    """Shares in the order of EMOTIONS."""
+    groups: Sequence[str]
+    starts: np.ndarray
+    """(n,) Seconds since 1970."""
+    values: np.ndarray
+    """(n, groups + 2 + labels): shares of the groups, faces per frame, share of unsure ones, shares of the labels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,20 +69,20 @@ class Event:
         return json.encode({**fields, "site": room.site, "room": room.room, "changes": changes})
 
 
-def points_of(moments: Iterable[Moment]) -> Iterator[Point]:
+def points_of(mixes: Mixes) -> Points:
     """Those in which expressions were read."""
-    for start, mix in moments:
-        shares = mix.shares
-        if shares and mix.groups:
-            groups = {name: share for name, (share, _, _) in mix.groups.items()}
-            yield Point(start, mix.faces, mix.unsure, groups, tuple(shares[label] for label in EMOTIONS))
+    labels, groups = np.split(mixes.shares[:, :, 0], [len(EMOTIONS)], axis=1)
+    faces, unsure = mixes.faces[:, :1], mixes.faces[:, 1:2]
+    values = np.concatenate([groups, faces, unsure / np.maximum(faces, 1e-9), labels], axis=1)
+    told = ~np.isnan(labels[:, 0])
+    return Points(mixes.groups, mixes.starts[told], values[told])
 
 
-def events(points: Iterable[Point], config: AttentionConfig) -> list[Event]:
+def events(points: Points, config: AttentionConfig) -> list[Event]:
     """The lasting changes of a lesson, oldest first; more of the lesson does not change those before.
 
     Args:
-        points: One lesson's windows, by time; windows without a mix are left out.
+        points: Of one lesson.
         config: `[attention]`.
     """
     return Detector(config).push(points)
@@ -98,7 +95,7 @@ class Detector:
         self._config = config
         self._first = 0
         """Number of the oldest window that is kept: a change is looked for so far back at most."""
-        self._starts: list[int] = []
+        self._starts = np.zeros(0, int)
         self._sums: np.ndarray | None = None
         """Running sums of signals, labels, and squares of signals: of all windows of the lesson up to each kept one."""
         self._examined = 0
@@ -106,16 +103,15 @@ class Detector:
         """Whether the lesson has had an event."""
         self._settle = max(int(config.settle_s // WINDOW_S), 1)
 
-    def push(self, points: Iterable[Point]) -> list[Event]:
+    def push(self, points: Points) -> list[Event]:
         """The events that these windows complete; many windows at once cost a small part of one by one."""
-        found, points = [], list(points)
-        if points:
-            names = (*points[0].groups, FACES, UNSURE)
-            signals = np.array([(*point.groups.values(), point.faces, point.unsure) for point in points])
-            values = np.concatenate([signals, [point.labels for point in points], signals**2], axis=1)
+        found: list[Event] = []
+        if len(points.starts):
+            names = (*points.groups, *SIGNALS)
+            values = np.concatenate([points.values, points.values[:, : len(names)] ** 2], axis=1)
             sums = values.cumsum(axis=0) + (0 if self._sums is None else self._sums[-1])
             self._sums = sums if self._sums is None else np.concatenate([self._sums, sums])
-            self._starts += [point.start for point in points]
+            self._starts = np.concatenate([self._starts, points.starts])
             while self._examined < self._first + len(self._starts):
                 found += self._next(names)
             self._forget()
@@ -125,14 +121,19 @@ class Detector:
         """Keep what the next window can be compared with: a day of a thousand rooms would take hundreds of MB."""
         more = len(self._starts) - _LOOKS_BACK - 1
         if more > 0 and self._sums is not None:
-            self._first, self._starts, self._sums = self._first + more, self._starts[more:], self._sums[more:].copy()
+            self._first, self._starts, self._sums = (
+                self._first + more,
+                self._starts[more:].copy(),
+                self._sums[more:].copy(),
+            )
 
     def _next(self, names: Sequence[str]) -> list[Event]:
         """Examine a block of windows, or as many as the first event in it is completed by."""
         ends = np.arange(self._examined + 1, min(self._examined + _BLOCK, self._first + len(self._starts)) + 1)
         lengths = np.arange(1, min(_LOOKS_BACK, ends[-1] - self._settle) + 1)
         self._examined = int(ends[-1])
-        if not len(lengths):
+        ends = ends[self._may_differ(ends, lengths[lengths * WINDOW_S >= self._config.lasts_s], len(names))]
+        if not len(ends):
             return []
         before, after, clearness = self._compare(ends, lengths, len(names))
         best = clearness.max(axis=2).argmax(axis=1)
@@ -144,43 +145,59 @@ class Detector:
         at = hits[0], best[hits[0]]
         return [self._event(int(ends[at[0]]), int(lengths[at[1]]), names, before[at], after[at], clearness[at])]
 
+    def _may_differ(self, ends: np.ndarray, lengths: np.ndarray, signals: int) -> np.ndarray:
+        """The ends at which a signal has changed enough for one of these lengths: few, and only those are compared."""
+        changed = self._changed(*self._means(ends, lengths, slice(signals)))
+        may: np.ndarray = (changed.any(axis=2) & (ends[:, None] - lengths >= self._settle)).any(axis=1)
+        return may
+
+    def _means(self, ends: np.ndarray, lengths: np.ndarray, columns: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Before and after each change that is possible, (ends, lengths, columns) each.
+
+        Args:
+            ends: Numbers of windows: the lesson until then.
+            lengths: How many of those, the last, came after the change.
+            columns: Of what is summed.
+        """
+        sums = np.asarray(self._sums)[:, columns]
+        place = ends[:, None] - 1 - self._first  # of each end in `sums`
+        first, known = sums[np.maximum(place - lengths, 0)], np.maximum(ends[:, None] - lengths, 1)
+        return first / known[:, :, None], (sums[place] - first) / lengths[:, None]
+
+    def _changed(self, was: np.ndarray, now: np.ndarray) -> np.ndarray:
+        """Whether each signal has changed enough to be worth telling."""
+        change = np.abs(now - was)
+        enough: np.ndarray = change >= self._config.least_change
+        enough[:, :, -2] = change[:, :, -2] >= np.maximum(_LEAST_FACES, _LEAST_FACES_SHARE * was[:, :, -2])
+        return enough
+
     def _compare(
         self, ends: np.ndarray, lengths: np.ndarray, signals: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Means before and after, and how clearly each signal differs, in sigma: (ends, lengths, values) each.
 
         A signal that changed too little, or is on its way back, does not differ; nor does one of which too little is
-        known before.
-
-        Args:
-            ends: Numbers of windows: the lesson until then.
-            lengths: How many of those, the last, came after the change.
-            signals: How many values are watched.
+        known before. Arguments as of `_means`, and how many values are watched.
         """
-        sums = np.asarray(self._sums)
-        place = ends - 1 - self._first  # of each end in `sums`
-        possible = ends[:, None] - lengths >= self._settle
-        first, last = sums[np.maximum(place[:, None] - lengths, 0)], sums[place][:, None]
-        known, length = np.maximum(ends[:, None] - lengths, 1)[:, :, None], lengths[:, None]
-        before, after = first / known, (last - first) / length
+        before, after = self._means(ends, lengths, slice(None))
         was, now = before[:, :, :signals], after[:, :, :signals]
-        faces = np.maximum(was[:, :, -2:-1], 1.0)
-        theory, least = np.clip(was, 0.02, 0.98), np.full_like(was, self._config.least_change)
+        known, length = np.maximum(ends[:, None] - lengths, 1)[:, :, None], lengths[:, None]
+        faces, theory = np.maximum(was[:, :, -2:-1], 1.0), np.clip(was, 0.02, 0.98)
         theory = theory * (1 - theory) / faces  # of shares among so many people
         theory[:, :, -2:-1] = _FACES_VARIANCE * faces
-        least[:, :, -2:-1] = np.maximum(_LEAST_FACES, _LEAST_FACES_SHARE * faces)
         own = np.maximum(before[:, :, -signals:] - was**2, 0) * np.minimum(known * WINDOW_S / _KNOWN_S, 1)
         # Windows that are close together show the same expressions of the same people.
         alike = self._config.smooth_s / WINDOW_S
         looks = np.minimum(alike / length, 1) + np.minimum(alike / known, 1)
-        newest = np.clip(ends - self._settle, 1, min(int(alike), _LOOKS_BACK))
-        recent = (last[:, 0] - sums[np.maximum(place - newest, 0)]) / newest[:, None]
-        change = np.abs(now - was)
-        still = np.abs(recent[:, None, :signals] - was) >= change / 2
-        clear = change / np.sqrt(np.maximum(theory, own) * looks)
+        clear = np.abs(now - was) / np.sqrt(np.maximum(theory, own) * looks)
         if not self._told:
             clear = np.where(known <= _EARLY_WINDOWS, clear / _EARLY, clear)
-        return before, after, np.where((change >= least) & still & possible[:, :, None], clear, 0.0)
+        newest = np.clip(ends - self._settle, 1, min(int(alike), _LOOKS_BACK))
+        place, sums = ends - 1 - self._first, np.asarray(self._sums)[:, :signals]
+        recent = (sums[place] - sums[np.maximum(place - newest, 0)]) / newest[:, None]
+        still = np.abs(recent[:, None] - was) >= np.abs(now - was) / 2
+        possible = (ends[:, None] - lengths >= self._settle)[:, :, None]
+        return before, after, np.where(self._changed(was, now) & still & possible, clear, 0.0)
 
     def _event(
         self,
@@ -193,7 +210,7 @@ class Detector:
     ) -> Event:
         """Begin anew with what the change led to."""
         place, sums = end - length - self._first, np.asarray(self._sums)
-        since, newest = self._starts[place], self._starts[place + length - 1]
+        since, newest = int(self._starts[place]), int(self._starts[place + length - 1])
         self._first, self._starts, self._examined, self._told = 0, self._starts[place:], length, True
         self._sums = sums[place:] - sums[place - 1]
         pairs = list(zip(before.tolist(), after.tolist(), strict=True))

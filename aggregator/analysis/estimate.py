@@ -10,6 +10,7 @@ priors: a class may be anything, or like the faces that the model was trained on
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -84,10 +85,7 @@ def posteriors(
         raise ValueError(f"no mix of {faces.min()} faces, {total.min()} in sum")
     read = expected / total[:, None]
     relative = np.zeros_like(faces) if added is None else added / faces**2
-    parts = [
-        _given(read, faces, relative, soft_confusion, np.full(_LABELS, 1 / _LABELS), ANYTHING),
-        _given(read, faces, relative, soft_confusion, _natural(soft_confusion), NATURAL),
-    ]
+    parts = [_given(read, faces, relative, prior) for prior in _priors(soft_confusion)]
     weights = np.array([part.log_weight for part in parts])
     weights = np.exp(weights - weights.max(axis=0))
     weights /= weights.sum(axis=0)
@@ -116,8 +114,37 @@ def _outer(values: np.ndarray) -> np.ndarray:
     return product
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Prior(NamedTuple):
+    """What a prior and a card say of a class of `faces` people: the sum of each pair, its second divided by `faces`."""
+
+    log_weight: float
+    centre: np.ndarray
+    read: np.ndarray
+    """What is read on average."""
+    spread: tuple[np.ndarray, np.ndarray]
+    """Covariance of the mix of people drawn from a Dirichlet-distributed mix."""
+    mixed: tuple[np.ndarray, np.ndarray]
+    """Covariance of what is read and the mix."""
+    seen: tuple[np.ndarray, np.ndarray]
+    """Covariance of what is read."""
+
+
+@lru_cache(maxsize=64)
+def _priors(soft_confusion: Confusion) -> tuple[_Prior, ...]:
+    confusion = np.asarray(soft_confusion, float) + _JITTER  # no probability of 0
+    confusion = confusion / confusion.sum(axis=1, keepdims=True)
+    natural, found = _natural(confusion), []
+    for centre, (weight, concentration) in ((np.full(_LABELS, 1 / _LABELS), ANYTHING), (natural, NATURAL)):
+        drawn = np.diag(centre) - np.outer(centre, centre)
+        spread = drawn / (concentration + 1), drawn - drawn / (concentration + 1)
+        mixed = confusion.T @ spread[0], confusion.T @ spread[1]
+        card = _noise(confusion, natural, centre**2 / (CARD_FACES * natural)) + _JITTER * np.eye(_LABELS)
+        seen = mixed[0] @ confusion + card, mixed[1] @ confusion + _noise(confusion, natural, centre)
+        found.append(_Prior(np.log(weight), centre, confusion.T @ centre, spread, mixed, seen))
+    return tuple(found)
+
+
+class _Part(NamedTuple):
     """The n mixes given one prior."""
 
     mean: np.ndarray
@@ -125,57 +152,33 @@ class _Part:
     log_weight: np.ndarray
 
 
-def _given(
-    read: np.ndarray,
-    faces: np.ndarray,
-    added: np.ndarray,
-    soft_confusion: Confusion,
-    centre: np.ndarray,
-    prior: tuple[float, float],
-) -> _Part:
-    """The mixes of `faces` people drawn from a Dirichlet-distributed mix, given their mean probabilities `read`."""
-    weight, concentration = prior
-    confusion, each = _rows(soft_confusion), faces[:, None, None]
-    drawn = np.diag(centre) - np.outer(centre, centre)
-    spread = drawn / (concentration + 1)
-    spread = spread + (drawn - spread) / each
-    card = centre**2 / (CARD_FACES * _natural(soft_confusion))
-    noise = _noise(soft_confusion, centre) / each + _noise(soft_confusion, card)
-    mixed = confusion.T @ spread
-    off = (read - confusion.T @ centre)[:, :, None]
-    seen = mixed @ confusion + noise + (_JITTER + added[:, None, None]) * np.eye(_LABELS)
+def _given(read: np.ndarray, faces: np.ndarray, added: np.ndarray, prior: _Prior) -> _Part:
+    """The mixes of `faces` people given their mean probabilities `read`, to which noise of variance `added` came."""
+    spread, mixed, seen = (first + second / faces[:, None, None] for first, second in prior[3:])
+    seen += added[:, None, None] * np.eye(_LABELS)
+    off = (read - prior.read)[:, :, None]
     solved = np.linalg.solve(seen, np.concatenate([mixed, off], axis=2))
     gain = np.swapaxes(solved[:, :, :-1], 1, 2)
     likelihood = (off * solved[:, :, -1:]).sum(axis=(1, 2)) + np.linalg.slogdet(seen)[1]
-    return _Part(centre + (gain @ off)[:, :, 0], spread - gain @ mixed, np.log(weight) - likelihood / 2)
+    return _Part(prior.centre + (gain @ off)[:, :, 0], spread - gain @ mixed, prior.log_weight - likelihood / 2)
 
 
-def _noise(soft_confusion: Confusion, weights: np.ndarray) -> np.ndarray:
+def _noise(confusion: np.ndarray, natural: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """(7, 7) covariance of the probabilities of faces of true labels weighted by `weights`.
 
     A label's probabilities are taken to vary as a draw of one label would, but less by a factor that holds on average
     over the labels. It follows from the confusion because the probabilities are calibrated: with natural shares n, the
     second moment of a face's probabilities is diag(n) @ confusion.
     """
-    confusion, natural = _rows(soft_confusion), _natural(soft_confusion)
     between = confusion.T @ np.diag(natural) @ confusion
     factor = np.trace(np.diag(natural) @ confusion - between) / np.trace(np.diag(natural) - between)
     noise: np.ndarray = factor * (np.diag(confusion.T @ weights) - confusion.T @ np.diag(weights) @ confusion)
     return noise
 
 
-@lru_cache(maxsize=64)
-def _natural(soft_confusion: Confusion) -> np.ndarray:
+def _natural(confusion: np.ndarray) -> np.ndarray:
     """The mix that the card's faces had: what calibrated probabilities leave as it is, confusion.T @ n = n."""
-    values, vectors = np.linalg.eig(_rows(soft_confusion).T)
+    values, vectors = np.linalg.eig(confusion.T)
     natural = np.abs(vectors[:, int(np.argmax(values.real))].real) + _JITTER
     shares: np.ndarray = natural / natural.sum()
     return shares
-
-
-@lru_cache(maxsize=64)
-def _rows(soft_confusion: Confusion) -> np.ndarray:
-    """The confusion as an array whose rows sum to 1, with no probability of 0."""
-    confusion = np.asarray(soft_confusion, float) + _JITTER
-    rows: np.ndarray = confusion / confusion.sum(axis=1, keepdims=True)
-    return rows

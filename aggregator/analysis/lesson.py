@@ -8,10 +8,10 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from aggregator.analysis.attention import Event, events, points_of
-from aggregator.analysis.mix import Estimator, Mix, Moment, Row, mix_of, moments
+from aggregator.analysis.mix import Estimator, Mix, Moment, Row, mix_of, mixes, moments
 from aggregator.config import AttentionConfig
 from aggregator.store.types import Note
-from aggregator.store.windows import WINDOW_S
+from aggregator.store.windows import WINDOW_S, table_of
 from contract.card import ModelCard
 from contract.topics import Room
 
@@ -149,14 +149,15 @@ def lesson(
     room: Room, start: int, end: int, rows: Sequence[Row], estimator: Estimator, attention: AttentionConfig
 ) -> Lesson:
     """The lesson that a room's windows from `start` to `end`, seconds since 1970, add up to."""
-    windows = moments(rows, estimator, WINDOW_S)
+    table = table_of(rows)
+    windows = points_of(mixes(table, estimator, WINDOW_S))
     return Lesson(
         room=room,
         start=start,
         end=end,
-        whole=mix_of(rows, estimator),
-        minutes=tuple(moments(rows, estimator, MINUTE_S)),
-        events=tuple(events(points_of(windows), attention)) if attention.enabled else (),
+        whole=mix_of(table, estimator),
+        minutes=tuple(moments(table, estimator, MINUTE_S)),
+        events=tuple(events(windows, attention)) if attention.enabled else (),
         groups=estimator.groups,
-        models={model: estimator.cards.get(model) for model in sorted({key.model for key, _ in rows} - {""})},
+        models={model: estimator.cards.get(model) for model in sorted({model for _, model in table.parts} - {""})},
     )

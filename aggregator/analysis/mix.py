@@ -1,17 +1,19 @@
 """The mix of a span of a room: from windows to shares of the labels. No clock, no I/O.
 
-Everything is averaged per frame for each device before devices are added, or a fast camera would weigh more.
+Everything is averaged per frame for each device before devices are added, or a fast camera would weigh more. All spans
+of a lesson are worked out at once, as arrays: one by one they would cost ten times as much.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
 from typing import NamedTuple
 
 import numpy as np
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from aggregator.analysis.estimate import posteriors
-from aggregator.store.windows import NOTHING, Key, Sums
+from aggregator.store.windows import Key, Sums, Table
 from contract.card import ModelCard
 from contract.labels import EMOTIONS, GROUPS
 
@@ -19,9 +21,10 @@ MIN_FRAMES = 5
 """Where frames were withheld, fewer others of a device show nothing: the only one of 200 would be a single frame."""
 SPAN_WINDOWS = 2
 """In so many windows all frames of a span carry the same noise: 20 s."""
+_WHOLE_S = 2**40
+"""A span that has every window."""
+_LABELS = len(EMOTIONS)
 Row = tuple[Key, Sums]
-
-
 Shares = dict[str, tuple[float, float, float]]
 """Label or group -> (share, low, high), a 90 % interval."""
 
@@ -73,6 +76,11 @@ class Estimator(NamedTuple):
         """Variance of that noise per label, in squared faces: of Laplace noise 2 s^2, scale s = 2 / epsilon."""
         return 2 * (2 / self.epsilon) ** 2 if self.epsilon else 0.0
 
+    @property
+    def members(self) -> tuple[tuple[int, ...], ...]:
+        """The indices of each group's labels."""
+        return tuple(tuple(map(EMOTIONS.index, labels)) for labels in self.groups.values())
+
 
 class Moment(NamedTuple):
     """The mix of one span of a room."""
@@ -82,131 +90,144 @@ class Moment(NamedTuple):
     mix: Mix
 
 
-def moments(rows: Iterable[Row], estimator: Estimator, span_s: int) -> Iterator[Moment]:
+@dataclass(frozen=True, slots=True)
+class Mixes:
+    """The mixes of n spans of a room, by time."""
+
+    starts: np.ndarray
+    """(n,) Seconds since 1970."""
+    frames: np.ndarray
+    """(n, 2) All of them; withheld ones."""
+    faces: np.ndarray
+    """(n, 2 + labels) Per frame: all of them, unsure ones, sure ones of each label."""
+    read: np.ndarray
+    """(n,) Whether emotions were read."""
+    estimated: np.ndarray
+    """(n,) Whether `shares` are an estimate, not those of the counts."""
+    shares: np.ndarray
+    """(n, labels + groups, 3) Share, low, high; NaN where there is nothing to tell."""
+    groups: Sequence[str]
+
+    def moments(self) -> list[Moment]:
+        """One for each span that has a frame."""
+        columns = (self.starts, self.frames, self.faces, self.read, self.estimated, self.shares)
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return [Moment(start, _mix(self.groups, frames, *row)) for start, frames, *row in rows if frames[0]]
+
+
+def moments(table: Table, estimator: Estimator, span_s: int) -> list[Moment]:
     """The mix of every span of `span_s` seconds that has a frame, by time."""
-    spans: dict[int, list[Row]] = defaultdict(list)
-    for row in rows:
-        spans[row[0].start // span_s * span_s].append(row)
-    starts = sorted(spans)
-    for start, mix in zip(starts, mixes([spans[start] for start in starts], estimator), strict=True):
-        if mix:
-            yield Moment(start, mix)
+    return mixes(table, estimator, span_s).moments()
 
 
-def mix_of(rows: Iterable[Row], estimator: Estimator) -> Mix | None:
-    """The mix of these windows of one room; None without a frame."""
-    return mixes([rows], estimator)[0]
+def mix_of(table: Table, estimator: Estimator) -> Mix | None:
+    """The mix of these windows; None without a frame."""
+    return next((mix for _, mix in moments(table, estimator, _WHOLE_S)), None)
 
 
-def mixes(spans: Iterable[Iterable[Row]], estimator: Estimator) -> list[Mix | None]:
-    """The mix of each span's windows; many at once cost a small part of what one by one would."""
-    summed = [_summed(rows) for rows in spans]
-    estimates = _estimates(summed, estimator)
-    return [
-        _mix(parts, devices, *estimates.get(i, (None, None)), estimator.groups)
-        for i, (parts, devices, _) in enumerate(summed)
-    ]
-
-
-Parts = Mapping[tuple[str, str], Sums]
-"""By device and model."""
-Devices = Mapping[str, Sums]
-
-
-def _summed(rows: Iterable[Row]) -> tuple[Parts, Devices, float]:
-    """With the part of the noise that is left in the room's faces per frame: 1 is the variance of one span."""
-    parts: dict[tuple[str, str], Sums] = {}
-    windows: dict[str, int] = defaultdict(int)
-    for key, sums in rows:
-        windows[key.device] += 1
-        before = parts.get((key.device, key.model))
-        parts[key.device, key.model] = before + sums if before else sums
-    parts = {key: _told(sums) for key, sums in parts.items()}
-    devices: dict[str, Sums] = {}
-    for (device, _), sums in parts.items():
-        devices[device] = devices[device] + sums if device in devices else sums
-    return parts, devices, sum(min(1.0, SPAN_WINDOWS / count) for count in windows.values())
-
-
-def _told(sums: Sums) -> Sums:
-    few = sums.withheld and 0 < sums.frames - sums.withheld < MIN_FRAMES
-    return structs.replace(NOTHING, frames=sums.frames, withheld=sums.frames) if few else sums
-
-
-def _mix(
-    parts: Parts, devices: Devices, labels: Shares | None, groups: Shares | None, members: Mapping[str, Sequence[str]]
-) -> Mix | None:
-    frames = sum(sums.frames for sums in devices.values())
-    if not frames:
-        return None
-    faces = sum(_per_frame(sums.faces, sums) for sums in devices.values())
-    unsure = sum(_per_frame(sums.unsure, sums) for sums in devices.values())
-    counts = [sum(_per_frame(sums.counts[i], sums) for sums in devices.values()) for i in range(len(EMOTIONS))]
-    read = any(model and sums.frames > sums.withheld for (_, model), sums in parts.items())
-    return Mix(
-        frames=frames,
-        withheld=sum(sums.withheld for sums in devices.values()) / frames,
-        faces=faces,
-        unsure=unsure / faces if faces else 0.0,
-        counts=dict(zip(EMOTIONS, counts, strict=True)) if read else None,
-        estimate=labels,
-        groups=groups or _counted(counts, members),
+def mixes(table: Table, estimator: Estimator, span_s: int) -> Mixes:
+    """The mix of every span of `span_s` seconds that has a window, by time."""
+    devices = list(dict.fromkeys(device for device, _ in table.parts))
+    device_of = np.array([devices.index(device) for device, _ in table.parts], int)
+    # columns: SUM_COLUMNS, and the number of windows; rows: by span and part, then by span and device, then by span
+    windows = np.ones((len(table.starts), 1), int)
+    keys, sums = _added(
+        table.starts // span_s * len(table.parts) + table.part, np.concatenate([table.sums, windows], axis=1)
+    )
+    span, part = np.divmod(keys, len(table.parts))
+    shown = sums[:, 0] - sums[:, 1]
+    few = (sums[:, 1] > 0) & (shown > 0) & (shown < MIN_FRAMES)
+    sums[few, 1], sums[few, 2:-1] = sums[few, 0], 0
+    keys = span * len(devices) + device_of[part]
+    of_device, by_device = _added(keys, sums)
+    # withheld frames tell nothing, so they do not count
+    shown_by_device = np.maximum(by_device[:, :1] - by_device[:, 1:2], 1)
+    per_frame = sums[:, 2:-1] / shown_by_device[np.searchsorted(of_device, keys)]
+    read = np.array([model != "" for _, model in table.parts], bool)[part] & (sums[:, 0] > sums[:, 1])
+    spans, rooms = _added(span, np.concatenate([sums[:, :2], read[:, None], per_frame], axis=1))
+    # of the noise in the room's faces per frame so much is left: 1 is the variance of one span of one device
+    _, left = _added(of_device // len(devices), np.minimum(1.0, SPAN_WINDOWS / by_device[:, -1:]))
+    by_model = {
+        model: _added(span[chosen], per_frame[chosen, -_LABELS:] / 100)
+        for model in {model for _, model in table.parts}
+        if (chosen := np.array([model == each for _, each in table.parts])[part]).any()
+    }
+    estimated, shares = _shares(spans, rooms[:, 5 : 5 + _LABELS], by_model, left[:, 0], estimator)
+    return Mixes(
+        starts=spans * span_s,
+        frames=rooms[:, :2].astype(int),
+        faces=rooms[:, 3 : 5 + _LABELS],
+        read=rooms[:, 2] > 0,
+        estimated=estimated,
+        shares=shares,
+        groups=tuple(estimator.groups),
     )
 
 
-def _estimates(
-    summed: Sequence[tuple[Parts, Devices, float]], estimator: Estimator
-) -> dict[int, tuple[Shares | None, Shares | None]]:
-    """Span -> shares of labels and of groups: each model's, weighted by the faces that it read.
+def _added(keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each key once, sorted, and the sum of its rows."""
+    order = np.argsort(keys, kind="stable")
+    once, first = np.unique(keys[order], return_index=True)
+    return once, np.add.reduceat(values[order], first, axis=0)
 
-    None are known where the card of any model is not.
+
+def _shares(
+    spans: np.ndarray,
+    counts: np.ndarray,
+    by_model: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    noise: np.ndarray,
+    estimator: Estimator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`estimated` and `shares` of Mixes: of what each model read, weighted by the faces that it read.
+
+    Args:
+        spans: (n,) Sorted.
+        counts: (n, labels) Sure faces per frame.
+        by_model: Spans and (…, labels) expected faces per frame.
+        noise: (n,) How much of its variance is left.
+        estimator: None is known of a span where the card of any of its models is not here.
     """
-    by_model: dict[str, list[tuple[int, float, list[float]]]] = defaultdict(list)
-    for i, (parts, devices, _) in enumerate(summed):
-        read = _expected(parts, devices)
-        total = sum(map(sum, read.values()))
-        if read.keys() <= estimator.cards.keys():
-            for model, values in read.items():
-                by_model[model].append((i, sum(values) / total, values))
-    members = tuple(tuple(map(EMOTIONS.index, labels)) for labels in estimator.groups.values())
-    triples = np.zeros((len(summed), len(EMOTIONS) + len(members), 3))
-    for model, entries in by_model.items():
-        expected = np.array([values for _, _, values in entries])
-        added = estimator.noise * np.array([summed[i][2] for i, _, _ in entries])
-        known = posteriors(expected, expected.sum(axis=1), estimator.cards[model].soft_confusion, added)
-        both = np.concatenate([known.estimates(), known.estimates(members)], axis=1)
-        triples[[i for i, _, _ in entries]] += both * np.array([weight for _, weight, _ in entries])[:, None, None]
-    names = (*EMOTIONS, *estimator.groups)
-    return {
-        i: (_shares(names[: len(EMOTIONS)], each), _shares(names[len(EMOTIONS) :], each[len(EMOTIONS) :]))
-        for i, each in enumerate(triples.tolist())
-        if any(each[0])
-    }
+    members = estimator.members
+    shares = np.zeros((len(spans), _LABELS + len(members), 3))
+    total, unknown = np.zeros(len(spans)), np.zeros(len(spans), bool)
+    for model, (own, expected) in by_model.items():
+        faces = expected.sum(axis=1)
+        some = faces > 0
+        place, faces = np.searchsorted(spans, own)[some], faces[some]
+        if model not in estimator.cards:
+            unknown[place] = True
+        elif len(place):
+            added, confusion = estimator.noise * noise[place], estimator.cards[model].soft_confusion
+            known = posteriors(expected[some], faces, confusion, added)
+            triples = np.concatenate([known.estimates(), known.estimates(members)], axis=1)
+            shares[place] += faces[:, None, None] * triples
+            total[place] += faces
+    estimated = (total > 0) & ~unknown
+    shares[estimated] /= total[estimated, None, None]
+    # of raw counts nobody knows how far they are from the truth
+    groups = np.stack([counts[:, list(labels)].sum(axis=1) for labels in members], axis=1)
+    with np.errstate(invalid="ignore"):
+        counted = np.concatenate([counts, groups], axis=1) / counts.sum(axis=1, keepdims=True)
+    shares[~estimated] = np.stack([counted, np.zeros_like(counted), np.ones_like(counted)], axis=2)[~estimated]
+    return estimated, shares
 
 
-def _shares(names: Sequence[str], triples: Sequence[Sequence[float]]) -> Shares:
-    return {name: (share, low, high) for name, (share, low, high) in zip(names, triples, strict=False)}
-
-
-def _expected(parts: Parts, devices: Devices) -> dict[str, list[float]]:
-    """Model -> expected faces per frame and label, of those that read any."""
-    expected: dict[str, list[float]] = {}
-    for (device, model), sums in parts.items():
-        values = [_per_frame(hundredths / 100, devices[device]) for hundredths in sums.expected]
-        before = expected.get(model)
-        expected[model] = [a + b for a, b in zip(before, values, strict=True)] if before else values
-    return {model: values for model, values in expected.items() if sum(values) > 0}
-
-
-def _counted(counts: Sequence[float], groups: Mapping[str, Sequence[str]]) -> Shares | None:
-    """Shares of raw counts, of which nobody knows how far they are from the truth."""
-    total, by_label = sum(counts), dict(zip(EMOTIONS, counts, strict=True))
-    if not total:
-        return None
-    return {name: (sum(by_label[label] for label in labels) / total, 0.0, 1.0) for name, labels in groups.items()}
-
-
-def _per_frame(value: float, sums: Sums) -> float:
-    """Withheld frames tell nothing, so they do not count."""
-    open_frames = sums.frames - sums.withheld
-    return value / open_frames if open_frames else 0.0
+def _mix(
+    groups: Sequence[str],
+    frames: Sequence[int],
+    faces: Sequence[float],
+    read: bool,  # noqa: FBT001 - a row of Mixes
+    estimated: bool,  # noqa: FBT001
+    shares: Sequence[tuple[float, float, float]],
+) -> Mix:
+    found, unsure, *counts = faces
+    triples = [(share, low, high) for share, low, high in shares]
+    return Mix(
+        frames=frames[0],
+        withheld=frames[1] / frames[0],
+        faces=found,
+        unsure=unsure / found if found else 0.0,
+        counts=dict(zip(EMOTIONS, counts, strict=True)) if read else None,
+        estimate=dict(zip(EMOTIONS, triples, strict=False)) if estimated else None,
+        groups=None if isnan(shares[0][0]) else dict(zip(groups, triples[_LABELS:], strict=True)),
+    )

@@ -4,15 +4,17 @@ The daemon and the page keep the same state. A daemon adds what each batch broug
 of several, reads windows again from the store.
 """
 
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import groupby
+
+import numpy as np
 
 from aggregator.analysis.attention import Detector, Event, points_of
 from aggregator.analysis.lesson import GAP_S, Cut
-from aggregator.analysis.mix import Estimator, Moment, Row, mix_of, mixes, moments
+from aggregator.analysis.mix import Estimator, Mix, Moment, mix_of, mixes, moments
 from aggregator.analysis.summary import DeviceState, Summary
 from aggregator.config import AttentionConfig
-from aggregator.store.windows import AHEAD_S, NOTHING, WINDOW_S, Key, PackedWindows, Sums
+from aggregator.store.windows import AHEAD_S, NOTHING, WINDOW_S, Key, PackedWindows, Sums, Table
 from contract.labels import EMOTIONS
 from contract.message import State, instant, utc
 from contract.topics import Device, Room
@@ -49,49 +51,46 @@ class RoomState:
         self._cuts: list[Cut] = []
         self._estimator = estimator
         self._attention = attention
-        self._windows = PackedWindows(room.site, room.room)
-        self._moments: dict[int, Moment | None] = {}
-        # starts are kept as arrays: as lists of integers they would take ten times as much
-        self._lesson: tuple[float, Sequence[int]] = (float("-inf"), ())
-        self._lesson_sums: tuple[float, list[Row]] = (float("-inf"), [])
-        self._examined = array("I")
+        self._windows = PackedWindows()
+        self._timeline: tuple[int, list[Moment]] = (0, [])
+        """When it ends."""
+        self._lesson: tuple[float, np.ndarray, Mix | None] = (float("-inf"), np.zeros(0, np.uint32), None)
+        """When it was looked for, the starts of its windows, and the mix of all of them."""
         self._detector, self._events = Detector(attention), list[Event]()
+        self._examined: tuple[int, int] | None = None
+        """Where the lesson began whose events these are, and the last window that was examined."""
 
     def cut(self, cuts: list[Cut]) -> None:
         """Lessons begin and end there, by time, as a timetable or people say; told whenever all windows were read."""
-        self._cuts, self._lesson = cuts, (float("-inf"), [])
+        self._cuts, self._lesson = cuts, (float("-inf"), *self._lesson[1:])
 
     def add(self, key: Key, sums: Sums, now: float) -> None:
         """Add to a window what a batch brought."""
-        before = self._windows.get(key) or NOTHING
-        if self._keep(key, before + sums, now):
+        if self._keep(key, (self._windows.get(key) or NOTHING) + sums, now):
             self.newest = max(float(key.start), self.newest or 0.0)
 
     def replace(self, key: Key, sums: Sums, now: float) -> bool:
         """Take a window as the store holds it; whether that differs from what was known."""
-        if self._windows.get(key) == sums:
-            return False
+        changed = self._keep(key, sums, now)
         # A window does not say when its last frame was taken; but it has grown since it was read last.
-        if self._keep(key, sums, now) and key.start <= now:
+        if changed and key.start <= now:
             self.newest = max(min(now, key.start + WINDOW_S), self.newest or 0.0)
-        return True
+        return changed
 
     def _keep(self, key: Key, sums: Sums, now: float) -> bool:
-        """Windows of a clock that cannot be trusted are part of no lesson."""
-        if not (key.synced and now - LONGEST_S < key.start < now + AHEAD_S):
+        """Windows of a clock that cannot be trusted are part of no lesson; whether this one changed what is known."""
+        if not (key.synced and now - LONGEST_S < key.start < now + AHEAD_S and self._windows.put(key, sums)):
             return False
-        self._windows.put(key, sums)
-        self._moments.pop(key.start, None)
-        if self._examined and key.start <= self._examined[-1]:
-            self._examined = array("I")
+        if key.start < self._timeline[0]:
+            self._timeline = 0, []
+        if self._examined and key.start <= self._examined[1]:
+            self._examined = None
         return True
 
     def summary(self, now: float) -> Summary:
         """The mix of the last minute and of the lesson, the trend, and the devices."""
         t, newest = utc(now), None if self.newest is None else utc(self.newest)
-        recent = mix_of(self._rows(start for start in self._windows if now - RECENT_S < start <= now), self._estimator)
-        starts = self._lesson_at(now)
-        lesson = mix_of(self._lesson_rows(now), self._estimator)
+        recent, (starts, lesson) = mix_of(self._recent(now), self._estimator), self._lesson_at(now)
         shares, before = recent and recent.shares, lesson and lesson.shares
         return Summary(
             t=instant(t),
@@ -101,90 +100,91 @@ class RoomState:
             age_s=(t - newest).total_seconds() if newest else None,
             recent=recent,
             lesson=lesson,
-            lesson_start=instant(utc(starts[0])) if starts else None,
+            lesson_start=instant(utc(int(starts[0]))) if len(starts) else None,
             trend={label: shares[label] - before[label] for label in EMOTIONS} if shares and before else None,
             devices={name: DeviceState(state.state, state.reason) for name, state in sorted(self.devices.items())},
         )
 
-    def timeline(self, now: float) -> tuple[Moment, ...]:
+    def _recent(self, now: float) -> Table:
+        return self._windows.table(int(now - RECENT_S) + 1, int(now))
+
+    def timeline(self, now: float) -> list[Moment]:
         """The windows of the last TIMELINE_S seconds that have ended."""
-        return tuple(self._moments_of(s for s in self._windows if now - TIMELINE_S <= s <= now - WINDOW_S))
+        end = int(now) // WINDOW_S * WINDOW_S
+        if end != self._timeline[0]:
+            windows = self._windows.table(end - TIMELINE_S, end - WINDOW_S)
+            self._timeline = end, moments(windows, self._estimator, WINDOW_S)
+        return self._timeline[1]
 
     def faces(self, now: float) -> dict[str, float]:
         """Device -> faces per frame in the last minute, of those that had a frame that was not withheld."""
-        sums: dict[str, Sums] = {}
-        for key, each in self._rows(start for start in self._windows if now - RECENT_S < start <= now):
-            sums[key.device] = sums.get(key.device, NOTHING) + each
-        shown = {device: (each.faces, each.frames - each.withheld) for device, each in sums.items()}
-        return {device: faces / frames for device, (faces, frames) in shown.items() if frames}
+        table, sums = self._recent(now), dict[str, np.ndarray]()
+        for part, row in zip(table.part, table.sums, strict=True):
+            device, _ = table.parts[part]
+            sums[device] = sums.get(device, 0) + row
+        return {
+            device: float(faces / (frames - withheld))
+            for device, (frames, withheld, faces, *_) in sums.items()
+            if frames > withheld
+        }
 
     def lesson_end(self, now: float) -> float:
         """`now` while a lesson runs, else when the last one ended: what is shown until the next one begins."""
-        newest = max((start + WINDOW_S for start in self._windows if start <= now), default=now)
-        end = now if now - newest <= GAP_S else float(newest)
+        starts = self._windows.starts()
+        past = starts[starts <= now]
+        newest = float(past[-1]) + WINDOW_S if len(past) else now
+        end = now if now - newest <= GAP_S else newest
         cut = next((cut for cut in reversed(self._cuts) if cut.at <= end), None)
         return cut.at if cut and cut.ends and end - cut.at < GAP_S else end
 
     def lesson_begin(self, end: float) -> float:
         """When the lesson that ran at `end` began; `end` without one."""
-        return float(next(iter(self._lesson_starts(end)), end))
+        starts = self._lesson_starts(end)
+        return float(starts[0]) if len(starts) else end
 
     def course(self, end: float, step_s: int) -> tuple[list[int], list[Moment]]:
         """Of the lesson that ran at `end`: the starts of its windows, and the mix of each `step_s` seconds of it."""
-        starts = [start for start in self._lesson_starts(end) if start <= end - WINDOW_S]
-        return starts, list(moments(self._rows(starts), self._estimator, step_s))
+        starts = self._lesson_starts(end)
+        starts = starts[starts <= end - WINDOW_S]
+        return starts.tolist(), moments(self._between(starts), self._estimator, step_s)
 
     def events(self, now: float) -> list[Event]:
         """The lasting changes of the lesson so far, oldest first."""
-        starts = self._lesson_at(now)
-        ended = array("I", [start for start in starts if start <= now - WINDOW_S - _LATE_S])
-        examined = len(self._examined)
-        if not examined or ended[:examined] != self._examined:  # another lesson, or late frames changed this one
-            self._detector, self._events, examined = Detector(self._attention), [], 0
-        self._examined = ended
-        if self._attention.enabled:
-            self._events += self._detector.push(points_of(self._moments_of(ended[examined:])))
-            self._moments = {start: each for start, each in self._moments.items() if start >= now - TIMELINE_S}
+        starts, _ = self._lesson_at(now)
+        ended = starts[starts <= now - WINDOW_S - _LATE_S]
+        if not (self._attention.enabled and len(ended)):
+            return []
+        begin, last = self._examined or (0, 0)
+        # the begin of a lesson that is longer than LONGEST_S is forgotten bit by bit
+        forgotten = begin <= now - LONGEST_S and ended[0] == self._windows.starts()[0]
+        if ended[0] > last or (ended[0] != begin and not forgotten):  # another lesson
+            self._detector, self._events, last = Detector(self._attention), [], 0
+        new = ended[ended > last]
+        if len(new):
+            found = self._detector.push(points_of(mixes(self._between(new), self._estimator, WINDOW_S)))
+            self._events = [event for event in self._events if event.t.timestamp() > ended[0]] + found
+        self._examined = int(ended[0]), max(last, int(ended[-1]))
         return self._events
 
-    def _lesson_at(self, now: float) -> Sequence[int]:
-        """The starts of its windows, looked for at most _LESSON_S ago."""
+    def _lesson_at(self, now: float) -> tuple[np.ndarray, Mix | None]:
+        """The starts of its windows, and the mix of all of them; looked for at most _LESSON_S ago."""
         if not 0 <= now - self._lesson[0] < _LESSON_S or len(self._windows) < _LONG:
             self._windows.forget(int(now - LONGEST_S))
-            self._lesson = now, array("I", self._lesson_starts(now))
-        return self._lesson[1]
+            starts = self._lesson_starts(now)
+            self._lesson = now, starts, mix_of(self._between(starts), self._estimator)
+        return self._lesson[1:]
 
-    def _lesson_rows(self, now: float) -> list[Row]:
-        """The sums of its windows by device and model."""
-        starts = self._lesson_at(now)
-        if self._lesson_sums[0] != self._lesson[0]:
-            self._lesson_sums = self._lesson[0], self._windows.total(starts[0], starts[-1]) if starts else []
-        return self._lesson_sums[1]
-
-    def _lesson_starts(self, now: float) -> list[int]:
+    def _lesson_starts(self, now: float) -> np.ndarray:
         """The windows of the lesson that runs: back to the first gap of GAP_S or cut; none if that is now."""
-        found: list[int] = []
-        begin = now
         cut = next((cut.at for cut in reversed(self._cuts) if cut.at < now), float("-inf"))
-        for start in sorted((start for start in self._windows if start <= now), reverse=True):
-            if begin - start - WINDOW_S > GAP_S or start < cut:
-                break
-            begin = start
-            found.append(start)
-        return found[::-1]
+        starts = self._windows.starts()
+        starts = starts[(starts >= cut) & (starts <= now)]
+        gaps = np.flatnonzero(np.diff(starts, append=now) > GAP_S + WINDOW_S)
+        return starts[gaps[-1] + 1 :] if len(gaps) else starts
 
-    def _rows(self, starts: Iterable[int]) -> Iterator[Row]:
-        return (row for start in starts for row in self._windows[start].items())
-
-    def _moments_of(self, starts: Iterable[int]) -> Iterator[Moment]:
-        """The mix of each window; one that has not changed is not worked out again."""
-        wanted = sorted(starts)
-        new = [start for start in wanted if start not in self._moments]
-        for start, mix in zip(
-            new, mixes([self._windows[start].items() for start in new], self._estimator), strict=True
-        ):
-            self._moments[start] = Moment(start, mix) if mix else None
-        return (moment for start in wanted if (moment := self._moments[start]))
+    def _between(self, starts: np.ndarray) -> Table:
+        """The windows of a lesson, of which these are all starts."""
+        return self._windows.table(int(starts[0]), int(starts[-1])) if len(starts) else self._windows.table(1, 0)
 
 
 class Rooms:
@@ -218,11 +218,13 @@ class Rooms:
                 self[device.where].newest = max(at, self[device.where].newest or at)
         self._set_states(states)
 
-    def replace(self, windows: Windows, states: Mapping[Device, State], now: float) -> None:
-        """What the store holds of these windows and devices now, others' work included."""
-        for key, sums in windows.items():
-            if self[Room(key.site, key.room)].replace(key, sums, now):
-                self._changed.add(Room(key.site, key.room))
+    def replace(self, rows: Iterable[tuple[Key, Sums]], states: Mapping[Device, State], now: float) -> None:
+        """What the store holds of these windows and devices now, others' work included; best room by room."""
+        for where, windows in groupby(rows, key=lambda row: row[0][:2]):
+            room = Room(*where)
+            changed = [self[room].replace(key, sums, now) for key, sums in windows]
+            if any(changed):
+                self._changed.add(room)
         self._set_states(states)
 
     def _set_states(self, states: Mapping[Device, State]) -> None:

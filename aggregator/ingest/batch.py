@@ -17,7 +17,7 @@ _QUIET_S = 0.005
 """A batch ends when nothing more has come for so long."""
 _LONGEST_S = 0.2
 """A batch ends when its first message has waited so long."""
-_IDLE_S = 0.5
+_IDLE_S = 0.25
 """Without messages the caller gets an empty batch this often, for its other duties."""
 _UNREADABLE = ("field", "counts")
 """Reasons for which the same bytes will be rejected for ever, by any aggregator of this schema."""

@@ -101,7 +101,7 @@ class Aggregator:
             self._set_state("stopped", "")
 
     def _restore(self) -> None:
-        """Which rooms there are; they are read one after another, as time allows: all at once would take a minute."""
+        """Which rooms there are; they are read one after another, as time allows: all at once would take long."""
         known = states_of(self._store.states())
         self._goodbyes.restore(known)
         for device in {*known, *self._store.devices()}:
@@ -114,7 +114,7 @@ class Aggregator:
         now, states = self._clock(), self._unread[room]
         begin, end = int(now) - LONGEST_S, int(now + AHEAD_S)
         windows = self._until_available(lambda: self._store.windows(room.site, room.room, begin, end))
-        self._rooms.replace(dict(windows), states, now)
+        self._rooms.replace(windows, states, now)
         del self._unread[room]
 
     def _ingest(self, messages: list[RawMessage], acknowledge: Acknowledge) -> None:
@@ -244,7 +244,7 @@ class Aggregator:
     def _publish_rooms(self) -> None:
         """Summaries and events, as far as time allows: after a restart hundreds of lessons are added up anew."""
         deadline = time.monotonic() + _PUBLISH_S / 2
-        while self._unread and time.monotonic() < deadline - _PUBLISH_S / 4:
+        while self._unread and time.monotonic() < deadline - _PUBLISH_S / 10:  # most of it: they have no summary yet
             self._read_room(next(iter(self._unread)))
         for summary in self._rooms.due(self._clock(), self._config.summary.every_s):
             payload = b"" if summary.over else summary.to_json()  # a retained topic is cleared by an empty payload

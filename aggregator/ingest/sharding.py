@@ -50,11 +50,11 @@ class Sharding:
             self._rooms.keep(lambda room: shard_of(room) in ours)
             if new or not 0 <= now - self._read_all_at < _READ_ALL_S:
                 rows = self._store.changed(ours, int(now) - LONGEST_S, LONGEST_S + _OVERLAP_S)
-                self._rooms.replace(dict(rows), states_of(self._store.states(ours)), now)
+                self._rooms.replace(rows, states_of(self._store.states(ours)), now)
                 self._read_all_at = now
             else:
                 rows = self._store.changed(ours, int(now) - _GROWING_S, passed_s + _OVERLAP_S)
-                self._rooms.replace(dict(rows), {}, now)
+                self._rooms.replace(rows, {}, now)
         except StoreUnavailableError as error:
             log.warning("no summaries while the store is unavailable: %s", error)
             self._ours, self._read_all_at = frozenset(), float("-inf")

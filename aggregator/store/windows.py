@@ -3,7 +3,7 @@
 import operator
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -128,45 +128,68 @@ def windows_of(rows: Iterable[tuple]) -> list[tuple[Key, Sums]]:
     ]
 
 
+class Table(NamedTuple):
+    """Windows of one room as arrays: a row for each."""
+
+    parts: Sequence[tuple[str, str]]
+    """Device and model."""
+    part: np.ndarray
+    """(n,) Which of them."""
+    starts: np.ndarray
+    """(n,) Seconds since 1970."""
+    sums: np.ndarray
+    """(n, len(SUM_COLUMNS)) int64"""
+
+
+def table_of(rows: Iterable[tuple[Key, Sums]]) -> Table:
+    """These windows."""
+    rows, parts = list(rows), dict[tuple[str, str], int]()
+    part = [parts.setdefault((key.device, key.model), len(parts)) for key, _ in rows]
+    sums = np.array([sum_row(sums) for _, sums in rows], np.int64).reshape(-1, _WIDTH)
+    return Table(list(parts), np.array(part, int), np.array([key.start for key, _ in rows], np.int64), sums)
+
+
 class PackedWindows:
     """The windows of one room, in 76 bytes each; as `Key` and `Sums` they take ten times as much."""
 
-    def __init__(self, site: str, room: str) -> None:
-        self._room = site, room
+    def __init__(self) -> None:
         self._parts: dict[tuple[str, str], tuple[array[int], array[int]]] = {}
         """By device and model: sorted starts, and _WIDTH sums for each."""
-
-    def __iter__(self) -> Iterator[int]:
-        """Each start once, sorted."""
-        starts = [starts for starts, _ in self._parts.values()]
-        return iter(starts[0]) if len(starts) == 1 else iter(sorted(set().union(*starts)))
 
     def __len__(self) -> int:
         """How many windows there are, of all devices."""
         return sum(len(starts) for starts, _ in self._parts.values())
 
-    def __getitem__(self, start: int) -> dict[Key, Sums]:
-        """The windows that begin then."""
-        keys = (Key(*self._room, *part, start) for part in self._parts)
-        return {key: sums for key in keys if (sums := self.get(key))}
+    def starts(self) -> np.ndarray:
+        """Each start once, sorted."""
+        # copies: an array that is looked into cannot grow
+        each = [np.array(starts, np.uint32) for starts, _ in self._parts.values()]
+        return each[0] if len(each) == 1 else np.unique(np.concatenate([np.zeros(0, np.uint32), *each]))
 
     def get(self, key: Key) -> Sums | None:
         """One window; None if it is not known."""
-        starts, sums = self._parts.get((key.device, key.model), ((), array("I")))
-        index = bisect_left(starts, key.start)
-        if index == len(starts) or starts[index] != key.start:
-            return None
-        return _sums_of(sums[index * _WIDTH : (index + 1) * _WIDTH].tolist())
+        _, packed, index, known = self._place(key)
+        return _sums_of(packed[index * _WIDTH : (index + 1) * _WIDTH].tolist()) if known else None
 
-    def put(self, key: Key, sums: Sums) -> None:
-        """Set one window."""
-        starts, packed = self._parts.setdefault((key.device, key.model), (array("I"), array("I")))
-        index = bisect_left(starts, key.start)
-        known = index < len(starts) and starts[index] == key.start
+    def put(self, key: Key, sums: Sums) -> bool:
+        """Set one window; whether that changed it."""
+        starts, packed, index, known = self._place(key)
+        try:
+            row = array("I", sum_row(sums))
+        except OverflowError:
+            row = array("I", [min(value, _MOST) for value in sum_row(sums)])
+        if known and packed[index * _WIDTH : (index + 1) * _WIDTH] == row:
+            return False
         if not known:
             starts.insert(index, key.start)
-        row = array("I", [min(value, _MOST) for value in sum_row(sums)])
         packed[index * _WIDTH : (index + known) * _WIDTH] = row
+        return True
+
+    def _place(self, key: Key) -> "tuple[array[int], array[int], int, bool]":
+        """The arrays of its part, where in them it belongs, and whether it is there."""
+        starts, packed = self._parts.setdefault((key.device, key.model), (array("I"), array("I")))
+        index = bisect_left(starts, key.start)
+        return starts, packed, index, index < len(starts) and starts[index] == key.start
 
     def forget(self, before: int) -> None:
         """Delete the windows that begin before a time."""
@@ -176,15 +199,14 @@ class PackedWindows:
             if not starts:
                 del self._parts[part]
 
-    def total(self, first: int, last: int) -> list[tuple[Key, Sums]]:
-        """The sum of each device's windows whose starts are in [first, last], under a key that begins at 0."""
+    def table(self, first: int, last: int) -> Table:
+        """The windows whose starts are in [first, last]."""
         found = []
-        for part, (starts, packed) in self._parts.items():
+        for number, (starts, packed) in enumerate(self._parts.values()):
             begin, end = bisect_left(starts, first), bisect_left(starts, last + 1)
-            if begin < end:
-                rows = np.frombuffer(packed, np.uint32)[begin * _WIDTH : end * _WIDTH].reshape(-1, _WIDTH)
-                found.append((Key(*self._room, *part, 0), _sums_of(rows.sum(axis=0, dtype=np.int64).tolist())))
-        return found
+            sums = np.array(packed[begin * _WIDTH : end * _WIDTH], np.int64).reshape(-1, _WIDTH)
+            found.append((np.full(end - begin, number), np.array(starts[begin:end], np.int64), sums))
+        return Table(list(self._parts), *map(np.concatenate, zip(*found, strict=True))) if found else table_of(())
 
 
 def _sums_of(row: list[int]) -> Sums:

@@ -291,7 +291,7 @@ class RoomReader:
         for room, cameras in self._cameras.items():
             self._rooms[room].devices = {name: each.state for name, each in cameras.items() if each.state}
         self._rooms.keep(lambda room: room in self._cameras)
-        self._rooms.replace(dict(rows), {}, now)
+        self._rooms.replace(rows, {}, now)
         self._refreshed = now
         self._views.clear()
         self._listings.clear()
@@ -313,7 +313,7 @@ class RoomReader:
     def _read(self, room: Room, now: float) -> None:
         since = int(now) - LONGEST_S
         rows = self._store.windows(room.site, room.room, since, int(now) + WINDOW_S)
-        self._rooms.replace(dict(rows), {}, now)
+        self._rooms.replace(rows, {}, now)
         planned, notes = self.timetable.planned(room, since, now), self._store.notes(room, since, now + WINDOW_S)
         self._rooms[room].cut([cut for cut in cuts(planned, notes) if cut.at <= now])
         self._lessons[room] = Lessons(now, planned, notes)

@@ -2,8 +2,12 @@
 
 import json
 import random
+from math import sqrt
 
-from aggregator.analysis.attention import Detector, Point, events
+import numpy as np
+import pytest
+
+from aggregator.analysis.attention import Detector, Points, events
 from aggregator.config import AttentionConfig
 from contract.labels import EMOTIONS
 from contract.topics import Room
@@ -15,16 +19,20 @@ SAD, NEUTRAL = EMOTIONS.index("sad"), EMOTIONS.index("neutral")
 def lesson(*spans, noise=0.02, seed=0):
     """Windows of a lesson: each span is (seconds, share of sad, faces=25, unsure=0), the rest is neutral."""
     chance = random.Random(seed)  # noqa: S311 - no secret
-    points = []
+    rows = []
     for seconds, mean, *more in spans:
         faces, unsure = (*more, 25, 0.0)[:2] if more else (25, 0.0)
         for _ in range(seconds // 10):
             shares = [0.0] * len(EMOTIONS)
             shares[SAD] = sad = min(1, max(0, mean + chance.gauss(0, noise)))
             shares[NEUTRAL] = 1 - sad
-            groups = {"pleasant": 0.0, "neutral": 1 - sad, "unpleasant": sad}
-            points.append(Point(len(points) * 10, faces + chance.gauss(0, 0.5), unsure, groups, tuple(shares)))
-    return points
+            rows.append((0.0, 1 - sad, sad, faces + chance.gauss(0, 0.5), unsure, *shares))
+    return Points(("pleasant", "neutral", "unpleasant"), 10 * np.arange(len(rows)), np.array(rows).reshape(-1, 12))
+
+
+def part(points, begin, end):
+    """Some windows of a lesson."""
+    return points._replace(starts=points.starts[begin:end], values=points.values[begin:end])
 
 
 def test_a_lasting_change_is_one_event_that_names_groups_and_labels():
@@ -110,7 +118,7 @@ def test_thresholds_come_from_the_configuration():
     points = lesson((900, 0.1), (900, 0.5))
 
     assert events(points, AttentionConfig(least_change=0.6)) == []
-    assert events([], CONFIG) == []
+    assert events(lesson(), CONFIG) == []
 
 
 def test_more_of_the_lesson_does_not_change_the_events_before():
@@ -119,9 +127,9 @@ def test_more_of_the_lesson_does_not_change_the_events_before():
     whole = events(points, CONFIG)
     assert len(whole) == 2
 
-    for end in range(0, len(points), 7):
-        part = events(points[:end], CONFIG)
-        assert part == whole[: len(part)]
+    for end in range(0, len(points.starts), 7):
+        found = events(part(points, 0, end), CONFIG)
+        assert found == whole[: len(found)]
 
 
 def test_an_event_is_published_as_json():
@@ -140,7 +148,7 @@ def test_windows_one_by_one_or_all_at_once_give_the_same_events():
     points = lesson((600, 0.1), (500, 0.5), (300, 0.1), (900, 0.6))
     detector = Detector(CONFIG)
 
-    single = [event for point in points for event in detector.push([point])]
+    single = [event for i in range(len(points.starts)) for event in detector.push(part(points, i, i + 1))]
 
     assert len(single) >= 3
     assert [(each.t, each.since) for each in single] == [(each.t, each.since) for each in events(points, CONFIG)]
@@ -150,11 +158,12 @@ def test_a_day_long_lesson_takes_no_more_memory_than_what_is_looked_back_at():
     """A thousand rooms in their sixth hour: only windows that a change can begin in are kept."""
     detector = Detector(AttentionConfig())
 
-    for point in lesson((6 * 3600, 0.1)):
-        detector.push([point])
+    points = lesson((6 * 3600, 0.1))
+    for i in range(len(points.starts)):
+        detector.push(part(points, i, i + 1))
 
     assert detector._sums.nbytes < 20_000
-    assert detector.push(lesson((6 * 3600, 0.1), (600, 0.5), seed=1)[-60:])
+    assert detector.push(part(lesson((6 * 3600, 0.1), (600, 0.5), seed=1), 2160, None))
 
 
 def test_a_change_that_begins_early_needs_to_be_less_clear():
@@ -162,3 +171,55 @@ def test_a_change_that_begins_early_needs_to_be_less_clear():
     early = lesson((120, 0.1), (900, 0.35))
 
     assert len(events(early, AttentionConfig(deviations=8.5))) == 1
+
+
+def by_definition(points, config):
+    """When each event is told and began: one window and one possible begin of the change after another."""
+    rows, found, begin, settle = points.values.tolist(), [], 0, int(config.settle_s // 10)
+    for end in range(1, len(rows) + 1):
+        best = max(
+            (max(clearness(rows[begin:end], length, config, told=bool(found))), -length)
+            for length in [0, *range(1, min(60, end - begin - settle) + 1)]
+        )
+        if best[0] >= config.deviations and -best[1] * 10 >= config.lasts_s:
+            begin = end + best[1]
+            found.append((10 * end, 10 * begin))
+    return found
+
+
+def clearness(rows, length, config, *, told):
+    """How clearly each signal of the last `length` windows differs from those before."""
+    if not length:
+        return [0.0]
+    known, looks, found = len(rows) - length, 0.0, []
+    alike = config.smooth_s / 10
+    looks = min(alike / length, 1) + min(alike / known, 1)
+    newest = min(int(alike), max(1, len(rows) - int(config.settle_s // 10)))
+    faces = max(sum(row[3] for row in rows[:known]) / known, 1)
+    for i in range(5):
+        values = [row[i] for row in rows]
+        was, now, recent = sum(values[:known]) / known, sum(values[known:]) / length, sum(values[-newest:]) / newest
+        share = min(max(was, 0.02), 0.98)
+        theory, least = (faces / 4, max(4, faces / 4)) if i == 3 else (share * (1 - share) / faces, config.least_change)
+        own = max(sum(value**2 for value in values[:known]) / known - was**2, 0) * min(known / 12, 1)
+        clear = abs(now - was) / sqrt(max(theory, own) * looks)
+        early = 1 if told or known > 15 else 0.8
+        lasts = abs(now - was) >= least and abs(recent - was) >= abs(now - was) / 2
+        found.append(clear / early if lasts else 0.0)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_only_windows_that_may_end_a_change_are_compared_and_none_is_missed(seed):
+    """Drawn lessons of changes that are clear, doubtful, slow and of faces give the events of the definition."""
+    chance = random.Random(seed)  # noqa: S311 - no secret
+    spans = [
+        (chance.randrange(30, 400), chance.uniform(0, 0.5), chance.choice((9, 25)), chance.uniform(0, 0.3))
+        for _ in range(6)
+    ]
+    points = lesson(*spans, noise=0.1, seed=seed)
+
+    expected = by_definition(points, CONFIG)
+
+    assert expected
+    assert [(each.t.timestamp(), each.since.timestamp()) for each in events(points, CONFIG)] == expected

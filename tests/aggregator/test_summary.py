@@ -4,11 +4,12 @@ import re
 
 import pytest
 
-from aggregator.analysis.mix import Estimator, mix_of
+from aggregator.analysis import mix
+from aggregator.analysis.mix import Estimator
 from aggregator.analysis.rooms import RoomState
 from aggregator.analysis.summary import DeviceState, Summary
 from aggregator.config import AttentionConfig
-from aggregator.store.windows import Key, Sums
+from aggregator.store.windows import Key, Sums, table_of
 from contract.card import ModelCard
 from contract.labels import EMOTIONS
 from contract.message import MessageError, State
@@ -35,40 +36,45 @@ def row(start, *, device="cam1", frames=10, withheld=0, happy=6, neutral=4, unsu
     return Key("north", "r101", device, model, start, synced), sums
 
 
+def mix_of(rows, estimator):
+    """The mix of these windows."""
+    return mix.mix_of(table_of(rows), estimator)
+
+
 def test_mix_is_per_frame_so_a_fast_camera_weighs_no_more():
     """Ten times the frames of the same faces give the same faces."""
     slow, fast = row(0, frames=10), row(0, frames=100, device="cam2", happy=2, neutral=8)
 
-    mix = mix_of([slow, fast], Estimator({}))
+    told = mix_of([slow, fast], Estimator({}))
 
-    assert mix.faces == pytest.approx(22)
-    assert mix.counts["happy"] == pytest.approx(8)
-    assert mix.counts["neutral"] == pytest.approx(12)
-    assert mix.unsure == pytest.approx(2 / 22)
+    assert told.faces == pytest.approx(22)
+    assert told.counts["happy"] == pytest.approx(8)
+    assert told.counts["neutral"] == pytest.approx(12)
+    assert told.unsure == pytest.approx(2 / 22)
 
 
 def test_withheld_frames_do_not_thin_the_mix():
     """What was withheld is told as a share and left out of every average."""
-    mix = mix_of([row(0, frames=10, withheld=5)], Estimator({}))
+    told = mix_of([row(0, frames=10, withheld=5)], Estimator({}))
 
-    assert mix.withheld == 0.5
-    assert mix.faces == pytest.approx(11)
+    assert told.withheld == 0.5
+    assert told.faces == pytest.approx(11)
 
 
 def test_a_room_that_only_withholds_has_no_shares():
     """Without one readable frame there are no counts, not zeros."""
-    mix = mix_of([row(0, frames=10, withheld=10)], Estimator({MODEL: CARD}))
+    told = mix_of([row(0, frames=10, withheld=10)], Estimator({MODEL: CARD}))
 
-    assert (mix.counts, mix.estimate, mix.shares) == (None, None, None)
+    assert (told.counts, told.estimate, told.shares) == (None, None, None)
 
 
 @pytest.mark.parametrize(("shown", "withheld"), [(1, 1.0), (4, 1.0), (5, 0.975)])
 def test_the_few_frames_among_withheld_ones_show_nothing(shown, withheld):
     """A minute of which 199 of 200 frames are withheld would be a single frame, of few people."""
-    mix = mix_of([row(0, frames=200, withheld=200 - shown)], Estimator({MODEL: CARD}))
+    told = mix_of([row(0, frames=200, withheld=200 - shown)], Estimator({MODEL: CARD}))
 
-    assert mix.withheld == withheld
-    assert (mix.counts is None, mix.estimate is None, mix.faces == 0) == (shown < 5,) * 3
+    assert told.withheld == withheld
+    assert (told.counts is None, told.estimate is None, told.faces == 0) == (shown < 5,) * 3
 
 
 def test_each_device_must_show_enough_frames():
@@ -82,10 +88,10 @@ def test_emotions_switched_off_leave_faces_only():
     """A device without a model counts faces and nothing else."""
     key, sums = row(0, model="", happy=0, neutral=0, unsure=12)
 
-    mix = mix_of([(key, sums)], Estimator({MODEL: CARD}))
+    told = mix_of([(key, sums)], Estimator({MODEL: CARD}))
 
-    assert mix.faces == pytest.approx(12)
-    assert (mix.counts, mix.estimate) == (None, None)
+    assert told.faces == pytest.approx(12)
+    assert (told.counts, told.estimate) == (None, None)
 
 
 def test_an_unknown_model_gives_raw_counts_only():

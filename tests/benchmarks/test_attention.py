@@ -14,8 +14,7 @@ def test_a_class_shows_its_usual_mix_until_it_changes():
     points = lesson(step(0.4, CHANGE_S), 40, confusion, np.random.default_rng(0))
 
     before, after = (
-        np.mean([point.labels for point in points if (point.start >= CHANGE_S) is late], axis=0)
-        for late in (False, True)
+        points.values[(points.starts >= CHANGE_S) == late, -len(EMOTIONS) :].mean(axis=0) for late in (False, True)
     )
     neutral, sad = EMOTIONS.index("neutral"), EMOTIONS.index("sad")
     assert (before[neutral], before[sad]) == pytest.approx((0.55, 0.10), abs=0.08)
