@@ -10,21 +10,23 @@ import random
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
 
 import psycopg
 
 from aggregator.config import PostgresqlConfig
 from aggregator.store import postgresql_schema as sql
 from aggregator.store.types import (
+    SELECT_DEVICES,
+    SELECT_WINDOWS,
     Arrival,
     Batch,
     Committed,
     DeviceStatus,
-    Note,
+    Store,
     StoreError,
     StoreUnavailableError,
     fold_all,
+    statuses_of,
 )
 from aggregator.store.windows import DAY_S, Key, Sums, key_row, sum_row, windows_of
 from contract.message import Health, State
@@ -43,7 +45,7 @@ _TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.Internal
 """Lost connections, deadlocks, full disks, a server that only reads."""
 
 
-class PostgresqlStore:
+class PostgresqlStore(Store):
     """The store in a database; close it with `with`. It connects again by itself."""
 
     def __init__(self, config: PostgresqlConfig, credentials: Path, *, writable: bool = True) -> None:
@@ -67,9 +69,6 @@ class PostgresqlStore:
             self._close()
             raise
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, *exc: object) -> None:
         self._close()
 
@@ -90,76 +89,21 @@ class PostgresqlStore:
                     db.execute(sql.UPSERT_STATUS.format(kind), _columns(_status_rows(payloads)))
         return Committed(len(fresh), len(batch.counts) - len(fresh), frozenset(), windows)
 
-    def windows(self, site: str, room: str, start: int, end: int, *, unsynced: bool = False) -> list[tuple[Key, Sums]]:
-        """A room's windows with `start` <= Key.start < `end`, by time; with `unsynced` of unset clocks too."""
-        where = "site = %s AND room = %s AND start >= %s AND start < %s AND (synced OR %s)"
-        order = "ORDER BY start, device, model"
-        return windows_of(self._rows(f"{sql.SELECT_WINDOWS} {where} {order}", site, room, start, end, unsynced))
-
     def recent(self, since: int) -> list[tuple[Key, Sums]]:
         """The windows of all rooms with `since` <= Key.start."""
-        where = "start >= %s AND day >= %s AND synced"
-        return windows_of(self._rows(f"{sql.SELECT_WINDOWS} {where}", since, since // DAY_S - 1))
+        where = "start >= ? AND day >= ? AND synced"
+        return windows_of(self._rows(f"{SELECT_WINDOWS} {where}", since, since // DAY_S - 1))
 
     def changed(self, shards: Collection[int], since: int, within_s: float) -> list[tuple[Key, Sums]]:
         """Of rooms of `shards` the windows with `since` <= Key.start to which something was added `within_s` ago."""
-        where = (
-            "start >= %s AND share = ANY(%s) AND changed >= clock_timestamp() - make_interval(secs => %s) AND synced"
-        )
-        return windows_of(self._rows(f"{sql.SELECT_WINDOWS} {where}", since, list(shards), within_s))
-
-    def stored(self, _device: Device) -> dict[str, int]:
-        """Nothing: devices of a cluster delete a message at the broker's PUBACK."""
-        return {}
-
-    def devices(self) -> list[Device]:
-        """Those that have a `stored` payload: none."""
-        return []
-
-    def lost(self) -> dict[Device, int]:
-        """Nothing: what a device gave up is in its health, and a cluster's brokers lose no message."""
-        return {}
+        where = "start >= ? AND share = ANY(?) AND changed >= clock_timestamp() - make_interval(secs => ?) AND synced"
+        return windows_of(self._rows(f"{SELECT_WINDOWS} {where}", since, list(shards), within_s))
 
     def states(self, shards: Collection[int] | None = None) -> dict[Device, DeviceStatus]:
         """The last status of every device, or of those in rooms of `shards`."""
         if shards is None:
-            rows = self._rows(sql.SELECT_DEVICES)
-        else:
-            rows = self._rows(f"{sql.SELECT_DEVICES} WHERE share = ANY(%s)", list(shards))
-        return {Device(*row[:3]): DeviceStatus.of(*row[3:]) for row in rows}
-
-    def notes(self, room: Room, start: float, end: float) -> list[Note]:
-        """Those of a room with `start` <= at < `end`, by time."""
-        where = "site = %s AND room = %s AND at >= %s AND at < %s ORDER BY at"
-        statement = f"SELECT at, kind, text, author FROM notes WHERE {where}"  # noqa: S608 - constants
-        return [Note(*row) for row in self._rows(statement, room.site, room.room, start, end)]
-
-    def add_note(self, room: Room, note: Note) -> None:
-        """Keep a note; on return it is on the disk.
-
-        Raises:
-            StoreUnavailableError: If it cannot be written now.
-        """
-        with self._connected() as db:
-            insert = "INSERT INTO notes VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING"
-            db.execute(insert, (room.site, room.room, *note))
-
-    def lessons(self, room: Room) -> list[str]:
-        """What `keep_lessons` was given of a room, by start."""
-        rows = self._rows("SELECT line FROM lessons WHERE site = %s AND room = %s ORDER BY start", room.site, room.room)
-        return [line for (line,) in rows]
-
-    def keep_lessons(self, room: Room, since: int, lessons: Mapping[int, str]) -> None:
-        """Keep these lines of a room's list, by start in seconds since 1970, in place of all from `since` on.
-
-        Raises:
-            StoreUnavailableError: If it cannot be written now.
-        """
-        delete = "DELETE FROM lessons WHERE site = %s AND room = %s AND start >= %s"
-        insert = "INSERT INTO lessons VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING"
-        with self._connected() as db, db.transaction(), db.cursor() as cursor:
-            cursor.execute(delete, (room.site, room.room, since))
-            cursor.executemany(insert, [(room.site, room.room, start, line) for start, line in sorted(lessons.items())])
+            return super().states()
+        return statuses_of(self._rows(f"{SELECT_DEVICES} WHERE share = ANY(?)", list(shards)))
 
     def lock_shards(self) -> frozenset[int]:
         """The shards that this worker has locked, after locking or unlocking some: about the same number for each.
@@ -223,7 +167,12 @@ class PostgresqlStore:
 
     def _rows(self, statement: str, *values: object) -> list[tuple]:
         with self._connected() as db:
-            return db.execute(statement, values).fetchall()
+            return db.execute(statement.replace("?", "%s"), values).fetchall()
+
+    def _write(self, *statements: tuple[str, Iterable[Sequence[object]]]) -> None:
+        with self._connected() as db, db.transaction(), db.cursor() as cursor:
+            for statement, rows in statements:
+                cursor.executemany(statement.replace("?", "%s"), rows)
 
     @contextmanager
     def _connected(self) -> Iterator["psycopg.Connection[tuple]"]:

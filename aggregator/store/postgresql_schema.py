@@ -93,8 +93,6 @@ SELECT * FROM unnest({", ".join(f"%s::{name}[]" for name in _TYPES)})
 ON CONFLICT ({", ".join(KEY_COLUMNS)}) DO UPDATE SET changed = clock_timestamp(),
     {", ".join(f"{name} = windows.{name} + excluded.{name}" for name in SUM_COLUMNS)}
 """  # noqa: S608 - only constants
-SELECT_WINDOWS = f"SELECT {', '.join((*KEY_COLUMNS, *SUM_COLUMNS))} FROM windows WHERE"  # noqa: S608 - only constants
-SELECT_DEVICES = "SELECT site, room, device, state, state_at, health, health_at FROM devices"
 SELECT_WORKERS = """
 SELECT count(DISTINCT pid) FROM pg_locks
 WHERE locktype = 'advisory' AND classid = %s AND objid = %s AND granted

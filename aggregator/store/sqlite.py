@@ -2,25 +2,23 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Self
 
 from aggregator.store import ranges
 from aggregator.store.types import (
     Arrival,
     Batch,
     Committed,
-    DeviceStatus,
-    Note,
+    Store,
     StoreError,
     StoreUnavailableError,
     fold_all,
 )
 from aggregator.store.windows import DAY_S, KEY_COLUMNS, SUM_COLUMNS, Key, Sums, key_row, sum_row, windows_of
 from contract.message import HORIZON_S
-from contract.topics import Device, Room
+from contract.topics import Device
 
 VERSION = 1
 """Of the tables; kept in the file as user_version."""
@@ -82,7 +80,6 @@ INSERT INTO windows ({", ".join((*KEY_COLUMNS, "day", *SUM_COLUMNS))})
 VALUES ({", ".join("?" * (len(KEY_COLUMNS) + 1 + len(SUM_COLUMNS)))})
 ON CONFLICT DO UPDATE SET {", ".join(f"{name} = {name} + excluded.{name}" for name in SUM_COLUMNS)}
 """  # noqa: S608 - only constants
-_SELECT_WINDOWS = f"SELECT {', '.join((*KEY_COLUMNS, *SUM_COLUMNS))} FROM windows WHERE"  # noqa: S608 - the same
 _SELECT_RECENT = f"""
 SELECT {", ".join((*KEY_COLUMNS, *SUM_COLUMNS))} FROM (SELECT DISTINCT site, room FROM boots)
 CROSS JOIN windows USING (site, room) WHERE start >= ? AND synced
@@ -116,7 +113,7 @@ ON CONFLICT DO UPDATE SET
 """For "state" or "health"; one that the broker retained and delivers again keeps its time."""
 
 
-class SqliteStore:
+class SqliteStore(Store):
     """The store in `path`; close it with `with`."""
 
     def __init__(self, path: Path, *, writable: bool = True) -> None:
@@ -137,9 +134,6 @@ class SqliteStore:
             except BaseException:
                 self._db.close()
                 raise
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *exc: object) -> None:
         self._db.close()
@@ -172,11 +166,6 @@ class SqliteStore:
             len(fresh), len(batch.counts) - len(fresh), frozenset(devices | batch.healths.keys()), windows, lost
         )
 
-    def windows(self, site: str, room: str, start: int, end: int, *, unsynced: bool = False) -> list[tuple[Key, Sums]]:
-        """A room's windows with `start` <= Key.start < `end`, by time; with `unsynced` of unset clocks too."""
-        where = "site = ? AND room = ? AND start >= ? AND start < ? AND synced >= ? ORDER BY start, device, model"
-        return windows_of(self._rows(f"{_SELECT_WINDOWS} {where}", site, room, start, end, 0 if unsynced else 1))
-
     def recent(self, since: int) -> list[tuple[Key, Sums]]:
         """The windows of all rooms with `since` <= Key.start."""
         return windows_of(self._rows(_SELECT_RECENT, since))
@@ -186,11 +175,6 @@ class SqliteStore:
         rows = self._rows(_SELECT_STORED, device.site, device.room, device.device, _MAX_BOOTS)
         return {boot: seq for boot, seq in rows if seq >= 0}
 
-    def states(self) -> dict[Device, DeviceStatus]:
-        """The last status of every device."""
-        rows = self._rows("SELECT site, room, device, state, state_at, health, health_at FROM devices")
-        return {Device(*row[:3]): DeviceStatus.of(*row[3:]) for row in rows}
-
     def devices(self) -> list[Device]:
         """Those that have a `stored` payload."""
         return [Device(*row) for row in self._rows("SELECT DISTINCT site, room, device FROM boots")]
@@ -199,46 +183,16 @@ class SqliteStore:
         """Device -> messages that will never come, of the boots of the last days that are remembered."""
         return {Device(*row[:3]): row[3] for row in self._rows(_SELECT_LOST)}
 
-    def notes(self, room: Room, start: float, end: float) -> list[Note]:
-        """Those of a room with `start` <= at < `end`, by time."""
-        where = "site = ? AND room = ? AND at >= ? AND at < ? ORDER BY at"
-        return [
-            Note(*row)
-            for row in self._later("notes", "at, kind, text, author", where, room.site, room.room, start, end)
-        ]
-
-    def add_note(self, room: Room, note: Note) -> None:
-        """Keep a note; on return it is on the disk.
-
-        Raises:
-            StoreUnavailableError: If it cannot be written now.
-        """
-        with self._transaction():
-            self._db.execute("INSERT OR IGNORE INTO notes VALUES (?, ?, ?, ?, ?, ?)", (room.site, room.room, *note))
-
-    def lessons(self, room: Room) -> list[str]:
-        """What `keep_lessons` was given of a room, by start."""
-        rows = self._later("lessons", "line", "site = ? AND room = ? ORDER BY start", room.site, room.room)
-        return [line for (line,) in rows]
-
-    def keep_lessons(self, room: Room, since: int, lessons: Mapping[int, str]) -> None:
-        """Keep these lines of a room's list, by start in seconds since 1970, in place of all from `since` on.
-
-        Raises:
-            StoreUnavailableError: If it cannot be written now.
-        """
-        with self._transaction():
-            self._db.execute(
-                "DELETE FROM lessons WHERE site = ? AND room = ? AND start >= ?", (room.site, room.room, since)
-            )
-            rows = [(room.site, room.room, start, line) for start, line in lessons.items()]
-            self._db.executemany("INSERT INTO lessons VALUES (?, ?, ?, ?)", rows)
-
-    def _later(self, table: str, columns: str, where: str, *values: object) -> list[tuple]:
-        """Rows of a table that is missing as long as no newer daemon has opened the file."""
+    def _select(self, columns: str, table: str, where: str, *values: object) -> list[tuple]:
+        """Nothing as long as no newer daemon has opened the file."""
         if not self._rows("SELECT 1 FROM sqlite_schema WHERE name = ?", table):
             return []
-        return self._rows(f"SELECT {columns} FROM {table} WHERE {where}", *values)  # noqa: S608 - constants
+        return super()._select(columns, table, where, *values)
+
+    def _write(self, *statements: tuple[str, Iterable[Sequence[object]]]) -> None:
+        with self._transaction():
+            for statement, rows in statements:
+                self._db.executemany(statement, rows)
 
     def expire(self, now: float, retention_days: int) -> int:
         """Delete windows and devices after `retention_days`, message ids after the horizon; the windows deleted.

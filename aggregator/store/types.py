@@ -1,17 +1,20 @@
-"""What a store is, what it takes and what it gives. No database here."""
+"""What a store is, what it takes and what it gives. No client library here."""
 
-from collections.abc import Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import NamedTuple, Protocol, Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
-from aggregator.store.windows import DAY_S, Key, Sums, add, fold
+from aggregator.store.windows import DAY_S, KEY_COLUMNS, SUM_COLUMNS, Key, Sums, add, fold, windows_of
 from contract.message import CountsMessage, Health, MessageError, State
 from contract.topics import Device, Room
 
 Payload = TypeVar("Payload", State, Health)
 
+SELECT_WINDOWS = f"SELECT {', '.join((*KEY_COLUMNS, *SUM_COLUMNS))} FROM windows WHERE"  # noqa: S608 - only constants
+SELECT_DEVICES = "SELECT site, room, device, state, state_at, health, health_at FROM devices"
 _PARSED = 16384
 """Payloads of `state` and `health` that are kept parsed: a page reads all of them each second, and few have changed."""
 
@@ -133,50 +136,96 @@ def fold_all(arrivals: Iterable[Arrival]) -> tuple[dict[Key, Sums], dict[Key, in
     return windows, days
 
 
-class Store(Protocol):
-    """A store; open it with `with`. Every method may raise StoreUnavailableError."""
+class Store(ABC):
+    """A store; open it with `with`. Every method may raise StoreUnavailableError.
 
-    def __enter__(self) -> Self: ...
+    Statements that both engines understand stand here, with a ? for each value.
+    """
+
+    def __enter__(self) -> Self:
+        return self
+
+    @abstractmethod
     def __exit__(self, *exc: object) -> None: ...
 
+    @abstractmethod
     def commit(self, batch: Batch) -> Committed:
         """Put a batch into the store, whole or not at all; on return it is on the disk."""
 
-    def windows(self, site: str, room: str, start: int, end: int, *, unsynced: bool = False) -> list[tuple[Key, Sums]]:
-        """A room's windows with `start` <= Key.start < `end`, by time; with `unsynced` of unset clocks too."""
-
+    @abstractmethod
     def recent(self, since: int) -> list[tuple[Key, Sums]]:
         """The windows of all rooms with `since` <= Key.start."""
 
-    def stored(self, device: Device) -> dict[str, int]:
-        """Boot -> the highest seq with nothing missing below it; the payload of the device's `stored` topic."""
-
-    def states(self) -> dict[Device, DeviceStatus]:
-        """The last status of every device."""
-
-    def devices(self) -> list[Device]:
-        """Those that have a `stored` payload."""
-
-    def lost(self) -> dict[Device, int]:
-        """Device -> messages that will never come, of boots that are remembered; empty where that is unknown."""
-
-    def notes(self, room: Room, start: float, end: float) -> list[Note]:
-        """Those of a room with `start` <= at < `end`, by time."""
-
-    def add_note(self, room: Room, note: Note) -> None:
-        """Keep a note; on return it is on the disk."""
-
-    def lessons(self, room: Room) -> list[str]:
-        """What `keep_lessons` was given of a room, by start."""
-
-    def keep_lessons(self, room: Room, since: int, lessons: Mapping[int, str]) -> None:
-        """Keep these lines of a room's list, by start in seconds since 1970, in place of all from `since` on."""
-
+    @abstractmethod
     def expire(self, now: float, retention_days: int) -> int:
         """Delete windows and devices after `retention_days`, message ids after the horizon; the windows deleted.
 
         Of each at most one day, the oldest: a clock that is wrong for an hour costs no more.
         """
+
+    @abstractmethod
+    def _rows(self, statement: str, *values: object) -> list[tuple]:
+        """What a SELECT finds."""
+
+    @abstractmethod
+    def _write(self, *statements: tuple[str, Iterable[Sequence[object]]]) -> None:
+        """Each statement for each of its rows, in one transaction; on return that is on the disk."""
+
+    def _select(self, columns: str, table: str, where: str, *values: object) -> list[tuple]:
+        """Rows of a table that stores of before do not have."""
+        return self._rows(f"SELECT {columns} FROM {table} WHERE {where}", *values)  # noqa: S608 - constants
+
+    def windows(self, site: str, room: str, start: int, end: int, *, unsynced: bool = False) -> list[tuple[Key, Sums]]:
+        """A room's windows with `start` <= Key.start < `end`, by time; with `unsynced` of unset clocks too."""
+        where = "site = ? AND room = ? AND start >= ? AND start < ? AND (synced OR ?) ORDER BY start, device, model"
+        return windows_of(self._rows(f"{SELECT_WINDOWS} {where}", site, room, start, end, unsynced))
+
+    def stored(self, device: Device) -> dict[str, int]:  # noqa: ARG002 - see below
+        """Boot -> the highest seq with nothing missing below it; the payload of the device's `stored` topic.
+
+        Nothing in a cluster: its devices delete a message at the broker's PUBACK.
+        """
+        return {}
+
+    def devices(self) -> list[Device]:
+        """Those that have a `stored` payload."""
+        return []
+
+    def lost(self) -> dict[Device, int]:
+        """Device -> messages that will never come, of boots that are remembered; a cluster's brokers lose none."""
+        return {}
+
+    def states(self) -> dict[Device, DeviceStatus]:
+        """The last status of every device."""
+        return statuses_of(self._rows(SELECT_DEVICES))
+
+    def notes(self, room: Room, start: float, end: float) -> list[Note]:
+        """Those of a room with `start` <= at < `end`, by time."""
+        where = "site = ? AND room = ? AND at >= ? AND at < ? ORDER BY at"
+        found = self._select("at, kind, text, author", "notes", where, room.site, room.room, start, end)
+        return [Note(*row) for row in found]
+
+    def add_note(self, room: Room, note: Note) -> None:
+        """Keep a note; on return it is on the disk."""
+        insert = "INSERT INTO notes VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        self._write((insert, [(room.site, room.room, *note)]))
+
+    def lessons(self, room: Room) -> list[str]:
+        """What `keep_lessons` was given of a room, by start."""
+        rows = self._select("line", "lessons", "site = ? AND room = ? ORDER BY start", room.site, room.room)
+        return [line for (line,) in rows]
+
+    def keep_lessons(self, room: Room, since: int, lessons: Mapping[int, str]) -> None:
+        """Keep these lines of a room's list, by start in seconds since 1970, in place of all from `since` on."""
+        delete = "DELETE FROM lessons WHERE site = ? AND room = ? AND start >= ?"
+        insert = "INSERT INTO lessons VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        rows = [(room.site, room.room, start, line) for start, line in sorted(lessons.items())]
+        self._write((delete, [(room.site, room.room, since)]), (insert, rows))
+
+
+def statuses_of(rows: Iterable[tuple]) -> dict[Device, DeviceStatus]:
+    """What SELECT_DEVICES finds."""
+    return {Device(*row[:3]): DeviceStatus.of(*row[3:]) for row in rows}
 
 
 @lru_cache(maxsize=_PARSED)

@@ -139,7 +139,7 @@ def test_a_day_of_windows_is_dropped_as_a_whole_but_for_what_came_later(store, p
 
     store.expire(tomorrow + 3 * DAY_S, 2)
 
-    assert store._rows("SELECT to_regclass(%s)", name) == [(None,)]
+    assert store._rows("SELECT to_regclass(?)", name) == [(None,)]
     assert (total(store, early), total(store, late)) == (0, 1)
     assert store.expire(tomorrow + 7 * DAY_S, 2) == 1
     assert total(store, late) == 0
@@ -156,7 +156,7 @@ def test_retention_does_not_wait_behind_a_long_reader(store, place):
             store.expire(now, 90)
         assert time.monotonic() - begun < 15, "every other question waits 20 s for a lock"
     store.expire(now, 90)
-    assert store._rows("SELECT to_regclass(%s)", f"windows_{int(now // DAY_S) + 1}") != [(None,)]
+    assert store._rows("SELECT to_regclass(?)", f"windows_{int(now // DAY_S) + 1}") != [(None,)]
 
 
 def test_tables_of_the_version_before_keep_their_windows(place):
@@ -326,6 +326,6 @@ def test_days_may_get_their_partitions_while_workers_insert(store, place):
     assert store._rows("SELECT count(*) FROM messages") == [(sum(counted),)]
     assert store._rows("SELECT count(*) FROM messages_other") == [(0,)]
     assert store._rows("SELECT sum(frames)::bigint FROM windows") == [(sum(counted),)]
-    assert store._rows("SELECT count(*) > 0 FROM windows_other WHERE start >= %s", int(now // DAY_S + 1) * DAY_S) == [
+    assert store._rows("SELECT count(*) > 0 FROM windows_other WHERE start >= ?", int(now // DAY_S + 1) * DAY_S) == [
         (False,)
     ]
