@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import tzinfo
 from typing import NamedTuple
 
-from aggregator.analysis.mix import Mix, Moment, Shares
+from aggregator.analysis.mix import Mix, Moment
 from aggregator.web.language import N_
 from aggregator.web.templates import render
 
@@ -41,30 +41,18 @@ def groups_table(recent: Mix | None, lesson: Mix | None, colours: Mapping[str, s
     """The current mix of the groups, with what is more or less than in the lesson."""
     now, before = (recent and recent.groups) or {}, (lesson and lesson.groups) or {}
     trend = {name: now[name][0] - before[name][0] for name in now if name in before}
-    return _table(now, colours, trend, {}, intervals=bool(recent and recent.estimate))
+    fields = {"shares": now, "colours": colours, "trend": trend, "raw": {}}
+    return render("mix.html", **fields, notable=NOTABLE, intervals=recent and recent.estimate)
 
 
 def labels_table(recent: Mix | None, trend: Mapping[str, float] | None) -> str:
     """The same of the seven labels, and a diamond for the raw counts where there is an estimate."""
     estimate = recent and recent.estimate
     shares = estimate or {label: (share, 0.0, 1.0) for label, share in ((recent and recent.shares) or {}).items()}
-    return _table(shares, PALETTE, trend or {}, _raw(recent) if estimate else {}, intervals=bool(estimate))
-
-
-def _table(
-    shares: Shares, colours: Mapping[str, str], trend: Mapping[str, float], raw: Mapping[str, float], *, intervals: bool
-) -> str:
-    rows = [
-        (label, colour, shares.get(label, (None, 0.0, 0.0)), trend.get(label, 0.0), raw.get(label))
-        for label, colour in colours.items()
-    ]
-    return render("mix.html", rows=rows, notable=NOTABLE, intervals=intervals)
-
-
-def _raw(mix: Mix | None) -> dict[str, float]:
-    counts = (mix and mix.counts) or {}
-    total = sum(counts.values())
-    return {label: count / total for label, count in counts.items()} if total else {}
+    counts = (estimate and recent and recent.counts) or {}
+    raw = {label: count / (sum(counts.values()) or 1) for label, count in counts.items()}
+    fields = {"shares": shares, "colours": PALETTE, "trend": trend or {}, "raw": raw}
+    return render("mix.html", **fields, notable=NOTABLE, intervals=estimate)
 
 
 class Mark(NamedTuple):

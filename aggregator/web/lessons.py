@@ -3,7 +3,7 @@
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import date, datetime, timedelta, tzinfo
 from typing import NamedTuple
@@ -134,25 +134,15 @@ def list_html(
     )
 
 
-class _Row(NamedTuple):
-    """What the list shows of a lesson."""
-
-    line: Line
-    name: str
-    week_ago: Line | None
-    """The lesson at about the same time of that day."""
-    colours: Mapping[str, str]
-    areas: Sequence[tuple[str, str]]
-    """Its course, in small."""
-
-
-def _row(line: Line, known: Sequence[Line], notes: Sequence[Note]) -> _Row:
+def _row(line: Line, known: Sequence[Line], notes: Sequence[Note]) -> dict[str, object]:
+    """With the lesson at about the same time a week ago, and the areas of its course in small."""
     first = bisect_left(known, line.start - _WEEK_S - _ABOUT_S, key=lambda other: other.start)
     ago = next(iter(known[first : first + 1]), None)
     week_ago = ago if ago and ago.start < line.start - _WEEK_S + _ABOUT_S else None
     name, colours = name_of(line.start, line.end, (), notes) or line.planned, group_colours(line.groups)
     read = [(place, place + 1, each) for place, each in enumerate(line.course) if each]
-    return _Row(line, name, week_ago, colours, areas(read, colours.values(), 100))
+    small = areas(read, colours.values(), 100)
+    return {"line": line, "name": name, "week_ago": week_ago, "colours": colours, "areas": small}
 
 
 def compare_html(config: AggregatorConfig, room: Room, chosen: Sequence[str]) -> str:
