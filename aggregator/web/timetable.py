@@ -4,11 +4,13 @@ A calendar is read in a thread of its own, so that no page waits for one that is
 """
 
 import logging
+import re
 import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, tzinfo
+from http.client import HTTPException
 from itertools import islice
 from pathlib import Path
 
@@ -23,6 +25,9 @@ _EVERY_S = 900.0
 _WITHIN_S = 10.0
 _MOST_BYTES = 2_000_000
 _MOST_LESSONS = 2000
+_OFTEN = re.compile(rb"FREQ=(SECONDLY|MINUTELY|HOURLY)", re.IGNORECASE)
+"""No lesson repeats like that, and to count years of it takes minutes in which pages are slow."""
+_NO_CALENDAR = N_("it is no calendar that can be read ({why})")
 _BACK, _AHEAD = timedelta(days=8), timedelta(days=2)
 """What a calendar plans is known for these days; names of older lessons stand in the list."""
 
@@ -114,10 +119,13 @@ def read_calendar(source: str, zone: tzinfo | None) -> list[Planned]:
         else:
             with Path(source).open("rb") as file:
                 data = file.read(_MOST_BYTES + 1)
-    except OSError as error:
-        raise CalendarError(N_("it cannot be reached ({why})"), error.strerror or error) from error
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)  # urllib wraps what happened
+        raise CalendarError(N_("it cannot be reached ({why})"), getattr(reason, "strerror", None) or reason) from error
     if len(data) > _MOST_BYTES:
         raise CalendarError(N_("it has more than {why} MB: export fewer months"), _MOST_BYTES // 1_000_000)
+    if often := _OFTEN.search(re.sub(rb"\r?\n[ \t]", b"", data)):
+        raise CalendarError(_NO_CALENDAR, often[0].decode())
     now = datetime.now(UTC)
     try:
         calendar = Calendar.from_ical(data)
@@ -125,7 +133,7 @@ def read_calendar(source: str, zone: tzinfo | None) -> list[Planned]:
         times = ((_in(zone, event.start), _in(zone, event.end), str(event.get("SUMMARY", ""))[:80]) for event in events)
         return [Planned(start.timestamp(), end.timestamp(), name) for start, end, name in times if start and end]
     except Exception as error:  # whatever the two libraries raise on what others wrote
-        raise CalendarError(N_("it is no calendar that can be read ({why})"), str(error)[:200]) from error
+        raise CalendarError(_NO_CALENDAR, str(error)[:200]) from error
 
 
 def _in(zone: tzinfo | None, at: object) -> datetime | None:

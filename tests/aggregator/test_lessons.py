@@ -1,7 +1,10 @@
 """Where lessons begin and end, what people say of them, and how they are listed."""
 
 import re
+import socket
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -13,13 +16,14 @@ from aggregator.config import AggregatorConfig, AttentionConfig, LessonsConfig, 
 from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.sqlite import SqliteStore
 from aggregator.store.types import Note, StoreUnavailableError
+from aggregator.web.app import keep_note
 from aggregator.web.language import current
 from aggregator.web.lessons import compare_html, lines, list_html, month_of
 from aggregator.web.reader import RoomReader
 from aggregator.web.report import ReportError, to_csv, to_html
 from aggregator.web.report import read as read_report
 from aggregator.web.text import marked, zone_text
-from aggregator.web.timetable import Timetable, read_calendar
+from aggregator.web.timetable import CalendarError, Timetable, read_calendar
 from contract.topics import Device, Room
 
 ROOM = Room("school", "r1")
@@ -84,6 +88,21 @@ def test_notes_are_kept_with_who_wrote_them_and_forgotten_with_their_day(store):
     assert store.notes(ROOM, 0, NOW + 10) == []
 
 
+def test_teachers_who_press_at_the_same_moment_are_all_kept(config, store):
+    """Each with a connection of its own, as the page does it: the store lets one write after the other."""
+    people = [note(NOW + number, "mark", "test", f"teacher-{number}") for number in range(8)]
+    ready = threading.Barrier(len(people))
+
+    def press(each):
+        ready.wait()
+        keep_note(config, ROOM, each)
+
+    with ThreadPoolExecutor(len(people)) as pool:
+        list(pool.map(press, people))
+
+    assert store.notes(ROOM, NOW, NOW + 10) == people
+
+
 def test_a_store_of_before_has_no_notes(store):
     """The page may be newer than the daemon that made the file."""
     store._db.execute("DROP TABLE notes")
@@ -133,8 +152,9 @@ def test_a_calendar_repeats_its_lessons_in_the_sites_zone(tmp_path):
     ("content", "word", "german"),
     [(b"\xff\x00 no calendar", "no calendar", "kein lesbarer Kalender"),
      (b"BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:nonsense\n", "no calendar", "kein lesbarer Kalender"),
+     (WEEK.format(day="20200101").replace("DAILY;COUNT=3", "SECO\n NDLY").encode(), "FREQ=SECONDLY", "kein lesbarer"),
      (b"x" * 2_000_001, "more than 2 MB", "mehr als 2 MB"), (None, "No such file", "nicht erreichbar")],
-    ids=["bytes", "broken", "huge", "missing"],
+    ids=["bytes", "broken", "endless", "huge", "missing"],
 )  # fmt: skip
 def test_a_calendar_that_cannot_be_used_is_told(tmp_path, content, word, german):
     """Where the person looks, in the person's language; the lessons go on by the gap."""
@@ -162,6 +182,34 @@ def test_an_address_that_nobody_answers_holds_up_no_page(free_address):
     began = time.monotonic()
     assert timetable.planned(ROOM, NOW, NOW + 100) == []
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [(b"HTTP/1.0 404 Not Found\r\n\r\n", "Not Found"), (b"SSH-2.0-OpenSSH\r\n", "SSH-2.0"), (b"", "closed connection"),
+     (None, "Connection refused")],
+    ids=["404", "no-http", "closed", "refused"],
+)  # fmt: skip
+def test_why_an_address_gives_no_calendar_is_told(answer, word):
+    """In the words of whoever refused, without those of the library."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}/x.ics"
+
+        def serve():
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(answer)
+
+        if answer is None:
+            server.close()
+        else:
+            threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(CalendarError, match=word) as told:
+            read_calendar(address, UTC)
+
+    assert "urlopen" not in str(told.value)
+    assert "Errno" not in str(told.value)
 
 
 @pytest.fixture
@@ -243,7 +291,7 @@ def test_the_list_has_every_lesson_with_name_and_what_happened(config, taught):
 
     assert [line.start for line in found[0]] == [NOW - 7 * 86400, NOW]
     assert [len(line.events) for line in found[0]] == [0, 1]
-    assert "&lt;b&gt;Physics&lt;/b&gt; 7b" in page
+    assert "<bdi>&lt;b&gt;Physics&lt;/b&gt; 7b</bdi>" in page
     assert "<b>Physics" not in page
     assert "compare with last" in page
     assert "more unpleasant" in page
