@@ -100,11 +100,29 @@ def test_what_did_not_change_is_not_drawn_anew(reader, keep, message, counted):
     assert reader.view(ROOM, NOW + 15).timeline != first.timeline
 
 
-def test_a_clock_set_back_does_not_freeze_the_page(reader):
-    """A view of the future is thrown away."""
+def test_a_clock_set_back_does_not_freeze_the_page(reader, store):
+    """A view of the future is thrown away, and what comes in is read at once."""
     future = reader.view(ROOM, NOW + 3600)
+    say(store, Device("school", "r2", "cam"), "ready")
 
     assert reader.view(ROOM, NOW) is not future
+    assert reader.rooms(NOW) == [ROOM, Room("school", "r2")]
+
+
+@pytest.mark.parametrize("step_s", [3600, -3600, 400 * 86400])
+def test_a_clock_that_steps_and_comes_back_changes_nothing(reader, step_s):
+    """Of the page's own machine: the room, its lesson and what is lost are as they were."""
+    before = reader.view(ROOM, NOW)
+    for now in (NOW + step_s, NOW + step_s + 1):
+        reader.view(ROOM, now)
+        reader.lost(now)
+
+    after = reader.view(ROOM, NOW + 1)
+
+    assert after.status.kind == "live"
+    assert after.summary.lesson == before.summary.lesson
+    assert after.course == before.course
+    assert reader.listing(LOCAL, NOW + 1) == [ROOM]
 
 
 class Away:
@@ -142,6 +160,17 @@ def test_a_store_that_is_away_is_not_asked_by_every_page(reader, store):
         pages.rooms(NOW + 9)
     assert pages.rooms(NOW + 11) == [ROOM]
     assert pages.view(ROOM, NOW + 11).summary.lesson is not None
+
+
+def test_a_store_that_was_away_is_asked_at_once_after_a_clock_was_set_back(reader, store):
+    """Else nobody would ask it for as long as the clock was ahead."""
+    away = Away(store)
+    pages = RoomReader(away, Estimator({}), OFF)
+    with pytest.raises(StoreError, match="away"):
+        pages.rooms(NOW + 3600)
+    away.away = False
+
+    assert pages.rooms(NOW) == [ROOM]
 
 
 def test_rooms_are_those_that_spoke(reader, store):

@@ -564,7 +564,10 @@ def tab_to(page, text):
 
 
 def test_an_event_sounds_once_somebody_has_allowed_it(stage, classroom, page):
-    """Off at first; the click sounds, for a browser lets no page begin by itself; then the next event does."""
+    """Off at first; the click sounds, for a browser lets no page begin by itself; then the next event does.
+
+    A page that is loaded again is silent, though its event is news to it.
+    """
     device = Device("north", "r606", "cam1")
     page.add_init_script(
         "window.tones = 0; const start = OscillatorNode.prototype.start;"
@@ -583,6 +586,11 @@ def test_an_event_sounds_once_somebody_has_allowed_it(stage, classroom, page):
     page.get_by_role("button", name="sound: on").click()
     page.get_by_role("button", name="sound: off").wait_for()
     assert page.evaluate("window.tones") == 4
+    page.reload()
+    page.locator(".headline.event").wait_for()
+    page.wait_for_function("window.did_handshake")
+    page.wait_for_timeout(1500)
+    assert page.evaluate("window.tones") == 0
 
 
 def test_logging_out_ends_the_open_page(stage, classroom, chromium):
