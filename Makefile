@@ -82,8 +82,9 @@ bench-estimate: .venv/.ready ## how far the estimated mix is from the true one, 
 bench-privacy: .venv/.ready ## how often an observer recovers the label of a student who enters, and what measures cost, on DATA's faces
 	.venv/bin/python -m benchmarks.privacy --data $(DATA)
 
-bench-cluster: .venv/.ready ## CPU per message of RabbitMQ, worker and PostgreSQL (Debian's servers must be installed)
+bench-cluster: .venv/.ready ## CPU per message of RabbitMQ, worker and PostgreSQL, and how fast a fleet comes back (Debian's servers must be installed)
 	.venv/bin/python -m benchmarks.cluster
+	.venv/bin/python -m benchmarks.reconnects
 
 fuzz: .venv-fuzz/.ready ## a minute's search, guided by coverage, for bytes that break the reading of messages
 	.venv-fuzz/bin/python tests/fuzz_from_json.py 60

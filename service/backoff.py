@@ -28,6 +28,14 @@ class Backoff:
         """Seconds until the next attempt; 0 or less when it is time."""
         return self._retry_s - now
 
+    @property
+    def patience(self) -> float:
+        """How many times as long to wait for an answer as at first: 1, 2, 4 with each failure, 8 at most.
+
+        Who leaves a slow server and comes again, as all others do, makes it slower.
+        """
+        return 2.0 ** min(self._failures, 3)
+
     def failed(self, now: float) -> float:
         """An attempt failed; how long to wait before the next one, seconds."""
         bound = min(self._max_s, self._first_s * 2.0**self._failures)

@@ -166,6 +166,8 @@ class _Reconnecting:
             return True
         try:
             self.channel.connection.process_data_events(span_s)
+            if self.channel.is_closed:  # the connection itself stays, and nothing else tells
+                raise AMQPError("the node closed the channel, perhaps after its consumer_timeout")
         except _LOST as error:
             self.lost(error)
             return False

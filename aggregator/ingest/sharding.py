@@ -39,7 +39,11 @@ class Sharding:
         self._read_all_at = float("-inf")
 
     def refresh(self, now: float) -> None:
-        """Lock the shards that are free and read what changed in ours; none are ours while the store is away."""
+        """Lock the shards that are free and read what changed in ours; none are ours while the store is away.
+
+        Raises:
+            StoreError: If this machine's clock is wrong.
+        """
         if 0 <= now - self._read_at < _READ_S:
             return
         passed_s = now - self._read_at if self._read_at <= now else _READ_ALL_S
@@ -48,7 +52,8 @@ class Sharding:
             ours = self._store.lock_shards()
             new, self._ours = ours - self._ours, ours
             self._rooms.keep(lambda room: shard_of(room) in ours)
-            if new or not 0 <= now - self._read_all_at < _READ_ALL_S:
+            if new or not 0 <= now - self._read_all_at < _READ_ALL_S:  # a clock that jumps is compared at once, too
+                self._store.check_clock()
                 rows = self._store.changed(ours, int(now) - LONGEST_S, LONGEST_S + _OVERLAP_S)
                 self._rooms.replace(rows, states_of(self._store.states(ours)), now)
                 self._read_all_at = now

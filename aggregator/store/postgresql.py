@@ -7,6 +7,7 @@ There is no `stored` payload: the brokers' quorum queues made the message safe b
 import logging
 import math
 import random
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +42,8 @@ _OPTIONS = (
 )
 """What takes longer fails as unavailable: sooner than the unit's watchdog, 60 s, ends a worker that waits. To compile
 what is asked each second costs more than it saves."""
+_CLOCK_TOLD_S, _CLOCK_REFUSED_S = 2.0, 30.0
+"""Between this machine's clock and the database's."""
 _TRANSIENT = (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError)
 """Lost connections, deadlocks, full disks, a server that only reads."""
 
@@ -53,7 +56,7 @@ class PostgresqlStore(Store):
 
         Raises:
             StoreUnavailableError: If it cannot be reached, or one that only reads finds no tables yet, or older ones.
-            StoreError: If there are newer tables than this code knows.
+            StoreError: If there are newer tables than this code knows, or if the clock of who writes is wrong.
             OSError: If a file of `credentials` is needed and cannot be read.
         """
         self._name = f"[postgresql] host {config.host}:{config.port}, database {config.database}"
@@ -65,6 +68,8 @@ class PostgresqlStore(Store):
         try:
             with self._connected() as db:
                 self._check(db)
+            if writable:
+                self.check_clock()
         except BaseException:
             self._close()
             raise
@@ -126,6 +131,25 @@ class PostgresqlStore(Store):
                 if locked:
                     self._shards.add(shard)
         return frozenset(self._shards)
+
+    def check_clock(self) -> None:
+        """Compare this machine's clock with the database's, which all workers have in common.
+
+        One that is days ahead would freeze what devices say for all, and reject good messages as too old.
+
+        Raises:
+            StoreError: If they differ too much.
+            StoreUnavailableError: If the database cannot be asked now.
+        """
+        ((theirs,),) = self._rows("SELECT extract(epoch FROM clock_timestamp())::float8")
+        ahead_s = time.time() - theirs
+        problem = (
+            f"{self._name}: this machine's clock is {abs(ahead_s):.0f} s {'ahead of' if ahead_s > 0 else 'behind'}"
+        )
+        if abs(ahead_s) > _CLOCK_REFUSED_S:
+            raise StoreError(f"{problem} the database's; set the wrong one (`timedatectl` shows whether NTP does)")
+        if abs(ahead_s) > _CLOCK_TOLD_S:
+            log.warning("%s the database's; above %.0f s it is refused", problem, _CLOCK_REFUSED_S)
 
     def expire(self, now: float, retention_days: int) -> int:
         """Delete windows and devices after `retention_days`, messages after the horizon; about the windows deleted.

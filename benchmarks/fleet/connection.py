@@ -16,11 +16,10 @@ from contract.message import MessageError, StateName, stored_from_json
 from contract.topics import parse
 from edge.config import MqttConfig
 from edge.uplink.connection import new_client, subscriptions
-from edge.uplink.uplink import CONNECTING_S, SILENT_S
+from edge.uplink.uplink import CONNECTING_S, RETRY_S, SILENT_S
 from service.backoff import Backoff
 
 _HEALTH_S = 30.0
-_RECONNECT_MAX_S = 10.0
 _MAX_IN_FLIGHT = 20_000
 """Of one connection: MQTT numbers messages with 16 bits."""
 _LATENCIES = 50_000
@@ -68,6 +67,8 @@ class Connection:
     def __init__(self, devices: list[int], fleet: Fleet, options: ConnectionOptions, stats: Stats, broker: int) -> None:
         """`devices`: numbers of those that share the connection; `broker`: which broker is tried first."""
         self.accepted = self.connecting = False
+        self.acknowledged_s = float("-inf")
+        """When the latest message had its PUBACK."""
         self.open_s = 0.0
         """When to connect; while there is no connection."""
         self.fd = self.watched = -1
@@ -75,7 +76,7 @@ class Connection:
         self._devices, self._fleet, self._options, self._stats = devices, fleet, options, stats
         self._client: paho.Client | None = None
         self._broker, self._accepts = broker, 0
-        self._backoff = Backoff(_RECONNECT_MAX_S)
+        self._backoff = Backoff(options.brokers[0].reconnect_max_s, first_s=RETRY_S)
         self._since_s = self._health_s = self._resend_s = self._now = 0.0
         self._in_flight: dict[int, _InFlight] = {}
         self._queue: deque[Message] = deque()
@@ -110,6 +111,7 @@ class Connection:
         client.on_connect = lambda _c, _d, _f, reason, _p: self._events.append(
             f"refused: {reason}" if reason.is_failure else "accepted"
         )
+        client.on_subscribe = lambda *_: self._events.append("subscribed")
         client.on_disconnect = lambda _c, _d, _f, reason, _p: self._events.append(f"ended: {reason}")
         client.on_publish = lambda _c, _d, mid, _r, _p: self._on_puback(mid)
         client.on_message = lambda _c, _d, message: self._on_message(message.topic, bytes(message.payload))
@@ -158,10 +160,11 @@ class Connection:
             return
         client.loop_misc()
         oldest = next(iter(self._in_flight.values()), None)
-        if not self.accepted and now - self._since_s > CONNECTING_S:
-            self.fail("no answer", now)
-        elif self.accepted and oldest and now - oldest.sent_s > SILENT_S:
-            self.fail(f"no PUBACK for {SILENT_S:.0f} s", now)
+        patience = self._backoff.patience
+        if not self.accepted and now - self._since_s > CONNECTING_S * patience:
+            self.fail(f"no answer for {CONNECTING_S * patience:.0f} s", now)
+        elif self.accepted and oldest and now - oldest.sent_s > SILENT_S * patience:
+            self.fail(f"no PUBACK for {SILENT_S * patience:.0f} s", now)
         elif self.accepted:
             self._publish_health(now)
             self._resend(now)
@@ -196,18 +199,21 @@ class Connection:
         """React to paho's callbacks."""
         while self._events:
             event = self._events.pop(0)
-            if event != "accepted":
+            if event == "accepted" and not self._options.quiet:
+                self._subscribe()
+            elif event in ("accepted", "subscribed"):
+                self._on_accepted(now)
+            else:
                 self.fail(event, now)
                 return
-            self._on_accepted(now)
 
     def _on_accepted(self, now: float) -> None:
+        if self.accepted:  # several devices on one connection subscribe in several steps
+            return
         self.accepted, self._resend_s = True, now
-        self._backoff.succeeded()
         self._stats.reconnects += self._accepts > 0
         self._health_s = now + random.random() * _HEALTH_S
         if not self._options.quiet:
-            self._subscribe()
             self._publish_state("ready")
         self._queue.clear()
         for messages in self._unconfirmed.values():
@@ -249,10 +255,12 @@ class Connection:
         self._seen = set(kept)
 
     def _on_puback(self, mid: int) -> None:
+        self._backoff.succeeded()
         flight = self._in_flight.pop(mid, None)
         if flight is None:
             return
         self._stats.acknowledged += 1
+        self.acknowledged_s = self._now
         self._stats.puback_s.append(self._now - flight.sent_s)
         # nobody confirms what cannot be read
         if self._options.confirm == "puback" or flight.message.seq < 0:

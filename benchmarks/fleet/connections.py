@@ -13,8 +13,6 @@ from benchmarks.fleet.devices import Fleet, Message
 
 _AT_ONCE = 16
 """Connections that are being made at the same time."""
-_PENDING = 500
-"""Connections without the broker's answer: more would wait so long that they are given up."""
 _CONNECT_S = 0.1
 _TICK_S = 1.0
 
@@ -54,6 +52,10 @@ class Connections:
     def accepted(self) -> int:
         """Connections that a broker has accepted."""
         return sum(connection.accepted for connection in self._connections)
+
+    def counting_since(self, moment: float) -> int:
+        """Connections that had a PUBACK for a message since `moment`, in monotonic seconds."""
+        return sum(connection.acknowledged_s > moment for connection in self._connections)
 
     @property
     def unconfirmed(self) -> int:
@@ -97,11 +99,8 @@ class Connections:
 
     def _connect_due(self, now: float) -> None:
         """Begin the connections that are due, and watch those that were made."""
-        pending = sum(each.connecting or (each.fd >= 0 and not each.accepted) for each in self._connections)
-        room = _PENDING - pending
         for connection in self._connections:
-            if room > 0 and connection.fd < 0 and not connection.connecting and now >= connection.open_s:
-                room -= 1
+            if connection.fd < 0 and not connection.connecting and now >= connection.open_s:
                 connection.connecting = True
                 self._pool.submit(self._connect, connection)
         while not self._results.empty():

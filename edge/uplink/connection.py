@@ -23,16 +23,17 @@ log = logging.getLogger(__name__)
 
 CONNECT_S = 10.0
 """The longest that one attempt to reach the broker may take, TCP and TLS each."""
-_SUBSCRIPTIONS = (("set", 1), ("stored", 0), ("state", 0))
-"""Kinds and QoS. Only commands must outlive an absence; the others are retained."""
 _SPARE = 64
 """Messages in flight besides the counts: states and healths."""
 _CLOSE_S = 0.4
 
 
 def subscriptions(confirm: str) -> list[tuple[str, int]]:
-    """Kinds and QoS that a device subscribes to; nobody publishes `stored` where [outbox] confirm is `puback`."""
-    return [(kind, qos) for kind, qos in _SUBSCRIPTIONS if (kind, confirm) != ("stored", "puback")]
+    """Kinds and QoS that a device subscribes to. Only commands must outlive an absence; the others are retained.
+
+    Where [outbox] confirm is `puback`, nobody publishes `stored`; and RabbitMQ has one queue for each QoS of a device.
+    """
+    return [("set", 1), ("state", 1)] if confirm == "puback" else [("set", 1), ("stored", 0), ("state", 0)]
 
 
 class BrokerError(RuntimeError):
@@ -43,7 +44,7 @@ class Listener(Protocol):
     """What is called when something happens to a connection; `now` is in monotonic seconds."""
 
     def connected(self, now: float) -> None:
-        """The broker accepted the connection."""
+        """The broker accepted the connection and answered the subscriptions."""
 
     def disconnected(self, reason: str, now: float) -> None:
         """The connection ended, or never came to be."""
@@ -150,7 +151,6 @@ class Connection:
             client.disconnect()
             return
         client.subscribe(self._topics)
-        self._tell(client, listener.connected)
 
     def _on_disconnect(
         self, client: Client, listener: Listener, _flags: object, reason: ReasonCode, *_: object
@@ -163,10 +163,12 @@ class Connection:
         if client is self._client and level == MQTT_LOG_ERR:
             self._fault = _explained(text)
 
-    def _on_subscribe(self, _client: Client, _data: object, _mid: int, codes: list[ReasonCode], *_: object) -> None:
+    def _on_subscribe(self, client: Client, listener: Listener, _mid: int, codes: list[ReasonCode], *_: object) -> None:
         for (topic, _qos), code in zip(self._topics, codes, strict=False):
             if code.is_failure:
                 log.error("%s: the broker refuses the subscription", topic)
+        # only now: a broker to which a whole fleet returns is slow to make sessions, and acknowledges nothing before
+        self._tell(client, listener.connected)
 
 
 def new_client(

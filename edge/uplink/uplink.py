@@ -27,10 +27,10 @@ TICK_S = 0.2
 SILENT_S = 10.0
 """A message without PUBACK for this long shows a dead connection, whatever TCP says."""
 CONNECTING_S = 30.0
-"""The longest from `open` to an answer."""
+"""The longest from `open` to the answer to the subscriptions."""
 SWALLOWED_S = 120.0
 """What is acknowledged and then neither stored nor given back for this long is swallowed by the broker, and told."""
-_RETRY_S = 2.0
+RETRY_S = 2.0
 """The longest wait before the first attempt to connect again."""
 _REPLAY_BURST_S = 0.5
 """Replay catches up on so much of the time in which it was held up."""
@@ -76,7 +76,7 @@ class Uplink:
         self._flying: dict[int, tuple[float, Message | None]] = {}
         """Number -> when it was sent, and what; None for a state, a health, or an attempt to connect."""
         self._up = False
-        self._backoff = Backoff(config.mqtt.reconnect_max_s, first_s=_RETRY_S)
+        self._backoff = Backoff(config.mqtt.reconnect_max_s, first_s=RETRY_S)
         self._connections = 0
         self._lost = self._state = self._published = lost
         """As the broker has it, as far as we know."""
@@ -215,6 +215,7 @@ class Uplink:
     def _give_up_silent(self, now: float) -> None:
         """Give a connection up that does not answer, for TCP can take hours to notice."""
         answer, within_s = ("PUBACK", SILENT_S) if self._up else ("answer", CONNECTING_S)
+        within_s *= self._backoff.patience
         oldest_s, _ = next(iter(self._flying.values()), (now, None))
         if now - oldest_s > within_s:
             self.disconnected(f"no {answer} for {within_s:.0f} s", now)

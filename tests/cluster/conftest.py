@@ -38,9 +38,10 @@ class Worker(servers.Process):
         super().__init__(name, config.parent / f"{name}.log")
         self.config = config
 
-    def start(self) -> "Worker":
+    def start(self, **environment: str) -> "Worker":
         """Start it and return at once."""
-        self.spawn([sys.executable, "-m", "aggregator", "--config", self.config, "run"], PYTHONPATH=str(Path.cwd()))
+        command = [sys.executable, "-m", "aggregator", "--config", self.config, "run"]
+        self.spawn(command, PYTHONPATH=str(Path.cwd()), **environment)
         return self
 
     def stop(self) -> int:

@@ -8,7 +8,9 @@ import pytest
 
 from aggregator.config import AmqpConfig
 from aggregator.ingest.amqp import AmqpSource, declare_topology
-from tests.cluster.fleet import Fleet, fleet_of
+from contract.topics import Device
+from tests.cluster.fleet import Fleet, Publisher, fleet_of
+from tests.system.edge.test_clock import LIBRARY
 
 pytestmark = pytest.mark.timeout(900)
 _LONG_S = 240
@@ -154,3 +156,54 @@ def test_a_node_that_accepts_and_says_nothing_is_left(tmp_path):
         with AmqpSource(config, tmp_path) as source:
             source.serve(1.0)
             assert not source.connected
+
+
+@pytest.mark.skipif(LIBRARY is None, reason="a worker's clock is moved by faketime (apt-get install faketime)")
+def test_a_worker_whose_clock_is_wrong_ends_and_one_that_is_little_ahead_is_told(site, tmp_path, wait_until):
+    """Days ahead, it would freeze every device's state for all workers, and set good messages aside as too old."""
+    offset = tmp_path / "offset"
+    offset.write_text("+10")
+    clock = {"LD_PRELOAD": str(LIBRARY), "FAKETIME_TIMESTAMP_FILE": str(offset)}
+    clock |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
+    running = site.worker().start(**clock)
+    wait_until(lambda: "clock is 10 s ahead of the database's" in running.said(), "the warning", 60)
+    wait_until(lambda: "connected to the node" in running.said(), "the worker at work", 60)
+
+    offset.write_text("+8d")
+
+    assert running.process.wait(60) == 74
+    assert "clock is 691200 s ahead of the database's; set the wrong one" in running.said()
+    offset.write_text("-8d")
+    late = site.worker().start(**clock)
+    assert late.process.wait(60) == 74
+    assert "clock is 691200 s behind the database's; set the wrong one" in late.said()
+    assert "connected to the node" not in late.said()
+
+
+def test_what_a_node_takes_back_after_its_consumer_timeout_comes_again(cluster, site):
+    """After a long outage of the database the node closes the channel; the connection stays, so nobody would notice."""
+    site.command("topology")
+    timeouts(cluster, consumer_timeout=1000, channel_tick_interval=1000)
+    try:
+        with AmqpSource(site.config.amqp, site.folder) as source:
+            device = Device(site.name, "room-0", "cam-0")
+            publisher = Publisher(device, site.ports)
+            publisher.accept()
+            seen, deadline = [], time.monotonic() + 60
+            for messages, _acknowledge in source.batches():
+                publisher.step()
+                seen += [message.payload for message in messages]
+                if len(seen) >= 2 or time.monotonic() > deadline:
+                    break
+            publisher.leave()
+    finally:
+        timeouts(cluster, consumer_timeout=1_800_000, channel_tick_interval=60_000)  # as they are by default
+
+    assert seen[:1] * 2 == seen
+
+
+def timeouts(cluster, **values_ms: int) -> None:
+    """Set them at every node, for channels that are opened from now on."""
+    for node in cluster.nodes:
+        for key, value in values_ms.items():
+            node.ctl("eval", f"application:set_env(rabbit, {key}, {value}).")

@@ -216,9 +216,11 @@ def test_a_refused_subscription_is_an_error_in_the_log_that_names_the_topic(capl
     owner.connection.close()
 
 
-@pytest.mark.parametrize(("confirm", "subscribed"), [("stored", True), ("puback", False)])
-def test_stored_is_subscribed_only_where_somebody_publishes_it(confirm, subscribed):
-    """Each subscription costs a cluster a queue and a binding for each device."""
+@pytest.mark.parametrize(
+    ("confirm", "qos_of"), [("stored", {"set": 1, "stored": 0, "state": 0}), ("puback", {"set": 1, "state": 1})]
+)
+def test_in_a_cluster_nothing_is_subscribed_in_vain_and_all_with_one_qos(confirm, qos_of):
+    """Each QoS costs a cluster a queue for each device, and each subscription a binding."""
     broker = SmallBroker()
     owner = Owner(broker.port)
     device = dataclasses.replace(config(broker.port), outbox=OutboxConfig(confirm=confirm))
@@ -228,8 +230,28 @@ def test_stored_is_subscribed_only_where_somebody_publishes_it(confirm, subscrib
     until(lambda: SUBSCRIBE in broker.kinds())
 
     (wanted,) = [body for kind, body in broker.packets if kind & 0xF0 == SUBSCRIBE]
-    assert (b"/stored" in wanted) is subscribed
-    assert b"/set" in wanted
+    topics = {f"/cam/{kind}".encode(): qos for kind, qos in qos_of.items()}
+    assert [wanted[wanted.index(topic) + len(topic)] for topic in topics] == list(topics.values())
+    assert wanted.count(b"/cam/") == len(topics)
+
+
+def test_a_connection_is_there_when_the_subscriptions_are_answered():
+    """A broker to which a fleet returns makes sessions slowly: nothing may be sent, and no silence counted, before."""
+    server = socket.create_server(("127.0.0.1", 0))
+    owner = Owner(server.getsockname()[1])
+    owner.connection.open(owner)
+    client, _ = server.accept()
+    client.recv(1000)
+    client.sendall(ACCEPTED)
+    subscribe = client.recv(1000)
+    owner.work()
+    assert owner.heard == []
+
+    client.sendall(b"\x90\x05" + subscribe[2:4] + b"\x01\x00\x00")
+
+    owner.work_until("connected")
+    owner.connection.close()
+    client.close()
 
 
 def test_what_an_old_connection_still_says_is_not_heard():
@@ -275,6 +297,8 @@ def test_a_dropped_connection_s_socket_is_shut_down_although_the_broker_reads_no
     frozen, _ = server.accept()
     frozen.recv(1000)
     frozen.sendall(ACCEPTED)
+    subscribe = frozen.recv(1000)
+    frozen.sendall(b"\x90\x05" + subscribe[2:4] + b"\x01\x00\x00")
     owner.work_until("connected")
     client = owner.connection._client
     for _ in range(80):

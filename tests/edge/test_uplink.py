@@ -185,6 +185,29 @@ def test_a_connection_without_pubacks_is_given_up_and_everything_sent_again(desk
     assert desk.payloads().count(desk.ledger[0]) == 2
 
 
+def test_after_a_failure_silence_is_borne_for_longer_until_a_puback_comes(desk):
+    """A broker to which a whole fleet returns is slow: who leaves it and comes again makes it slower."""
+    desk.connect()
+    desk.lose()
+    desk.pass_s(3)
+    desk.connect()
+    desk.frame()
+    desk.connection.log.clear()
+    desk.pass_s(SILENT_S * 2 - 1)
+    assert "drop" not in desk.connection.log
+    desk.pass_s(2)
+    assert "drop" in desk.connection.log
+
+    desk.pass_s(5)
+    desk.connect()
+    desk.ack()
+    desk.frame()
+    desk.connection.log.clear()
+    desk.pass_s(SILENT_S + 1)
+
+    assert "drop" in desk.connection.log
+
+
 def test_an_attempt_without_an_answer_is_given_up(desk):
     """A broker that accepts the connection and says nothing."""
     desk.uplink.tick(0.0)

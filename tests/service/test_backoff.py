@@ -44,3 +44,16 @@ def test_after_a_success_the_waits_are_short_again():
         found.append(backoff.failed(0.0))
 
     assert max(found) <= 2.0
+
+
+def test_an_answer_is_waited_for_longer_with_each_failure_until_something_succeeds():
+    """A slow server gets slower by clients that leave it and come again."""
+    backoff = Backoff(10.0)
+    found = [backoff.patience]
+    for _ in range(5):
+        backoff.failed(0.0)
+        found.append(backoff.patience)
+    backoff.succeeded()
+
+    assert found == [1, 2, 4, 8, 8, 8]
+    assert backoff.patience == 1
