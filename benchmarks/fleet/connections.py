@@ -1,11 +1,10 @@
 """All connections of a fleet, watched by one thread; new ones are made in others, because a TLS handshake waits."""
 
-import contextlib
 import queue
 import random
-import select
 import time
 from concurrent.futures import ThreadPoolExecutor
+from selectors import EVENT_READ, EVENT_WRITE, DefaultSelector
 from typing import Self
 
 from benchmarks.fleet.connection import Connection, ConnectionOptions, Stats
@@ -28,9 +27,7 @@ class Connections:
             Connection(list(devices[first::number]), fleet, options, self.stats, first) for first in range(number)
         ]
         self._disconnects_hz, self._disconnect_s = disconnects_hz, 0.0
-        self._poll = select.epoll()
-        self._watched: dict[int, Connection] = {}
-        self._writing: set[int] = set()
+        self._selector = DefaultSelector()
         self._pool = ThreadPoolExecutor(_AT_ONCE)
         self._results: queue.SimpleQueue[tuple[Connection, str]] = queue.SimpleQueue()
         self._connect_s = self._tick_s = 0.0
@@ -43,10 +40,10 @@ class Connections:
         for connection in self._connections:
             connection.close()
         deadline = time.monotonic() + 2.0
-        while self._watched and time.monotonic() < deadline:
+        while self._selector.get_map() and time.monotonic() < deadline:
             self._wait(0.1)
         self._pool.shutdown(cancel_futures=True)
-        self._poll.close()
+        self._selector.close()
 
     @property
     def accepted(self) -> int:
@@ -87,12 +84,10 @@ class Connections:
         self._wait(span_s)
 
     def _wait(self, span_s: float) -> None:
-        for fd, event in self._poll.poll(span_s):
-            connection = self._watched.get(fd)
-            if connection is None:
-                continue
+        for key, event in self._selector.select(span_s):
+            connection: Connection = key.data
             now = time.monotonic()
-            if event & ~select.EPOLLOUT:
+            if event & EVENT_READ:
                 connection.read(now)
             connection.flush(now)
             self._watch(connection)
@@ -123,24 +118,12 @@ class Connections:
 
     def _watch(self, connection: Connection) -> None:
         """Let the kernel tell of what this connection waits for, and of no closed one."""
-        if connection.fd != connection.watched:
-            self._unwatch(connection)
-            if connection.fd >= 0:
-                self._poll.register(connection.fd, select.EPOLLIN)
-                self._watched[connection.fd] = connection
-                connection.watched = connection.fd
-        if connection.fd < 0 or connection.client is None:
-            return
-        writing = connection.client.want_write()
-        if writing != (connection.fd in self._writing):
-            self._poll.modify(connection.fd, select.EPOLLIN | (select.EPOLLOUT if writing else 0))
-            (self._writing.add if writing else self._writing.discard)(connection.fd)
-
-    def _unwatch(self, connection: Connection) -> None:
-        if connection.watched < 0:
-            return
-        self._watched.pop(connection.watched, None)
-        self._writing.discard(connection.watched)
-        with contextlib.suppress(OSError):  # closing it may have done that already
-            self._poll.unregister(connection.watched)
-        connection.watched = -1
+        if connection.watched not in (connection.fd, -1):
+            self._selector.unregister(connection.watched)
+        if connection.fd >= 0 and connection.client is not None:
+            events = EVENT_READ | (EVENT_WRITE if connection.client.want_write() else 0)
+            if connection.fd != connection.watched:
+                self._selector.register(connection.fd, events, connection)
+            elif events != self._selector.get_key(connection.fd).events:
+                self._selector.modify(connection.fd, events, connection)
+        connection.watched = connection.fd
