@@ -16,6 +16,7 @@ import time
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
         answers = _complete(known, installed, asked=arguments.answers is not None)
     else:
         print("An empty line keeps the answer in [brackets]. Nothing is changed before the last question.")
-        answers = ask.ask(known, camera=installed.camera, hub=installed.hub, after=_Trial(installed))
+        answers = ask.ask(known, camera=installed.camera, hub=installed.hub, after=partial(_trial, installed))
     _need_page_password(answers, installed)
     apply(answers, installed)
     return wait_for_counts(answers, installed)
@@ -122,30 +123,24 @@ def _need_page_password(answers: Answers, installed: Installed) -> None:
         raise ConfigError("page_password is missing: the page shows nothing without a user")
 
 
-class _Trial:
+def _trial(installed: Installed, name: str, answers: Answers) -> str:
     """After the question for the camera: what there is, and a picture's number of faces."""
-
-    def __init__(self, installed: Installed) -> None:
-        self._installed = installed
-
-    def __call__(self, name: str, answers: Answers) -> str:
-        if name == "device":
-            return f"Cameras that were found on this host: {', '.join(system.cameras()) or 'none'}"
-        return self._camera(answers) if name == "camera" else ""
-
-    def _camera(self, answers: Answers) -> str:
-        running = system.show(EDGE, "ActiveState").get("ActiveState") == "active"
+    if name == "device":
+        return f"Cameras that were found on this host: {', '.join(system.cameras()) or 'none'}"
+    if name != "camera":
+        return ""
+    running = system.show(EDGE, "ActiveState").get("ActiveState") == "active"
+    if running:
+        system.call("systemctl", "stop", EDGE)
+    try:
+        with tempfile.TemporaryDirectory(prefix="classpulse-", dir="/run") as folder:
+            Path(folder).chmod(0o755)
+            path = Path(folder) / "edge.toml"
+            path.write_text(files.configuration("edge", files.edge_table(answers, installed.edge)))
+            return system.program(EDGE, "--config", str(path), "check", "--only", "camera").stdout.strip()
+    finally:
         if running:
-            system.call("systemctl", "stop", EDGE)
-        try:
-            with tempfile.TemporaryDirectory(prefix="classpulse-", dir="/run") as name:
-                Path(name).chmod(0o755)
-                path = Path(name) / "edge.toml"
-                path.write_text(files.configuration("edge", files.edge_table(answers, self._installed.edge)))
-                return system.program(EDGE, "--config", str(path), "check", "--only", "camera").stdout.strip()
-        finally:
-            if running:
-                system.call("systemctl", "start", EDGE)
+            system.call("systemctl", "start", EDGE)
 
 
 def apply(answers: Answers, installed: Installed) -> None:
