@@ -39,6 +39,8 @@ _LOWEST = 0.1
 """Score from which precision and recall are looked at."""
 _PRECISION, _HEADS_PRECISION = 0.95, 0.93
 """Recall is also told at the score where so much of what is found is a face, or lies in a head."""
+_MAIN = CameraConfig("pi").size
+"""Of a Pi's main stream, from which faces are cropped. How high they would be in it follows from their boxes."""
 _FACES = 30
 _ROUNDS = 15
 
@@ -76,8 +78,8 @@ class Candidate:
     package: str
     """Of the emotion model, and of YuNet if it is not OpenCV's."""
     open: Callable[[DetectorConfig], OpenCvYuNet | YuNet]
-    hits: list[tuple[float, bool, float]] = field(default_factory=list)
-    """Score, whether a labelled box is met, and height in pixels of the picture, of every face found."""
+    hits: list[tuple[float, bool, float, float]] = field(default_factory=list)
+    """Of every face found: score, whether a labelled box is met, height in pixels of the picture, and in _MAIN's."""
     widths_met: list[float] = field(default_factory=list)
     """Of the labelled boxes that a face scoring `min_score` meets."""
     cpu_s: list[float] = field(default_factory=list)
@@ -127,7 +129,9 @@ def look(
             continue
         index = meets(boxes[0], labelled, heads=heads)
         hit = index is not None and bool(left[index])
-        candidate.hits.append((float(row[4]), hit, boxes[0][3] - boxes[0][1]))
+        height = boxes[0][3] - boxes[0][1]
+        enlarged = min(_MAIN[0] / image.shape[1], _MAIN[1] / image.shape[0])
+        candidate.hits.append((float(row[4]), hit, height, height * enlarged))
         if hit and index is not None:
             left[index] = False
             if row[4] >= DetectorConfig().min_score:
@@ -160,11 +164,13 @@ def accuracy(runs: list[Candidate], pictures: Path, table: Path, *, heads: bool)
         f"{low}-{high:g} px" if high < np.inf else f">= {low} px" for low, high in zip(WIDTHS_PX, ends, strict=True)
     ]
     precision = _HEADS_PRECISION if heads else _PRECISION
-    columns = f"{'found':>7}{'precision':>10}{f'at {precision:g}':>9}{f'>={min_face_px} px':>8}  "
+    large = f"{f'>={min_face_px} px':>8}{f'in {_MAIN[0]}x{_MAIN[1]}':>14}  "
+    columns = f"{'found':>7}{'precision':>10}{f'at {precision:g}':>9}{large}"
     print(f"{'':34}{columns}{''.join(f'{span:>11}' for span in spans)}")
     for run in runs:
         hits = np.array(sorted(run.hits, reverse=True))
         kept = hits[hits[:, 0] >= score]
+        faces = kept[kept[:, 1] > 0]
         good = hits[:, 1].cumsum()
         precise = np.flatnonzero(good / np.arange(1, len(hits) + 1) >= precision)
         met = np.array(run.widths_met)
@@ -175,7 +181,8 @@ def accuracy(runs: list[Candidate], pictures: Path, table: Path, *, heads: bool)
         print(
             f"{_title(run):34}{kept[:, 1].sum() / len(widths):7.3f}{kept[:, 1].mean():10.3f}"
             f"{good[precise[-1]] / len(widths) if len(precise) else 0:9.3f}"
-            f"{(kept[kept[:, 1] > 0, 2] >= min_face_px).mean():8.1%}  {''.join(by_width)}"
+            f"{(faces[:, 2] >= min_face_px).mean():8.1%}{(faces[:, 3] >= min_face_px).mean():14.1%}  "
+            f"{''.join(by_width)}"
         )
 
 

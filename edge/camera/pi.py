@@ -114,6 +114,7 @@ class PiSensor(Sensor):
             encode=None,
         )
         self._camera.configure(video)
+        self._size = self._camera.stream_configuration("main")["size"]  # a sensor may have no such mode
         if self._lores_size:
             self._lores_size = self._camera.stream_configuration("lores")["size"]
 

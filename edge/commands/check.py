@@ -13,6 +13,7 @@ import cv2
 
 from contract.topics import IDENTITY_CHARS
 from edge.camera import open_camera
+from edge.commands.faces import advice
 from edge.config import EdgeConfig
 from edge.health import throttled
 from edge.lock import single_instance
@@ -141,13 +142,14 @@ def detector(config: EdgeConfig) -> str:
 
 
 def camera(config: EdgeConfig) -> str:
-    """The camera gives a frame; the number of faces in it is told, the frame is neither shown nor kept."""
+    """The camera gives a frame; how many faces it shows and how large is told, the frame is neither shown nor kept."""
     runtime(config)
     with single_instance(config.state), open_camera(config.camera, config.detector) as source:
         for frame in source:
             height, width = frame.image.shape[:2]
-            faces = len(open_detector(config.detector, config.runtime).detect(frame))
-            return f"{config.camera.source} gives {width}x{height}; faces in one picture: {faces}"
+            boxes = open_detector(config.detector, config.runtime).detect(frame)
+            faces = advice([bottom - top for _, top, _, bottom in boxes], config.detector.min_face_px)
+            return f"{config.camera.source} gives {width}x{height}; in one picture: {faces}"
     raise RuntimeError(f"{config.camera.source} ended without a frame")
 
 

@@ -67,6 +67,18 @@ def caption(face: Face) -> str:
     return text if face.sure else f"unsure ({text})"
 
 
+def advice(heights_px: Sequence[int], min_face_px: int) -> str:
+    """For people who aim the camera: how many faces there are, and what to do if some are too small."""
+    if not heights_px:
+        return "no face found"
+    found = f"{len(heights_px)} {'face' if len(heights_px) == 1 else 'faces'}"
+    smallest = f"the smallest is {min(heights_px)} px high, {min_face_px} are needed"
+    small = sum(height < min_face_px for height in heights_px)
+    if small:
+        return f"{found}, {small} too small: come closer or raise the resolution ({smallest})"
+    return f"{found}, all large enough ({smallest})"
+
+
 def draw(image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
     """A copy of a (height, width, 3) uint8 bgr picture with the faces' boxes.
 

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -19,7 +19,7 @@ import numpy as np
 
 from edge.camera import open_camera
 from edge.commands import load_or_default
-from edge.commands.faces import Face, draw, find_faces
+from edge.commands.faces import advice, draw, find_faces
 from edge.config import CameraConfig, EdgeConfig
 from edge.lock import single_instance
 from edge.vision.pipeline import open_pipeline
@@ -105,20 +105,9 @@ def show(config: EdgeConfig, latest: "Latest", goes_on: Callable[[], bool]) -> N
             faces = find_faces(pipeline, frame)
             times.append(time.monotonic())
             rate_hz = (len(times) - 1) / (times[-1] - times[0]) if len(times) > 1 else 0.0
-            text = f"{advice(faces, config.detector.min_face_px)}; {rate_hz:.1f} frames/s"
+            told = advice([face.height_px for face in faces], config.detector.min_face_px)
+            text = f"{told}; {rate_hz:.1f} frames/s"
             latest.put(jpeg(with_line(draw(frame.image, faces), text)))
-
-
-def advice(faces: Sequence[Face], min_face_px: int) -> str:
-    """For people who aim the camera: how many faces there are, and what to do if some are too small."""
-    if not faces:
-        return "no face found"
-    found = f"{len(faces)} {'face' if len(faces) == 1 else 'faces'}"
-    smallest = f"the smallest is {min(face.height_px for face in faces)} px high, {min_face_px} are needed"
-    small = sum(face.too_small for face in faces)
-    if small:
-        return f"{found}, {small} too small: come closer or raise the resolution ({smallest})"
-    return f"{found}, all large enough ({smallest})"
 
 
 def with_line(image: np.ndarray, text: str) -> np.ndarray:

@@ -54,8 +54,8 @@ class Picamera2:
         self.calls.append("configure")
 
     def stream_configuration(self, name: str) -> dict[str, Any]:
-        """What became of what was asked, aligned."""
-        return {"size": (100, 75), "stride": STRIDE}
+        """What became of what was asked: no larger than the sensor, and aligned."""
+        return {"size": (320, 240)} if name == "main" else {"size": (100, 75), "stride": STRIDE}
 
     def start(self) -> None:
         """Told; libcamera's error, if there is to be one."""
@@ -118,6 +118,17 @@ def test_by_default_the_picture_is_large_and_the_second_stream_the_detectors():
     PiSensor(CameraConfig(source="pi"), DetectorConfig(), lambda: camera).start()
 
     assert (camera.asked["main"]["size"], camera.asked["lores"]["size"]) == ((2304, 1296), (1280, 720))
+
+
+def test_a_sensor_without_so_large_a_mode_gives_what_it_has_and_that_is_told(caplog):
+    """The nearest size that libcamera has; the log names it, not what was asked."""
+    caplog.set_level("INFO")
+    sensor = PiSensor(CameraConfig(source="pi"), DetectorConfig(), Picamera2)
+
+    sensor.start()
+
+    assert sensor.read(threading.Event()).image.shape == (240, 320, 3)
+    assert "pi: pictures of (320, 240)" in caplog.text
 
 
 def test_a_second_stream_that_is_refused_is_done_without(caplog):

@@ -5,7 +5,7 @@ import pytest
 
 from contract.labels import EMOTIONS
 from edge.camera.source import Frame
-from edge.commands.faces import Face, caption, draw, find_faces
+from edge.commands.faces import Face, advice, caption, draw, find_faces
 from edge.config import RuntimeConfig
 from edge.vision.classifier import EmotionClassifier
 from edge.vision.pipeline import Pipeline
@@ -111,3 +111,20 @@ def test_the_box_tells_what_became_of_a_face(found, colour):
     copy = draw(np.zeros((100, 100, 3), np.uint8), [found])
 
     assert tuple(copy[50, 20]) == colour
+
+
+@pytest.mark.parametrize(
+    ("heights", "told"),
+    [
+        ((), "no face found"),
+        ((30,), "1 face, all large enough (the smallest is 30 px high, 24 are needed)"),
+        ((30, 24), "2 faces, all large enough (the smallest is 24 px high, 24 are needed)"),
+        (
+            (30, 20, 18, 40),
+            "4 faces, 2 too small: come closer or raise the resolution (the smallest is 18 px high, 24 are needed)",
+        ),
+    ],
+)
+def test_the_line_says_what_to_do(heights, told):
+    """How many faces, how many too small, and the smallest: of `preview` and of `check`."""
+    assert advice(heights, 24) == told

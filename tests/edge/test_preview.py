@@ -14,7 +14,7 @@ import pytest
 
 from edge.camera.source import CameraError
 from edge.commands import preview
-from edge.commands.faces import Face
+from edge.commands.faces import advice
 from edge.commands.preview import Latest, serve_page
 from edge.config import EdgeConfig
 from edge.lock import LockError, single_instance
@@ -154,34 +154,12 @@ def test_the_live_picture_has_a_box_around_the_face_and_a_line_below(edge_toml, 
     assert not camera.is_alive()
 
 
-def faces_of(*heights: int) -> list[Face]:
-    """Faces of these heights, of which those below 24 px are too small."""
-    return [Face((0, 0, height, height), None, sure=False, too_small=height < 24) for height in heights]
-
-
-@pytest.mark.parametrize(
-    ("heights", "told"),
-    [
-        ((), "no face found"),
-        ((30,), "1 face, all large enough (the smallest is 30 px high, 24 are needed)"),
-        ((30, 24), "2 faces, all large enough (the smallest is 24 px high, 24 are needed)"),
-        (
-            (30, 20, 18, 40),
-            "4 faces, 2 too small: come closer or raise the resolution (the smallest is 18 px high, 24 are needed)",
-        ),
-    ],
-)
-def test_the_line_says_what_to_do(heights, told):
-    """How many faces, how many too small, and the smallest."""
-    assert preview.advice(faces_of(*heights), 24) == told
-
-
 @pytest.mark.parametrize("width", [160, 640, 1920])
 def test_the_line_fits_below_any_picture(width):
     """The picture stays as it is; the text ends before its right edge."""
     picture = np.full((90, width, 3), 90, np.uint8)
 
-    both = preview.with_line(picture, preview.advice(faces_of(*[18] * 20), 24) + "; 4.1 frames/s")
+    both = preview.with_line(picture, advice([18] * 20, 24) + "; 4.1 frames/s")
 
     assert (both[:90] == 90).all()
     assert both[90:].max() > 100
