@@ -215,8 +215,11 @@ class Health(Payload, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         try:
             _ = [datetime.fromisoformat(t) for t in (self.t, self.certificate_end or self.t)]
-        except (TypeError, ValueError):
-            raise MessageError("field", f"t is {self.t!r}, certificate_end {self.certificate_end!r}") from None
+            _ = [self.faces[kind] for kind in get_args(FaceKind) if self.faces is not UNSET]
+        except (TypeError, ValueError, KeyError):
+            raise MessageError(
+                "field", f"t {self.t}, certificate_end {self.certificate_end}, or {self.faces}"
+            ) from None
 
     @property
     def time(self) -> datetime:

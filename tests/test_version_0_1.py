@@ -86,6 +86,14 @@ def test_a_store_gives_every_window(store):
     assert windows(store) == sorted(EXPECTED["windows"])
 
 
+def test_a_store_that_no_newer_daemon_opened_has_no_readings_notes_and_lessons(tmp_path):
+    """Its report can be made all the same."""
+    path = Path(shutil.copy(FILES / "store.sqlite", tmp_path))
+    with SqliteStore(path, writable=False) as opened:
+        assert opened.readings(ROOM.where, 0, 2**40) == {}
+        assert (opened.notes(ROOM.where, 0, 2**40), opened.lessons(ROOM.where)) == ([], [])
+
+
 def test_a_store_gives_what_the_devices_said_last(store):
     """State, health, and which messages are stored."""
     states = store.states()

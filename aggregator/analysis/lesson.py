@@ -2,7 +2,7 @@
 
 from bisect import bisect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -13,6 +13,7 @@ from aggregator.config import AttentionConfig
 from aggregator.store.types import Note
 from aggregator.store.windows import WINDOW_S, table_of
 from contract.card import ModelCard
+from contract.message import FaceKind
 from contract.topics import Room
 
 MINUTE_S = 60
@@ -143,6 +144,21 @@ class Lesson:
     """By the hash that messages carry; None where the card is not here."""
     notes: tuple[Note, ...] = ()
     """What people said in it."""
+    readings: Mapping[FaceKind, float] = field(default_factory=dict)
+    """Faces per frame by how they could be read, as healths told; empty where none did."""
+
+    @property
+    def unread(self) -> tuple[int, int] | None:
+        """Of the faces that were not read those that were too small, and the others; None if nobody told.
+
+        How many they are the counts tell, and the healths only how they divide.
+        """
+        unread = self.readings.get("small", 0.0) + self.readings.get("unsure", 0.0)
+        if self.whole is None or not unread:
+            return None
+        whole = round(self.whole.faces) - round(self.whole.faces * (1 - self.whole.unsure))
+        small = round(whole * self.readings["small"] / unread)
+        return (small, whole - small) if whole else None
 
 
 def lesson(

@@ -19,6 +19,7 @@ from aggregator.store import postgresql_schema as sql
 from aggregator.store.types import (
     SELECT_DEVICES,
     SELECT_WINDOWS,
+    UPSERT_READINGS,
     Arrival,
     Batch,
     Committed,
@@ -27,6 +28,7 @@ from aggregator.store.types import (
     StoreError,
     StoreUnavailableError,
     fold_all,
+    reading_rows,
     statuses_of,
 )
 from aggregator.store.windows import DAY_S, Key, Sums, key_row, sum_row, windows_of
@@ -92,6 +94,8 @@ class PostgresqlStore(Store):
             for kind, payloads in (("state", batch.states), ("health", batch.healths)):
                 if payloads:
                     db.execute(sql.UPSERT_STATUS.format(kind), _columns(_status_rows(payloads)))
+            with db.cursor() as cursor:
+                cursor.executemany(_marked(UPSERT_READINGS), reading_rows(batch.healths))
         return Committed(len(fresh), len(batch.counts) - len(fresh), frozenset(), windows)
 
     def recent(self, since: int) -> list[tuple[Key, Sums]]:
@@ -191,12 +195,12 @@ class PostgresqlStore(Store):
 
     def _rows(self, statement: str, *values: object) -> list[tuple]:
         with self._connected() as db:
-            return db.execute(statement.replace("?", "%s"), values).fetchall()
+            return db.execute(_marked(statement), values).fetchall()
 
     def _write(self, *statements: tuple[str, Iterable[Sequence[object]]]) -> None:
         with self._connected() as db, db.transaction(), db.cursor() as cursor:
             for statement, rows in statements:
-                cursor.executemany(statement.replace("?", "%s"), rows)
+                cursor.executemany(_marked(statement), rows)
 
     @contextmanager
     def _connected(self) -> Iterator["psycopg.Connection[tuple]"]:
@@ -245,6 +249,11 @@ def _parameters(config: PostgresqlConfig, credentials: Path) -> dict[str, object
         "sslrootcert": str(credentials / "ca.crt") if config.tls else None,
         "password": read_password(password) if password.exists() else None,
     }
+
+
+def _marked(statement: str) -> str:
+    """With psycopg's marks for values."""
+    return statement.replace("?", "%s")
 
 
 def _new(db: "psycopg.Connection[tuple]", arrivals: Iterable[Arrival]) -> list[Arrival]:

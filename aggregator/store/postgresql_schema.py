@@ -70,6 +70,14 @@ MIGRATIONS = (
         PRIMARY KEY (site, room, start)
     );
     """,
+    """
+    CREATE TABLE readings (
+        site text NOT NULL, room text NOT NULL, minute bigint NOT NULL, device text NOT NULL,
+        found double precision NOT NULL, small double precision NOT NULL, unsure double precision NOT NULL,
+        read double precision NOT NULL, PRIMARY KEY (site, room, minute, device)
+    );
+    CREATE INDEX readings_by_minute ON readings (minute);
+    """,
 )
 """Applied in order, each once; the database's version is how many were. `messages.sender` names a device's boot,
 `day` is that of the message's newest frame or UNSYNCED: a property of the message itself, so that one sent again meets
@@ -134,7 +142,7 @@ def expire(db: "psycopg.Connection[tuple]", now: float, retention_days: int) -> 
     deleted = sum(_drop_windows(db, day, limit) for day in gone)
     _delete_oldest(db, "messages_other", "seen", int(now - HORIZON_S - DAY_S), DAY_S)
     _delete_oldest(db, "devices", "greatest(state_at, health_at)", now - retention_days * DAY_S, DAY_S)
-    for table, age in (("notes", "at"), ("lessons", "start")):
+    for table, age in (("notes", "at"), ("lessons", "start"), ("readings", "minute")):
         _delete_oldest(db, table, age, now - retention_days * DAY_S, DAY_S)
     if not filled:  # else windows of two days would go at once
         deleted += _delete_oldest(db, "windows_other", "day", limit, 1)

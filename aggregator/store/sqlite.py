@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aggregator.store import ranges
 from aggregator.store.types import (
+    UPSERT_READINGS,
     Arrival,
     Batch,
     Committed,
@@ -15,6 +16,7 @@ from aggregator.store.types import (
     StoreError,
     StoreUnavailableError,
     fold_all,
+    reading_rows,
 )
 from aggregator.store.windows import DAY_S, KEY_COLUMNS, SUM_COLUMNS, Key, Sums, key_row, sum_row, windows_of
 from contract.message import HORIZON_S
@@ -73,6 +75,12 @@ CREATE TABLE IF NOT EXISTS notes (
 CREATE TABLE IF NOT EXISTS lessons (
     site TEXT NOT NULL, room TEXT NOT NULL, start INTEGER NOT NULL, line TEXT NOT NULL, PRIMARY KEY (site, room, start)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS readings (
+    site TEXT NOT NULL, room TEXT NOT NULL, minute INTEGER NOT NULL, device TEXT NOT NULL,
+    found REAL NOT NULL, small REAL NOT NULL, unsure REAL NOT NULL, read REAL NOT NULL,
+    PRIMARY KEY (site, room, minute, device)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS readings_by_minute ON readings (minute);
 """
 """Tables that files of before do not have. The version stays: an older aggregator, gone back to, leaves them alone."""
 _UPSERT_WINDOW = f"""
@@ -206,7 +214,7 @@ class SqliteStore(Store):
         with self._transaction():
             deleted = self._delete_oldest("windows", "day", int(limit // DAY_S), 1)
             self._delete_oldest("devices", "max(state_at, health_at)", limit, DAY_S)
-            for table, age in (("notes", "at"), ("lessons", "start")):
+            for table, age in (("notes", "at"), ("lessons", "start"), ("readings", "minute")):
                 self._delete_oldest(table, age, limit, DAY_S)
             self._delete_oldest("boots", "seen", now - HORIZON_S - DAY_S, DAY_S)
             self._db.execute("DELETE FROM ranges WHERE boot_id NOT IN (SELECT id FROM boots)")
@@ -264,6 +272,7 @@ class SqliteStore(Store):
                 for device, (payload, at) in payloads.items()
             )
             self._db.executemany(_UPSERT_STATUS.format(kind), rows)
+        self._db.executemany(UPSERT_READINGS, reading_rows(batch.healths))
         lost: Counter[Device] = Counter()
         for device, (health, at) in batch.healths.items():
             for boot, floor in list(health.outbox_first.items())[:_MAX_BOOTS]:

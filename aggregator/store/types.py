@@ -5,16 +5,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self, TypeVar, get_args
+
+from msgspec import UNSET
 
 from aggregator.store.windows import DAY_S, KEY_COLUMNS, SUM_COLUMNS, Key, Sums, add, fold, windows_of
-from contract.message import CountsMessage, Health, MessageError, State
+from contract.message import CountsMessage, FaceKind, Health, MessageError, State
 from contract.topics import Device, Room
 
 Payload = TypeVar("Payload", State, Health)
 
 SELECT_WINDOWS = f"SELECT {', '.join((*KEY_COLUMNS, *SUM_COLUMNS))} FROM windows WHERE"  # noqa: S608 - only constants
 SELECT_DEVICES = "SELECT site, room, device, state, state_at, health, health_at FROM devices"
+FACE_KINDS: tuple[FaceKind, ...] = get_args(FaceKind)
+UPSERT_READINGS = f"""
+INSERT INTO readings VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (site, room, minute, device) DO UPDATE SET {", ".join(f"{kind} = excluded.{kind}" for kind in FACE_KINDS)}
+"""  # noqa: S608 - only constants
+_SAME_S = 120.0
+"""A health that came later or again, or is of a clock that is not set, is of no known minute."""
 _PARSED = 16384
 """Payloads of `state` and `health` that are kept parsed: a page reads all of them each second, and few have changed."""
 
@@ -215,12 +224,33 @@ class Store(ABC):
         rows = self._select("line", "lessons", "site = ? AND room = ? ORDER BY start", room.site, room.room)
         return [line for (line,) in rows]
 
+    def readings(self, room: Room, start: float, end: float) -> dict[FaceKind, float]:
+        """Faces per frame by how they could be read, of all devices, as their healths told in that time; else nothing.
+
+        Mean of the last health of each minute; frames with too few faces are left out.
+        """
+        columns = ", ".join(f"avg({kind})" for kind in FACE_KINDS)
+        where = "site = ? AND room = ? AND minute >= ? AND minute < ? GROUP BY device"
+        rows = self._select(columns, "readings", where, room.site, room.room, int(start // 60) * 60, end)
+        return {kind: sum(column) for kind, *column in zip(FACE_KINDS, *rows, strict=True)} if rows else {}
+
     def keep_lessons(self, room: Room, since: int, lessons: Mapping[int, str]) -> None:
         """Keep these lines of a room's list, by start in seconds since 1970, in place of all from `since` on."""
         delete = "DELETE FROM lessons WHERE site = ? AND room = ? AND start >= ?"
         insert = "INSERT INTO lessons VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
         rows = [(room.site, room.room, start, line) for start, line in sorted(lessons.items())]
         self._write((delete, [(room.site, room.room, since)]), (insert, rows))
+
+
+def reading_rows(healths: Mapping[Device, tuple[Health, float]]) -> list[tuple]:
+    """What `readings` gets from healths: one row a minute for each device, in one order for all who write."""
+    rows = []
+    for device, (health, received) in healths.items():
+        at = datetime.fromisoformat(health.t).timestamp()
+        if health.faces is not UNSET and abs(received - at) < _SAME_S:
+            figures = (health.faces[kind] for kind in FACE_KINDS)
+            rows.append((device.site, device.room, int(at // 60) * 60, device.device, *figures))
+    return sorted(rows)
 
 
 def statuses_of(rows: Iterable[tuple]) -> dict[Device, DeviceStatus]:

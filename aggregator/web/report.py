@@ -45,8 +45,9 @@ def read(config: AggregatorConfig, room: Room, start: int, end: int) -> Lesson:
         raise ReportError(text.format(hours=number_text((end - start) / 3600, "0.0")))
     with open_store(config, writable=False) as store:
         rows, notes = store.windows(room.site, room.room, start, end), store.notes(room, start, end + MINUTE_S)
+        readings = store.readings(room, start, end)
     whole = lesson(room, start, end, rows, estimator_of(config), config.attention)
-    return replace(whole, notes=tuple(notes))
+    return replace(whole, notes=tuple(notes), readings=readings)
 
 
 def file_name(lesson: Lesson, zone: tzinfo | None) -> str:

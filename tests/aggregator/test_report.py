@@ -5,10 +5,12 @@ import io
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC
 from xml.etree import ElementTree as ET
 
 import pytest
+from msgspec import structs
 from pyarrow import parquet
 
 from aggregator.analysis.lesson import lesson
@@ -54,6 +56,17 @@ def test_the_page_needs_nothing_else(told):
     assert page.count("<svg") == 2
     assert "<b>10</b> faces" in page
     assert "80\N{NO-BREAK SPACE}%" in page
+
+
+def test_faces_that_were_not_read_are_told_by_their_reason(told):
+    """As many as the counts say, divided as the healths of that time said; nothing is guessed without them."""
+    unsure = replace(told, whole=structs.replace(told.whole, faces=26.0, unsure=0.25))
+
+    assert "too small" not in to_html(unsure, UTC)
+    assert "20 of them large and clear enough to read (too small: 4, unclear: 2)" in to_html(
+        replace(unsure, readings={"found": 13.0, "small": 2.0, "unsure": 1.0, "read": 10.0}), UTC
+    )
+    assert "too small" not in to_html(replace(told, readings={"found": 10, "small": 0, "unsure": 0, "read": 10}), UTC)
 
 
 def test_a_lesson_without_frames_says_so(told):

@@ -398,3 +398,34 @@ with SqliteStore(Path(sys.argv[1])) as store:
     commits = trace.read_text().split('"committed')[:-1]
     assert len(commits) == 20
     assert all("sync(" in commit for commit in commits)
+
+
+def faces(found, small, unsure):
+    """As a health tells them."""
+    return {"found": found, "small": small, "unsure": unsure, "read": found - small - unsure}
+
+
+def test_readings_are_the_last_health_of_each_minute_of_every_device(store, device, now):
+    """Means per device, added; a health without faces, one that came late, and other rooms leave them as they are."""
+    two, other = Device("school", "r1", "two"), Device("school", "r2", "cam")
+    start, room = int(now) // 60 * 60, device.where
+    for second, figures in ((5, faces(9, 9, 0)), (35, faces(10, 4, 1)), (65, faces(20, 6, 3))):
+        told = health(start + second, {}, faces=figures)
+        store.commit(Batch(healths={device: (told, start + second + 1), two: (told, start + second + 1)}))
+    store.commit(Batch(healths={device: (health(start + 70, {}), start + 70)}))
+    store.commit(Batch(healths={device: (health(start + 10, {}, faces=faces(1, 1, 0)), start + 300)}))
+    store.commit(Batch(healths={other: (health(start + 9, {}, faces=faces(5, 5, 0)), start + 9)}))
+
+    assert store.readings(room, start + 30, start + 120) == {"found": 30, "small": 10, "unsure": 4, "read": 16}
+    assert store.readings(room, start + 60, start + 120) == {"found": 40, "small": 12, "unsure": 6, "read": 22}
+    assert store.readings(room, start + 120, start + 900) == {}
+
+
+def test_readings_expire_with_the_windows(store, device, now):
+    """A day at a time, as all else."""
+    store.commit(Batch(healths={device: (health(now, {}, faces=faces(9, 1, 1)), now)}))
+
+    store.expire(now + 30 * 86400, 90)
+    assert store.readings(device.where, now, now + 60)
+    store.expire(now + 91 * 86400, 90)
+    assert not store.readings(device.where, now, now + 60)

@@ -9,11 +9,12 @@ import pytest
 from aggregator.ingest.batch import RawMessage, read
 from aggregator.store import postgresql_schema as sql
 from aggregator.store.postgresql import PostgresqlStore
-from aggregator.store.types import Note, StoreError, StoreUnavailableError
+from aggregator.store.types import Batch, Note, StoreError, StoreUnavailableError
 from aggregator.store.windows import SUM_COLUMNS
 from contract.message import HORIZON_S
 from contract.topics import Device
 from tests.cluster.fleet import batch, message
+from tests.health import health_at
 from tests.system.broker import until
 
 DAY_S = 86400
@@ -42,6 +43,18 @@ def test_a_message_is_counted_once_however_often_it_comes(store, place):
 
     assert total(store, device) == 2
     assert (again.fresh, again.duplicates) == (1, 1)
+
+
+def test_readings_are_the_last_health_of_each_minute(store, place):
+    """As in SQLite: of two workers that commit the same one once."""
+    device, minute = Device(place.name, "r1", "cam"), int(time.time()) // 60 * 60
+    for second, small in ((5, 9.0), (35, 4.0), (35, 4.0), (65, 6.0)):
+        faces = {"found": 20.0, "small": small, "unsure": 1.0, "read": 19.0 - small}
+        store.commit(Batch(healths={device: (health_at(minute + second, faces=faces), minute + second + 1)}))
+
+    told = {"found": 20.0, "small": 5.0, "unsure": 1.0, "read": 14.0}
+    assert store.readings(device.where, minute, minute + 120) == told
+    assert store.readings(device.where, minute + 120, minute + 999) == {}
 
 
 def test_workers_with_the_same_messages_neither_deadlock_nor_count_twice(store, place):

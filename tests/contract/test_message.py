@@ -217,6 +217,7 @@ def test_a_broken_payload_is_refused_with_its_reason(reason, payload):
             "health",
             HEALTH.to_json().replace(b'"rss_bytes":', b'"certificate_end":"2026-13-30T00:00:00.000Z","rss_bytes":'),
         ),
+        ("health", HEALTH.to_json().replace(b'"rss_bytes":', b'"faces":{"found":3.0},"rss_bytes":')),
         ("stored", b'{"9f3a2c41":-1}'),
         ("stored", b'{"device":3}'),
         ("stored", b"[]"),
