@@ -4,8 +4,8 @@
 
 Three RabbitMQ nodes, PostgreSQL, mosquitto, the simulated fleet and real aggregators run on this machine. Messages
 are sent first and read afterwards, so that each part's CPU time is its own. Ratios of one run are worth more than
-numbers of two: other work on the machine changes all of them. Summaries and attention are off here;
-benchmarks.aggregator has them.
+numbers of two: other work on the machine changes all of them. Summaries and attention are off, but for the last run:
+there all rooms are live, and each has its summary and its events while its messages come.
 """
 
 import argparse
@@ -35,6 +35,9 @@ _POLL_S = 0.1
 _MIDDLE = (0.15, 0.9)
 """Shares of the messages between which speed is measured."""
 _FRAMES = "SELECT coalesce(sum(frames), 0) FROM windows"
+_LIVE_HZ = 0.15
+"""Messages per second of each room: so few that two cores keep up, whoever else uses them."""
+_LIVE_S = 60.0
 _QUIET = "[summary]\nevery_s = 60\n[attention]\nenabled = false\n"
 
 
@@ -95,8 +98,10 @@ def main() -> None:
             load_ = Load(arguments.messages, arguments.devices, frames)
             for workers in (1, 2):
                 what = f"RabbitMQ, PostgreSQL, {frames} frames, {workers} workers"
-                with large(cluster, postgres, f"bench_{frames}_{workers}") as scene:
+                with large(cluster, postgres, f"bench_{frames}_{workers}", _QUIET) as scene:
                     found[f"large{workers}", frames] = measured(scene, load_, workers, what)
+        with large(cluster, postgres, "bench_live", "") as scene:
+            live(scene, arguments.devices)
     for frames in (1, 10):
         report(frames, found["small", frames], found["large1", frames], found["large2", frames])
 
@@ -143,6 +148,24 @@ def measured(scene: Scene, load_: Load, workers: int, what: str) -> Cost:
     return Cost(taken_s * us, given_s * us, worker_s * us, database_s * us, rate_hz)
 
 
+def live(scene: Scene, devices: int) -> None:
+    """Print what a worker costs while lessons run: it adds up every room anew with each summary."""
+    with aggregators(scene, 1) as processes:
+        time.sleep(_IDLE_S)
+        worker_s, database_s = cpu_s(processes), cpu_s(scene.database)
+        rate = ("--rate", str(_LIVE_HZ), "--seconds", str(_LIVE_S))
+        fleet(scene, "--devices", str(devices), *rate)
+        worker_s, database_s = cpu_s(processes) - worker_s, cpu_s(scene.database) - database_s
+        rss = processes[0].memory_info().rss / 2**20
+    messages = devices * _LIVE_HZ * _LIVE_S
+    print(
+        f"{devices} rooms live, {messages / _LIVE_S:.0f} messages/s, summaries and events: one worker, {rss:.0f} MiB, "
+        f"{worker_s / _LIVE_S:.0%} of a core ({messages / worker_s:,.0f} messages per second of CPU); "
+        f"database {database_s / _LIVE_S:.0%}",
+        flush=True,
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Idle:
     """What is used while nothing happens."""
@@ -184,10 +207,15 @@ def rest(scene: Scene) -> Idle:
 
 def send(scene: Scene, load_: Load) -> None:
     """The fleet's backlog, with what belongs to it: a few duplicates, a few late ones."""
-    command = [sys.executable, "-m", "benchmarks.fleet", "--backlog", "--quiet", "--connections", "50"]
+    number = ("--devices", str(load_.devices), "--messages", str(load_.messages), "--frames", str(load_.frames))
+    faults = ("--rate", str(load_.frames), "--duplicates", "0.01", "--late", "0.01")
+    fleet(scene, "--backlog", *number, *faults)
+
+
+def fleet(scene: Scene, *arguments: str) -> None:
+    """Run the simulated one to its end, without sessions."""
+    command = [sys.executable, "-m", "benchmarks.fleet", "--quiet", "--connections", "50", *arguments]
     command += [part for port in scene.ports for part in ("--broker", f"127.0.0.1:{port}")]
-    command += ["--devices", str(load_.devices), "--messages", str(load_.messages), "--frames", str(load_.frames)]
-    command += ["--rate", str(load_.frames), "--duplicates", "0.01", "--late", "0.01"]
     command += ["--site", scene.folder.name.replace("_", "-").lower(), "--expected", str(scene.folder / "expected.csv")]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
@@ -239,8 +267,8 @@ def small() -> Iterator[Scene]:
 
 
 @contextmanager
-def large(cluster: servers.Cluster, postgres: servers.Postgres, name: str) -> Iterator[Scene]:
-    """The cluster, with a database of this run's own."""
+def large(cluster: servers.Cluster, postgres: servers.Postgres, name: str, settings: str) -> Iterator[Scene]:
+    """The cluster, with a database of this run's own, and more `settings` of its workers."""
     postgres.create(name)
     with tempfile.TemporaryDirectory(prefix="bench-large-") as folder_name:
         folder = Path(folder_name)
@@ -249,7 +277,7 @@ def large(cluster: servers.Cluster, postgres: servers.Postgres, name: str) -> It
         config.write_text(
             f'site = "bench"\ncredentials = "{folder}"\n[mqtt]\nhost = "127.0.0.1"\n'
             f'[amqp]\nhosts = {json.dumps(cluster.amqp_hosts)}\ntls = false\nusername = "guest"\n'
-            f'[postgresql]\nhost = "127.0.0.1"\nport = {postgres.port}\ndatabase = "{name}"\ntls = false\n{_QUIET}'
+            f'[postgresql]\nhost = "127.0.0.1"\nport = {postgres.port}\ndatabase = "{name}"\ntls = false\n{settings}'
         )
         topology = [sys.executable, "-m", "aggregator", "--config", str(config), "topology"]
         subprocess.run(topology, check=True, stdout=subprocess.DEVNULL)

@@ -29,8 +29,8 @@ LEAST = 0.95
 """Share of the protections that tests must hold."""
 COMMANDS = ("chromium", "mosquitto", "mosquitto_sub", "openssl", "strace")
 """Of the system tests among them."""
-_TIMEOUT_S = 900.0
-"""Of one mutation's tests."""
+_TIMEOUT_S, _ALL_S = 900.0, 3600.0
+"""Of one mutation's tests, and of all of them."""
 _PASSED, _FAILED, _ERROR = 0, 1, 2
 """Exit statuses of pytest; any other one says that it could not run the tests, as _ERROR does."""
 _FAILURE = re.compile(r"^(FAILED|ERROR) tests/", re.MULTILINE)
@@ -103,7 +103,7 @@ def run(mutations: list[Mutation], folder: Path, jobs: int) -> Iterator[Outcome]
     copy_project(original)
     tests = sorted({name for each in mutations for name in each.tests})
     print(f"{len(mutations)} protections; all of their tests first, with nothing taken out", flush=True)
-    status, output = pytest(original, tests)
+    status, output = pytest(original, tests, _ALL_S)
     if status != _PASSED:
         sys.exit(f"mutations: the tests fail as the code is\n{output}")
 
@@ -132,16 +132,16 @@ def copy_project(folder: Path) -> None:
             shutil.copy2(ROOT / name, folder / name)
 
 
-def pytest(folder: Path, tests: list[str]) -> tuple[int, str]:
+def pytest(folder: Path, tests: list[str], timeout_s: float = _TIMEOUT_S) -> tuple[int, str]:
     """Run them in a copy of the project until one fails; the exit status, and what was printed."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     ours = {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
-            command, cwd=folder, env=os.environ | ours, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S
+            command, cwd=folder, env=os.environ | ours, capture_output=True, text=True, check=False, timeout=timeout_s
         )
     except subprocess.TimeoutExpired:
-        return _ERROR, f"no end after {_TIMEOUT_S:.0f} s"
+        return _ERROR, f"no end after {timeout_s:.0f} s"
     output = done.stdout + done.stderr
     ran = done.returncode != _FAILED or _FAILURE.search(output)
     return done.returncode if ran else _ERROR, output
