@@ -21,6 +21,7 @@ pictures_only=(imageio lazy-loader networkx pillow scipy tifffile)
 for python in 3.11 3.12 3.13; do
     pin demo "$python" edge aggregator demo -- "${pictures_only[@]}" pyarrow
     pin dev "$python" edge aggregator cluster demo dev -- "${pictures_only[@]}"
+    pin fleet "$python" fleet
 done
 for python in 3.11 3.13; do
     pin edge "$python" edge
@@ -30,4 +31,3 @@ done
 pin edge-litert 3.11 edge-litert
 pin train 3.11 train
 pin fuzz 3.11 fuzz
-pin fleet 3.11 fleet

@@ -129,3 +129,11 @@ def test_another_users_clone_is_left_alone(clone):
 
     assert ended.returncode != 0
     assert f"git clone {theirs}" in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["demo", "dev", "fleet"])
+def test_there_are_pins_for_every_python_that_is_supported(name):
+    """Who runs the demonstration, changes the code or deploys a school takes the Python that a system has."""
+    supported = {path.stem.rpartition("-")[2] for path in ROOT.glob("requirements/constraints-py*.txt")}
+
+    assert {path.stem.rpartition("-")[2] for path in ROOT.glob(f"requirements/{name}-py*.txt")} == supported
