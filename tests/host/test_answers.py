@@ -57,13 +57,13 @@ def test_a_camera_alone_asks_for_the_broker_and_nothing_of_a_page(tmp_path):
     """The package classpulse-edge has no broker of its own."""
     authority = tmp_path / "ca.crt"
     authority.write_text("-----BEGIN CERTIFICATE-----\n")
-    enter = [""] * 8  # people only, so nobody is asked about noise
+    enter = [""] * 8
     read, asked = typed(*enter, "", "hub.local", str(authority), "", "secret")
 
     answers = ask({}, camera=True, hub=False, read=read, read_secret=read)
 
     assert (answers.broker, answers.broker_ca, answers.broker_password) == ("hub.local", str(authority), "secret")
-    assert not any(question("page_user") in each for each in asked)
+    assert not any(question(name) in each for name in ("noise", "page_user") for each in asked)
 
 
 def test_noise_is_asked_about_where_expressions_are_read_and_off_by_default():
