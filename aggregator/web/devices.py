@@ -48,7 +48,7 @@ def device_line(device: Device, said: DeviceStatus, faces: float | None, lost: i
     oldest = (
         _(", oldest {time}").format(time=span_text(health.outbox_oldest_s)) if health and health.outbox_messages else ""
     )
-    clock = "" if ahead_s is None else f"{ahead_s:+.0f} s" if abs(ahead_s) < CLOCK_S else span_text(abs(ahead_s))
+    clock = "" if ahead_s is None else f"{round(ahead_s):+d} s" if abs(ahead_s) < CLOCK_S else span_text(abs(ahead_s))
     lost = max(lost, sum(health.outbox_dropped.values()) if health else 0)
     cells = {
         N_("rate"): f"{number_text(health.rate_hz, '0.0')}/s" if health else "",

@@ -38,6 +38,7 @@ def test_a_line_has_what_the_camera_says():
         "5 seconds ago",
         "1.2, model 3f9c1a77",
     )
+    assert device_line(CAMERA, said(ahead_s=-0.2), None, 0, NOW).cells["clock"] == "+0 s"
 
 
 def test_what_an_outbox_gave_up_is_lost():
