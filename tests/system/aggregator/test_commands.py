@@ -1,6 +1,8 @@
 """Pause and resume through a real broker that is there, away, frozen, or refuses."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import paho.mqtt.client as paho
 import pytest
@@ -45,6 +47,22 @@ def test_a_command_arrives_once(tmp_path, mosquitto, heard, wait_until):
     assert sender(tmp_path, mosquitto.port).send(CAMERA, "resume") == "sent"
     wait_until(lambda: len(heard) > 1, "the next one")
     assert heard == ["pause", "resume"]
+
+
+def test_teachers_who_press_at_the_same_moment_are_all_heard(tmp_path, mosquitto, heard, wait_until):
+    """They share one client id, of which a broker keeps the newer connection only."""
+    commands, ready = sender(tmp_path, mosquitto.port), threading.Barrier(8)
+
+    def press(command):
+        ready.wait()
+        return commands.send(CAMERA, command)
+
+    with ThreadPoolExecutor(8) as teachers:
+        outcomes = list(teachers.map(press, ["pause", "resume"] * 4))
+
+    assert outcomes == ["sent"] * 8
+    wait_until(lambda: len(heard) == 8, "all commands")
+    assert sorted(heard) == ["pause"] * 4 + ["resume"] * 4
 
 
 def test_what_was_not_sent_to_a_frozen_broker_never_arrives(tmp_path, mosquitto, heard, wait_until):
