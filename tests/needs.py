@@ -15,6 +15,7 @@ _PACKAGES = {
     "qemu-aarch64-static": "qemu-user-static",
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
+    "setpriv": "util-linux",
     "systemd-analyze": "systemd",
     "systemd-nspawn": "systemd-container",
 }
@@ -33,3 +34,11 @@ def need(*commands: str) -> None:
     """Skip the running test, or every test of a running fixture, unless all of these commands are there."""
     if lacking := missing(*commands):
         pytest.skip(f"not installed: {lacking}")
+
+
+def bound_by_modes() -> list[str]:
+    """What begins a command that shall not write what a file's mode forbids: root would. Skips where that cannot be."""
+    if os.geteuid() != 0:
+        return []
+    need("setpriv")
+    return ["setpriv", "--inh-caps", "-dac_override", "--bounding-set", "-dac_override"]

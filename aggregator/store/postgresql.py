@@ -24,6 +24,7 @@ from aggregator.store.types import (
     Batch,
     Committed,
     DeviceStatus,
+    ReadOnlyError,
     Store,
     StoreError,
     StoreUnavailableError,
@@ -216,6 +217,8 @@ class PostgresqlStore(Store):
             text = " ".join(str(error).split())
             if "certificate verify failed" in text or "does not match host name" in text:
                 text += f"; its certificate must bear that host and be of {self._authority}"
+            if isinstance(error, psycopg.errors.InsufficientPrivilege):
+                raise ReadOnlyError(f"{self._name}: {text}") from error
             raise (StoreUnavailableError if transient else StoreError)(f"{self._name}: {text}") from error
 
     def _close(self) -> None:

@@ -12,6 +12,7 @@ from aggregator.store.types import (
     Arrival,
     Batch,
     Committed,
+    ReadOnlyError,
     Store,
     StoreError,
     StoreUnavailableError,
@@ -34,7 +35,6 @@ _TRANSIENT = (
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_READONLY,
 )
 
 _CREATE = f"""
@@ -331,7 +331,12 @@ class SqliteStore(Store):
         try:
             yield
         except sqlite3.Error as error:
-            transient = getattr(error, "sqlite_errorcode", 0) & 0xFF in _TRANSIENT
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code == sqlite3.SQLITE_READONLY:
+                raise ReadOnlyError(
+                    f"{self._path}: this user cannot write it, or not the folder that it is in"
+                ) from error
+            transient = code in _TRANSIENT
             raise (StoreUnavailableError if transient else StoreError)(f"{self._path}: {error}") from error
         except OSError as error:
             raise StoreError(f"{self._path}: {error.strerror}") from error

@@ -36,6 +36,10 @@ class StoreUnavailableError(StoreError):
     """It cannot be used now and nothing was written: a full disk, a lock. The same call may succeed later."""
 
 
+class ReadOnlyError(StoreUnavailableError):
+    """This process may only read it: somebody has to change that, but the daemon waits for them."""
+
+
 class Arrival(NamedTuple):
     """One readable message of a device's `counts` topic."""
 

@@ -11,7 +11,7 @@ from msgspec import json
 from nicegui import ui
 from starlette.requests import Request
 
-from aggregator.store.types import Note, StoreError, StoreUnavailableError
+from aggregator.store.types import Note, ReadOnlyError, StoreError
 from aggregator.web.audit import AuditLog
 from aggregator.web.auth import address_of
 from aggregator.web.commands import CommandSender, Outcome
@@ -269,7 +269,7 @@ def _lesson(reader: RoomReader, keep: Keep, room: Room, request: Request) -> Sho
             ui.notify(str(error), type="negative")
         except StoreError as error:
             log.warning("a note was not kept: %s", error)
-            ui.notify(_(_NOT_NOW if isinstance(error, StoreUnavailableError) else _NEVER), type="negative")
+            ui.notify(_(_NEVER if isinstance(error, ReadOnlyError) else _NOT_NOW), type="negative")
         else:
             text.set_value("" if kind in {"mark", "name"} else text.value)
             reader.forget(room)

@@ -22,6 +22,7 @@ from aggregator.store.windows import Key
 from contract.message import HORIZON_S, CountsMessage, FrameCounts, State, instant, utc
 from contract.topics import Device
 from tests.health import health_at
+from tests.needs import bound_by_modes
 
 BOOT = "9f3a2c41"
 
@@ -398,6 +399,37 @@ with SqliteStore(Path(sys.argv[1])) as store:
     commits = trace.read_text().split('"committed')[:-1]
     assert len(commits) == 20
     assert all("sync(" in commit for commit in commits)
+
+
+def test_a_file_that_may_only_be_read_is_read_and_told_as_such(store, keep, message, now, tmp_path):
+    """Nothing is lost of what others store meanwhile; the daemon would wait until it may write again."""
+    keep(message(0))
+    path = tmp_path / "store.sqlite"
+    path.chmod(0o444)
+    script = """
+import sys
+from pathlib import Path
+from aggregator.store.sqlite import SqliteStore
+from aggregator.store.types import Note, ReadOnlyError, StoreUnavailableError
+from contract.topics import Room
+for writable in (True, False):
+    with SqliteStore(Path(sys.argv[1]), writable=writable) as store:
+        assert len(store.windows("school", "r1", 0, 2**40)) == 1
+        try:
+            store.add_note(Room("school", "r1"), Note(1.0, "mark", "group work", "anna"))
+        except ReadOnlyError as error:
+            assert isinstance(error, StoreUnavailableError)
+            print(error)
+"""
+
+    ended = subprocess.run(
+        [*bound_by_modes(), sys.executable, "-c", script, path], capture_output=True, text=True, check=False
+    )
+
+    assert ended.stderr == ""
+    assert ended.stdout == f"{path}: this user cannot write it, or not the folder that it is in\n" * 2
+    keep(message(1))
+    assert happy(store, now) == 2
 
 
 def faces(found, small, unsure):

@@ -1,9 +1,11 @@
 """What stops the page's start, at once and with a word that helps, and how it is served with a certificate."""
 
+import shutil
 import sqlite3
 import ssl
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 
@@ -11,11 +13,13 @@ import pytest
 
 from aggregator.config import AggregatorConfig
 from aggregator.store.sqlite import SqliteStore
+from aggregator.store.types import Batch
 from aggregator.web.app import address
+from contract.message import State
 from service.config import load
-from tests.needs import need
+from tests.needs import bound_by_modes, need
 from tests.system.broker import free_port
-from tests.system.instructor import PASSWORD, ROOT
+from tests.system.instructor import CAMERA, PASSWORD, ROOT
 
 pytestmark = [pytest.mark.system, pytest.mark.page]
 
@@ -93,3 +97,44 @@ def test_with_a_certificate_it_speaks_https(configure, tmp_path, wait_until):
             assert answer()[0] == "max-age=31536000"
         finally:
             page.terminate()
+
+
+def test_a_store_that_may_only_be_read_is_told_where_the_person_looks(configure, tmp_path, wait_until):
+    """A note is refused in words that say why, its text stays, and the page goes on."""
+    need("chromium")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    config, now = configure(), time.time()
+    state = State(state="ready", reason="", version="1", model=None, min_faces=5, boot="00000001")
+    with SqliteStore(tmp_path / "store.sqlite") as store:
+        store.commit(Batch(states={CAMERA: (state, now)}))
+    (tmp_path / "store.sqlite").chmod(0o444)
+    room = f"{address(load(config, AggregatorConfig).page)}room/north/r101"
+
+    with (
+        subprocess.Popen(
+            [*bound_by_modes(), sys.executable, "-m", "aggregator", "--config", config, "page"], cwd=ROOT
+        ) as page,
+        sync_api.sync_playwright() as playwright,
+    ):
+        try:
+            wait_until(lambda: answers(room), "the page", 90)
+            options = {"executable_path": shutil.which("chromium"), "args": ["--no-sandbox", "--disable-dev-shm-usage"]}
+            shown = playwright.chromium.launch(**options).new_page()
+            shown.goto(room)
+            text = shown.get_by_label("such as group work")
+            text.fill("group work")
+            shown.get_by_role("button", name="mark now").click()
+            shown.get_by_text("Not kept: this page may only read the store.").first.wait_for(timeout=30_000)
+            assert text.input_value() == "group work"
+            assert answers(room)
+        finally:
+            page.terminate()
+
+
+def answers(address):
+    """Whether the page does."""
+    try:
+        with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310 - http, from above
+            return answer.status == 200
+    except OSError:
+        return False
