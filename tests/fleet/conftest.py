@@ -75,8 +75,8 @@ def empty_fleet(lab_folder: Path, request: pytest.FixtureRequest, tell: Callable
 
 @pytest.fixture(scope="session")
 def first_deployment(empty_fleet: Fleet) -> Played:
-    """The first run of site.yml."""
-    return empty_fleet.play("site.yml")
+    """The first run."""
+    return empty_fleet.deploy()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.fleet.lab import SWITCH, Host, call, ssh_options, wait_for
+from tests.fleet.lab import ADMIN, SWITCH, Host, call, ssh_options, wait_for
 
 PROJECT = Path(__file__).parents[2]
 SITE = "greenfield"
@@ -75,19 +75,29 @@ class Fleet:
         """The certificate authority's folder."""
         return self.folder / "pki"
 
+    def deploy(self) -> Played:
+        """`make deploy`, as docs/deployment.md says."""
+        return self._run("make", "-C", PROJECT, "-o", ".venv-fleet/.ready", "deploy", f"INVENTORY={self._write()}")
+
     def play(self, playbook: str, *arguments: str) -> Played:
-        """Run a playbook of the project from the controller's network."""
+        """Run a playbook of the project."""
+        ansible = Path(sys.executable).with_name("ansible-playbook")
+        return self._run(ansible, "-i", self._write(), PROJECT / "ansible" / playbook, *arguments)
+
+    def _write(self) -> Path:
         inventory = self.folder / "inventory.yml"
         inventory.write_text(json.dumps(self._inventory(), indent=1))  # JSON is YAML
-        ansible = Path(sys.executable).with_name("ansible-playbook")
-        command = ["ip", "netns", "exec", SWITCH, "env", f"ANSIBLE_CONFIG={PROJECT}/ansible/ansible.cfg"]
+        return inventory
+
+    def _run(self, *command: str | Path) -> Played:
+        """From the controller's network."""
+        space = ["ip", "netns", "exec", SWITCH, "env", f"ANSIBLE_CONFIG={PROJECT}/ansible/ansible.cfg"]
         # connections stay open for a minute, and another run's hosts have the same addresses
-        command += ["ANSIBLE_NOCOLOR=1", "ANSIBLE_HOST_KEY_CHECKING=0", f"ANSIBLE_SSH_CONTROL_PATH_DIR={self.folder}"]
-        command += [str(ansible), "-i", str(inventory)]
+        space += ["ANSIBLE_NOCOLOR=1", "ANSIBLE_HOST_KEY_CHECKING=0", f"ANSIBLE_SSH_CONTROL_PATH_DIR={self.folder}"]
         started = time.monotonic()
-        done = call(*command, PROJECT / "ansible" / playbook, *arguments, check=False, timeout_s=1500)
+        done = call(*space, *command, check=False, timeout_s=1500)
         played = Played(done.returncode, done.stdout + done.stderr, time.monotonic() - started)
-        (self.folder / "ansible.log").open("a").write(f"$ {playbook} {arguments}\n{played.output}\n")
+        (self.folder / "ansible.log").open("a").write(f"$ {command}\n{played.output}\n")
         return played
 
     def identity(self, host: str) -> str:
@@ -126,8 +136,11 @@ class Fleet:
 
     def in_use(self, host: str) -> str:
         """The version of the release that a room runs, or the aggregator."""
-        base = "/opt/classpulse-aggregator" if host == "hub" else "/opt/classpulse"
-        return self.hosts[host].run(f"basename $(readlink {base}/current)").strip()
+        return self.hosts[host].run(f"basename $(readlink {self.base(host)}/current)").strip()
+
+    def base(self, host: str) -> str:
+        """The folder of a host's releases, and of what installs them."""
+        return "/opt/classpulse-aggregator" if host == "hub" else "/opt/classpulse"
 
     def await_counts(self, host: str) -> None:
         """Wait until the broker sees the room alive and the aggregator stores frames that it did not have."""
@@ -142,7 +155,7 @@ class Fleet:
         }
         hub = {"ansible_host": self.hosts["hub"].address}
         common = {
-            "ansible_user": "root",
+            "ansible_user": ADMIN,
             "ansible_python_interpreter": "/usr/bin/python3",
             "ansible_ssh_common_args": " ".join(ssh_options(self.hosts["hub"].key)),
             "classpulse_site": SITE,

@@ -23,9 +23,11 @@ TOOLS = ("systemd-nspawn", "mmdebstrap", "ip", "ssh", "ssh-keygen")
 SWITCH = "cp-lab"
 """The controller's network namespace; the switch is in it."""
 CONTROLLER = "10.77.0.1"
+ADMIN = "admin"
+"""The user whom ansible/firstboot makes: ssh with the controller's key, sudo without a password."""
 _PACKAGES = (
     "systemd,systemd-sysv,libpam-systemd,dbus,openssh-server,python3,python3-venv,python3-apt,iproute2,ca-certificates,"
-    "openssl,procps"
+    "openssl,procps,sudo"
 )
 _ON_THE_MIRROR = ("mosquitto", "mosquitto-clients", "systemd-timesyncd")
 """What the roles install; it lies in the package cache, as on a school's mirror."""
@@ -104,6 +106,8 @@ def root_of(suite: str, cache: Path) -> Path:
         fetch = ("apt-get", "install", "-qq", "--yes", "--download-only", "--no-install-recommends")
         call("chroot", new, *fetch, *_ON_THE_MIRROR)
         (new / "etc/resolv.conf").unlink()
+        call("chroot", new, "useradd", "--create-home", "--shell", "/bin/bash", ADMIN)
+        (new / "etc/sudoers.d" / ADMIN).write_text(f"{ADMIN} ALL=(ALL) NOPASSWD:ALL\n")
         new.rename(root)
     return root
 
@@ -145,15 +149,17 @@ class Host:
             (self.folder / part).mkdir(parents=True)
         layers = f"lowerdir={base},upperdir={self.folder}/upper,workdir={self.folder}/scratch"
         call("mount", "-t", "overlay", "overlay", "-o", layers, self.root)
-        (self.root / "root/.ssh").mkdir(mode=0o700, exist_ok=True)
-        authorized = self.root / "root/.ssh/authorized_keys"
-        authorized.write_text(self.key.with_suffix(".pub").read_text())
-        authorized.chmod(0o600)
-        # Inside a container systemd misses the end of root's user manager, and the next login waits for its 90 s.
-        lingering = self.root / "var/lib/systemd/linger/root"
-        lingering.parent.mkdir(parents=True, exist_ok=True)
-        lingering.touch()
+        for user, home in {"root": self.root / "root", ADMIN: self.root / "home" / ADMIN}.items():
+            (home / ".ssh").mkdir(mode=0o700, exist_ok=True)
+            (home / ".ssh/authorized_keys").write_text(self.key.with_suffix(".pub").read_text())
+            for made in (home / ".ssh", home / ".ssh/authorized_keys"):
+                os.chown(made, home.stat().st_uid, home.stat().st_gid)
+            # Inside a container systemd misses the end of a user's manager, and the next login waits for its 90 s.
+            lingering = self.root / "var/lib/systemd/linger" / user
+            lingering.parent.mkdir(parents=True, exist_ok=True)
+            lingering.touch()
         (self.root / "etc/hostname").write_text(f"{self.name}\n")
+        (self.root / "etc/hosts").write_text(f"127.0.0.1 localhost\n127.0.1.1 {self.name}\n")
         (self.root / "etc/machine-id").write_text("")
 
     def start(self) -> None:
@@ -198,9 +204,9 @@ class Host:
         call("umount", "--lazy", self.root, check=False)
         call("ip", "netns", "del", self._space, check=False)
 
-    def run(self, command: str, *, check: bool = True) -> str:
-        """What a shell command, over ssh as root, writes to its output."""
-        ssh = ("ip", "netns", "exec", SWITCH, "ssh", *ssh_options(self.key), f"root@{self.address}")
+    def run(self, command: str, *, check: bool = True, user: str = "root") -> str:
+        """What a shell command, over ssh, writes to its output."""
+        ssh = ("ip", "netns", "exec", SWITCH, "ssh", *ssh_options(self.key), f"{user}@{self.address}")
         return call(*ssh, command, check=check).stdout
 
     def wait_up(self, timeout_s: float = 180) -> None:

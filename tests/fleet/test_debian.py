@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.fleet.fleet import PICTURES, PROJECT, build_deb, draw_class
-from tests.fleet.lab import SWITCH, Host, call, wait_for
+from tests.fleet.lab import ADMIN, SWITCH, Host, call, wait_for
 from tests.needs import need
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(900)]
@@ -36,6 +36,11 @@ import sqlite3, sys
 store = sqlite3.connect("file:/var/lib/classpulse-aggregator/store.sqlite?mode=ro", uri=True)
 query = "SELECT coalesce(sum(frames), 0) FROM windows WHERE start >= ? AND start < ?"
 print(store.execute(query, [float(each) for each in sys.argv[1:]]).fetchone()[0])
+"""
+ROOMS = """
+import sqlite3
+store = sqlite3.connect("file:/var/lib/classpulse-aggregator/store.sqlite?mode=ro", uri=True)
+print(store.execute("SELECT DISTINCT room FROM windows WHERE frames > 0").fetchall())
 """
 APT = "env DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes"
 RELEASES = "/opt/classpulse/releases"
@@ -147,6 +152,23 @@ def test_three_commands_bring_counts_to_the_page(pi):
     assert re.search(r"faces +[5-9]\.\d on average", status)
 
 
+@pytest.fixture(scope="module")
+def pi13(hosts: dict[str, Host]) -> Host:
+    """A Debian 13 host before any of them."""
+    prepare(hosts["pi13"])
+    return hosts["pi13"]
+
+
+@pytest.mark.parametrize("debian", ["12", "13"])
+def test_lintian_finds_nothing(debs, debian):
+    """In the whole package, with every wheel."""
+    need("lintian")
+
+    told = call("lintian", "--fail-on", "error,warning", debs[debian], check=False)
+
+    assert (told.returncode, told.stdout) == (0, "")
+
+
 def test_chromium_shows_the_counts(pi):
     """A person logs in and opens the room."""
     need("chromium")
@@ -174,6 +196,21 @@ def test_the_broker_hears_this_host_alone_and_nobody_without_a_password(pi):
     assert [line.split()[3] for line in listening.splitlines()] == ["127.0.0.1:1883"]
     answer = pi.run(f"python3 -c '{ANONYMOUS}'").strip()
     assert answer == "20020005"  # CONNACK, not authorised
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("sudo classpulse aggregator backup", "checked"),
+        ("sudo systemctl stop classpulse-edge; sudo classpulse edge preview --minutes 0.1", "http://"),
+        ("sudo systemctl start classpulse-edge; systemctl is-active classpulse-edge", "active"),
+        ("sudo systemctl restart 'classpulse-*'; systemctl is-active 'classpulse-*'", "active\nactive\nactive\n"),
+        ("classpulse setup --help", "--open-broker"),
+    ],
+)
+def test_a_command_of_the_document_runs(pi, command, shown):
+    """As docs/one-pi.md has it, typed by who may use sudo and is not root."""
+    assert shown in pi.run(f"({command}) 2>&1", user=ADMIN, check=False)
 
 
 def test_a_reboot_counts_again(pi):
@@ -286,6 +323,74 @@ def test_running_setup_again_mends_what_wrong_answers_left(pi):
     assert frames(pi) >= before > 0
 
 
+def test_a_package_of_another_debian_or_without_room_is_refused(pi13, debs):
+    """Before anything is unpacked."""
+    other = pi13.run(f"{APT} {bring(pi13, debs['12'])} 2>&1", check=False)
+    pi13.run("mkdir -p /opt; mount -t tmpfs -o size=100m tmpfs /opt")
+    small = pi13.run(f"{APT} {bring(pi13, debs['13'])} 2>&1", check=False)
+    pi13.run("umount /opt")
+
+    assert "python3 (< 3.12)" in other
+    assert re.search(r"classpulse: \d+ MB of room are needed on /opt, (99|100) MB are free: make room", small)
+    assert pi13.run("ls -A /opt") == ""
+
+
+def test_a_package_for_another_processor_is_refused(pi13, debs, tmp_path):
+    """Before anything is unpacked."""
+    call("dpkg-deb", "-R", debs["13"], tmp_path / "opened")
+    shutil.rmtree(tmp_path / "opened/usr")
+    control = tmp_path / "opened/DEBIAN/control"
+    control.write_text(control.read_text().replace("Architecture: amd64", "Architecture: arm64"))
+    other = tmp_path / debs["13"].name.replace("amd64", "arm64")
+    call("dpkg-deb", "--build", tmp_path / "opened", other)
+
+    said = pi13.run(f"{APT} {bring(pi13, other)} 2>&1", check=False)
+
+    assert "arm64" in said
+    assert pi13.run("ls -A /opt") == ""
+
+
+def test_debian_13_counts_people_only(pi13, debs):
+    """Python 3.13, no expressions: what the law asks for in most classrooms."""
+    pi13.run("apt-get -qq --yes --fix-broken install; dpkg --configure -a", check=False)
+    install(pi13, debs["13"])
+
+    said = setup(pi13, "--answers answers.toml --people-only yes")
+
+    assert said.endswith("exit 0\n"), said
+    assert "emotions are switched off" in said
+    assert "people only" in pi13.run("classpulse status")
+
+
+def test_noise_is_switched_on_and_off_by_setup(pi):
+    """Of camera and page together; counts go on."""
+    for answer, span in {"yes": "20.0", "no": "0.0"}.items():
+        said = setup(pi, f"--answers answers.toml --noise {answer}")
+
+        assert said.endswith("exit 0\n"), said
+        assert f"span_s = {span}" in pi.run("cat /etc/classpulse/edge.toml")
+        assert ("epsilon = 2.0" in pi.run("cat /etc/classpulse/aggregator.toml")) == (answer == "yes")
+
+
+def test_a_second_room_sends_to_the_first(pi, pi13, debs, lab_folder):
+    """As docs/one-pi.md says: the broker is opened, one file is copied, the other host gets the cameras' package."""
+    identity = "greenfield/room-2/cam-1"
+    call("dpkg-deb", "-x", debs["13"], lab_folder / "unpacked-13")
+    wheels = lab_folder / "unpacked-13/usr/lib/classpulse/wheels"
+    pi13.run("dpkg --purge classpulse")
+    install(pi13, build_deb(lab_folder, OLD, "13", package="classpulse-edge", wheels=wheels))
+
+    said = setup(pi, f"--answers answers.toml --open-broker yes --others {identity}")
+    assert said.endswith("exit 0\n"), said
+    told = "copy /etc/classpulse/others/greenfield.room-2.cam-1.toml to its host"
+    assert told in said
+    shutil.copy(pi.root / "etc/classpulse/others/greenfield.room-2.cam-1.toml", pi13.root / "root/room-2.toml")
+    said = setup(pi13, f"--answers room-2.toml --camera file:{PICTURES} --broker {pi.address}")
+
+    assert said.endswith("exit 0\n"), said
+    wait_for("frames of the second room", lambda: "room-2" in pi.run(f"python3 -c '{ROOMS}'"))
+
+
 def test_remove_keeps_data_and_purge_takes_all(pi):
     """Files, users and the broker's part; mosquitto goes on."""
     pi.run("apt-get remove -qq --yes classpulse")
@@ -299,45 +404,3 @@ def test_remove_keeps_data_and_purge_takes_all(pi):
     assert pi.run(f"find / -xdev -name '*classpulse*' | grep -v -E '{others}'", check=False) == ""
     assert pi.run("getent passwd classpulse classpulse-aggregator", check=False) == ""
     assert pi.run("systemctl is-active mosquitto").strip() == "active"
-
-
-def test_a_package_of_another_debian_or_without_room_is_refused(hosts, debs):
-    """Before anything is unpacked."""
-    host = hosts["pi13"]
-    prepare(host)
-    other = host.run(f"{APT} {bring(host, debs['12'])} 2>&1", check=False)
-    host.run("mkdir -p /opt; mount -t tmpfs -o size=100m tmpfs /opt")
-    small = host.run(f"{APT} {bring(host, debs['13'])} 2>&1", check=False)
-    host.run("umount /opt")
-
-    assert "python3 (< 3.12)" in other
-    assert re.search(r"classpulse: \d+ MB of room are needed on /opt, (99|100) MB are free: make room", small)
-    assert host.run("ls -A /opt") == ""
-
-
-def test_a_package_for_another_processor_is_refused(hosts, debs, tmp_path):
-    """Before anything is unpacked."""
-    call("dpkg-deb", "-R", debs["13"], tmp_path / "opened")
-    shutil.rmtree(tmp_path / "opened/usr")
-    control = tmp_path / "opened/DEBIAN/control"
-    control.write_text(control.read_text().replace("Architecture: amd64", "Architecture: arm64"))
-    other = tmp_path / debs["13"].name.replace("amd64", "arm64")
-    call("dpkg-deb", "--build", tmp_path / "opened", other)
-
-    said = hosts["pi13"].run(f"{APT} {bring(hosts['pi13'], other)} 2>&1", check=False)
-
-    assert "arm64" in said
-    assert hosts["pi13"].run("ls -A /opt") == ""
-
-
-def test_debian_13_counts_people_only(hosts, debs):
-    """Python 3.13, no expressions: what the law asks for in most classrooms."""
-    host = hosts["pi13"]
-    host.run("apt-get -qq --yes --fix-broken install; dpkg --configure -a", check=False)
-    install(host, debs["13"])
-
-    said = setup(host, "--answers answers.toml --people-only yes")
-
-    assert said.endswith("exit 0\n"), said
-    assert "emotions are switched off" in said
-    assert "people only" in host.run("classpulse status")

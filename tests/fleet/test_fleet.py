@@ -5,16 +5,23 @@ test_fleet_refusals.py, test_fleet_releases.py and test_fleet_rooms.py, which fo
 """
 
 import re
+import shlex
 import sys
 import time
 
 import pytest
 
 from tests.fleet.fleet import EDGE
-from tests.fleet.lab import SWITCH, call, wait_for
+from tests.fleet.lab import ADMIN, SWITCH, call, ssh_options, wait_for
 
 pytestmark = [pytest.mark.fleet, pytest.mark.timeout(1800)]
 
+LISTEN = "sudo XDG_CONFIG_HOME=/etc/classpulse/clients mosquitto_sub -v -t"
+ORDER = "sudo XDG_CONFIG_HOME=/etc/classpulse/clients mosquitto_pub -q 1 -t"
+ADD = "sudo classpulse-aggregator user add bert --rooms '*'"
+VERIFY = "sudo /usr/bin/python3 /opt/classpulse/verify_release.py /opt/classpulse/current/ --installed"
+NORTH = "classpulse/1/greenfield/room-north/cam-1"
+KILL = "sudo systemctl kill --kill-whom=main -s"
 SCAN = """
 import socket, sys
 def open_port(port):
@@ -61,12 +68,49 @@ def test_a_host_answers_ssh_and_what_it_is_for(fleet, host, ports):
 
 
 def test_the_page_is_served_on_the_brokers_machine(fleet):
-    """Its first user, whom the role made, is asked who it is."""
+    """Through ssh, as docs/deployment.md says; its first user, whom the role made, is asked who it is."""
+    hub = fleet.hosts["hub"]
     fetch = "import urllib.request as u; print(u.urlopen('http://127.0.0.1:8080/login').read().decode())"
+    tunnel = ("ssh", *ssh_options(hub.key), "-f", "-L", "8080:localhost:8080", f"root@{hub.address}", "sleep 2")
+    command = ("ip", "netns", "exec", SWITCH, "sh", "-c", f'{shlex.join(tunnel)}; python3 -c "{fetch}"')
 
-    page = wait_for("the page", lambda: fleet.hosts["hub"].run(f'python3 -c "{fetch}"', check=False))
+    page = wait_for("the page", lambda: call(*command, check=False).stdout)
 
     assert "classpulse" in page
+
+
+@pytest.mark.parametrize(
+    ("host", "command", "shown"),
+    [
+        ("hub", f"timeout 5 {LISTEN} 'classpulse/#'", "room-north/cam-1/counts"),
+        ("hub", f"timeout 5 {LISTEN} 'classpulse/1/+/+/+/state'", "cam-1/state"),
+        ("hub", "sudo classpulse-seen greenfield/room-south/cam-1", "ready of version 0.5.0"),
+        ("hub", f"echo a long word | {ADD}; sudo classpulse-aggregator user list", "bert: teacher, *"),
+        ("north", VERIFY, "0.5.0 "),
+        ("north", "sudo journalctl -u classpulse-edge -n 50", "ready"),
+    ],
+)  # fmt: skip
+def test_a_command_of_the_documents_runs(fleet, host, command, shown):
+    """As docs/deployment.md and docs/operations.md have it, typed by who may use sudo and is not root."""
+    assert shown in fleet.hosts[host].run(command, user=ADMIN, check=False)
+
+
+@pytest.mark.parametrize(
+    ("host", "pause", "resume"),
+    [
+        ("north", "sudo touch /var/lib/classpulse/pause", "sudo rm /var/lib/classpulse/pause"),
+        ("north", f"{KILL} USR1 classpulse-edge", f"{KILL} USR2 classpulse-edge"),
+        ("hub", f"{ORDER} {NORTH}/set -m pause", f"{ORDER} {NORTH}/set -m resume"),
+    ],
+)
+def test_a_room_is_paused_and_resumed_by_hand(fleet, host, pause, resume):
+    """As docs/operations.md says; the broker is told."""
+    fleet.hosts[host].run(pause, user=ADMIN)
+    wait_for("paused", lambda: '"paused"' in fleet.retained(f"{fleet.identity('north')}/state"))
+
+    fleet.hosts[host].run(resume, user=ADMIN)
+
+    fleet.await_counts("north")
 
 
 def test_the_daemon_is_nobody_and_its_keys_are_not_for_others(fleet):
@@ -135,8 +179,9 @@ def test_a_hung_daemon_is_killed_and_started_again(fleet):
 def test_check_tells_of_a_tampered_model_and_the_next_run_brings_it_back(fleet):
     """As the daemon's user, with its keys; whoever knows what they do can say so."""
     north = fleet.hosts["north"]
-    north.run(f"systemctl stop {EDGE}")
-    assert "FAIL" not in north.run("classpulse-check")
+    said = north.run("sudo systemctl stop classpulse-edge; sudo classpulse-check", user=ADMIN)
+    assert said
+    assert "FAIL" not in said
 
     north.run("echo >> /opt/classpulse/current/models/emotion_int8.json")
     told = north.run("classpulse-check", check=False)

@@ -19,6 +19,14 @@ Aggregator._ingest = _broken
 WRITE_KEY = "import sys; from pathlib import Path; from release.manifest import write_key; write_key(Path(sys.argv[1]))"
 
 
+def kept(fleet, host: str) -> list[str]:
+    """The releases on a host; AssertionError if a run has left anything else there, whatever became of it."""
+    base = fleet.base(host)
+    known = {"cards", "current", "install_release.py", "previous", "releases", "verify_release.py", "__pycache__"}
+    assert set(fleet.hosts[host].run(f"ls -A {base}").split()) <= known
+    return fleet.hosts[host].run(f"ls -A {base}/releases").split()
+
+
 def received_while(fleet, act) -> int:
     """Bytes that the network brings to north meanwhile."""
     before = fleet.hosts["north"].received()
@@ -37,7 +45,7 @@ def test_a_broken_aggregator_goes_back_and_no_room_is_touched(fleet):
 
     assert played.failed == {"hub"}
     assert "broken on purpose" in played.output
-    assert fleet.in_use("hub") == good.name.removeprefix("classpulse-")
+    assert kept(fleet, "hub") == [fleet.in_use("hub")] == [good.name.removeprefix("classpulse-")]
     fleet.await_counts("south")
     assert {host: fleet.hosts[host].main_pid(EDGE) for host in ROOMS} == rooms
 
@@ -53,7 +61,7 @@ def test_a_broken_release_stops_at_the_first_room_and_goes_back(fleet):
 
     assert played.failed == {"north"}
     assert "broken on purpose" in played.output
-    assert fleet.in_use("north") == good.name.removeprefix("classpulse-")
+    assert kept(fleet, "north") == [fleet.in_use("north")] == [good.name.removeprefix("classpulse-")]
     fleet.await_counts("north")
     assert fleet.hosts["south"].main_pid(EDGE) == south
 
@@ -65,6 +73,7 @@ def test_a_good_release_reaches_every_room_and_can_be_taken_back(fleet, tell):
 
     with_it = received_while(fleet, lambda: fleet.play("update.yml").succeed())
     assert {host: fleet.in_use(host) for host in fleet.hosts} == dict.fromkeys(fleet.hosts, "1.0.0")
+    assert all(kept(fleet, host) == ["0.5.0", "1.0.0"] for host in fleet.hosts)
 
     fleet.play("rollback.yml").succeed()
     assert {host: fleet.in_use(host) for host in fleet.hosts} == before
@@ -72,18 +81,7 @@ def test_a_good_release_reaches_every_room_and_can_be_taken_back(fleet, tell):
     without = received_while(fleet, lambda: fleet.play("update.yml").succeed())  # the hosts have it
     tell("the network to a room: new code, and ansible's tasks for it", f"{(with_it - without) / 1e6:.2f} MB")
     tell("a run of ansible without new code", f"{without / 1e6:.2f} MB")
-
-
-def test_a_release_of_the_same_pins_brings_little(fleet, tell):
-    """What a host asks for and is sent, beside the signed lists: our own wheel."""
-    release = fleet.release
-    names = ["SHA256SUMS", "SHA256SUMS.sig", "release.json", "requirements/edge-py311.txt"]
-    names += ["packages/edge-py311-x86_64.json", next(release.glob("wheels/classpulse-*.whl")).relative_to(release)]
-
-    size = sum((release / name).stat().st_size for name in names)
-
-    tell("of that the release's files", f"{size / 1e6:.2f} MB")
-    assert size <= 3_000_000
+    assert 0 < with_it - without <= 3_000_000
 
 
 def test_an_older_release_is_refused_unless_asked_for(fleet):
@@ -95,7 +93,18 @@ def test_an_older_release_is_refused_unless_asked_for(fleet):
 
     assert played.failed == {"north"}
     assert "0.7.0 is older than 1.0.0" in played.output
-    assert fleet.in_use("north") == "1.0.0"
+    assert (fleet.in_use("north"), kept(fleet, "north")) == ("1.0.0", ["0.5.0", "1.0.0"])
+
+
+def test_an_older_release_that_is_asked_for_is_installed_and_the_oldest_goes(fleet):
+    """A host keeps the release in use and the one before it, no third."""
+    new, fleet.release = fleet.release, fleet.release.with_name("classpulse-0.7.0")
+    fleet.play("update.yml", "-e", "edge_allow_older=true", "-e", "aggregator_allow_older=true").succeed()
+    fleet.release = new
+
+    assert {host: fleet.in_use(host) for host in fleet.hosts} == dict.fromkeys(fleet.hosts, "0.7.0")
+    assert all(kept(fleet, host) == ["0.7.0", "1.0.0"] for host in fleet.hosts)
+    fleet.play("rollback.yml").succeed()
 
 
 @pytest.mark.parametrize("how", ["changed", "foreign"])
@@ -115,4 +124,4 @@ def test_a_release_that_does_not_verify_is_refused(fleet, tmp_path, how):
 
     assert played.failed == {"north"}
     assert "release refused" in played.output
-    assert fleet.in_use("north") == "1.0.0"
+    assert (fleet.in_use("north"), kept(fleet, "north")) == ("1.0.0", ["0.7.0", "1.0.0"])
