@@ -12,6 +12,7 @@ from aggregator.commands.report import add_span, room_of, time_of
 from aggregator.config import add_store, read_config
 from aggregator.store.factory import open_store
 from aggregator.store.types import Store
+from aggregator.store.windows import sum_row
 from contract.labels import EMOTIONS
 from contract.topics import Room
 
@@ -30,7 +31,7 @@ SCHEMA = pa.schema(
         *((f"expected_{label}", pa.float64()) for label in EMOTIONS),
     ]
 )
-"""A row per window: sums over its frames, `expected` in faces."""
+"""A row per window: `Key` and the sums over its frames, `expected` in faces."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -62,16 +63,9 @@ def _days(store: Store, room: Room, start: int, end: int) -> Iterator[list[Row]]
 
 
 def _write(file: parquet.ParquetWriter, rows: list[Row]) -> int:
-    table = pa.Table.from_pylist([_fields(row) for row in rows], SCHEMA)
-    file.write_table(table)
+    if rows:
+        cents = len(EMOTIONS)
+        whole = [(*key, *sum_row(sums)[:-cents], *(each / 100 for each in sums.expected)) for key, sums in rows]
+        columns = (list(column) for column in zip(*whole, strict=True))
+        file.write_table(pa.table(dict(zip(SCHEMA.names, columns, strict=True)), SCHEMA))
     return len(rows)
-
-
-def _fields(row: Row) -> dict[str, object]:
-    key, sums = row
-    fields: dict[str, object] = {
-        name: getattr(key, name) for name in ("site", "room", "device", "model", "start", "synced")
-    }
-    fields |= {name: getattr(sums, name) for name in ("frames", "withheld", "faces", "unsure")}
-    fields |= {f"count_{label}": count for label, count in zip(EMOTIONS, sums.counts, strict=True)}
-    return fields | {f"expected_{label}": cents / 100 for label, cents in zip(EMOTIONS, sums.expected, strict=True)}

@@ -2,9 +2,7 @@
 
 import argparse
 import logging
-import queue
 import time
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -19,8 +17,8 @@ from aggregator.analysis.summary import Summary
 from aggregator.config import AggregatorConfig, MqttConfig
 from aggregator.ingest.mqtt import authentication
 from contract.labels import EMOTIONS
-from contract.message import CountsMessage, MessageError
-from contract.topics import ROOT, Room, TopicError, every_device, parse
+from contract.message import MessageError
+from contract.topics import ROOT
 from service.config import load
 
 log = logging.getLogger(__name__)
@@ -31,78 +29,50 @@ _STALE_S = 15.0
 """A room without a frame for so long is shown dimmed."""
 _CAPTION = f"{', '.join(EMOTIONS)}: % of faces in the last minute; uns: unsure faces; hid: frames with too few faces"
 
-
-@dataclass(slots=True)
-class Board:
-    """What the table shows. The caller brings the time, in seconds since 1970."""
-
-    summaries: dict[Room, Summary] = field(default_factory=dict)
-    faces: dict[Room, dict[str, int | None]] = field(default_factory=dict)
-    """Faces in each device's newest frame; None if it was withheld."""
-    received_at: dict[Room, float] = field(default_factory=dict)
-    """When the newest frame came."""
-
-    def take(self, topic: str, payload: bytes, received: float) -> None:
-        """One message of the broker; what cannot be read is left out: the aggregator logs it."""
-        try:
-            if topic.endswith("/summary"):
-                summary = Summary.from_json(payload)
-                self.summaries[summary.where] = summary
-            else:
-                device, _ = parse(topic)
-                frame = CountsMessage.from_json(payload).frames[-1]
-                shown = frame.faces if isinstance(frame.faces, int) else None
-                self.faces.setdefault(device.where, {})[device.device] = shown
-                self.received_at[device.where] = received
-        except (MessageError, TopicError):
-            return
-
-    def table(self, now: float) -> Table:
-        """One row per room."""
-        table = Table(box=None, padding=(0, 1, 0, 0), caption=_CAPTION)
-        for name in ("room", "cameras"):
-            table.add_column(name)
-        for name in ("faces", *(label[:3] for label in EMOTIONS), "uns", "hid", "age"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for room in sorted({*self.summaries, *self.faces}, key=lambda room: (room.site, room.room)):
-            age_s = self._age_s(room, now)
-            stale = age_s is None or age_s > _STALE_S
-            table.add_row(*self._row(room, age_s), style="dim" if stale else None)
-        return table
-
-    def _row(self, room: Room, age_s: float | None) -> list[str]:
-        summary = self.summaries.get(room)
-        recent = summary.recent if summary else None
-        shares = recent.shares if recent else None
-        return [
-            f"{room.site}/{room.room}",
-            _cameras(summary),
-            self._faces(room),
-            *(_share(shares[label]) if shares else "-" for label in EMOTIONS),
-            *((f"{recent.unsure:.0%}", f"{recent.withheld:.0%}") if recent else "--"),
-            "-" if age_s is None else f"{age_s:.1f}s" if age_s < 60 else f"{age_s / 60:.0f}min",
-        ]
-
-    def _faces(self, room: Room) -> str:
-        shown = self.faces.get(room, {}).values()
-        known = [faces for faces in shown if faces is not None]
-        return str(sum(known)) if known else "hid" if shown else "-"
-
-    def _age_s(self, room: Room, now: float) -> float | None:
-        if room in self.received_at:
-            return now - self.received_at[room]
-        newest = self.summaries[room].newest if room in self.summaries else None
-        return now - datetime.fromisoformat(newest).timestamp() if newest else None
+Rooms = dict[str, Summary]
+"""By topic."""
 
 
-def _cameras(summary: Summary | None) -> str:
+def take(rooms: Rooms, topic: str, payload: bytes) -> None:
+    """One message of the broker; what cannot be read is left out, and an empty one ends a room."""
+    try:
+        rooms[topic] = Summary.from_json(payload)
+    except MessageError:
+        if not payload:
+            rooms.pop(topic, None)
+
+
+def table(rooms: Rooms, now: float) -> Table:
+    """One row per room; `now` in seconds since 1970."""
+    drawn = Table(box=None, padding=(0, 1, 0, 0), caption=_CAPTION)
+    for name in ("room", "cameras"):
+        drawn.add_column(name)
+    for name in ("faces", *(label[:3] for label in EMOTIONS), "uns", "hid", "age"):
+        drawn.add_column(name, justify="right", no_wrap=True)
+    for _, summary in sorted(rooms.items()):
+        age_s = now - datetime.fromisoformat(summary.newest).timestamp() if summary.newest else float("inf")
+        drawn.add_row(*_row(summary, age_s), style="dim" if age_s > _STALE_S else None)
+    return drawn
+
+
+def _row(summary: Summary, age_s: float) -> list[str]:
+    recent = summary.recent
+    shares = recent.shares if recent else None
+    return [
+        f"{summary.site}/{summary.room}",
+        _cameras(summary),
+        f"{recent.faces:.0f}" if recent and recent.withheld < 1 else "-",
+        *(_share(shares[label]) if shares else "-" for label in EMOTIONS),
+        *((f"{recent.unsure:.0%}", f"{recent.withheld:.0%}") if recent else "--"),
+        f"{age_s:.1f}s" if age_s < 60 else f"{age_s / 60:.0f}min" if summary.newest else "-",
+    ]
+
+
+def _cameras(summary: Summary) -> str:
     """Their states. What a device says is shown as it is: neither rich's markup nor the terminal's own works in it."""
-    if summary is None:
-        return "-"
-    said = (
-        f"{name} {each.state}" + (f" ({each.reason})" if each.reason else "") for name, each in summary.devices.items()
-    )
-    return escape("".join(each if each.isprintable() else "?" for each in ", ".join(said)))
+    devices = summary.devices.items()
+    said = ", ".join(f"{name} {each.state}" + (f" ({each.reason})" if each.reason else "") for name, each in devices)
+    return escape("".join(each if each.isprintable() else "?" for each in said))
 
 
 def _share(share: float) -> str:
@@ -125,36 +95,31 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         whole = load(arguments.config, AggregatorConfig)
         config, credentials = whole.mqtt, whole.credentials
-    received: queue.SimpleQueue[tuple[str, bytes, float]] = queue.SimpleQueue()
-    client = _client(config, credentials, received)
+    rooms, end = Rooms(), time.monotonic() + (arguments.seconds or float("inf"))
+    client = _client(config, credentials, rooms)
     client.connect(config.host, config.port, config.keepalive_s)
     client.loop_start()
-    board, end = Board(), time.monotonic() + (arguments.seconds or float("inf"))
     try:
-        with Live(board.table(time.time()), auto_refresh=False) as screen:
+        with Live(table(rooms, time.time()), auto_refresh=False) as screen:
             while time.monotonic() < end:
-                while not received.empty():
-                    board.take(*received.get())
-                screen.update(board.table(time.time()), refresh=True)
+                screen.update(table(rooms.copy(), time.time()), refresh=True)  # paho's thread goes on
                 time.sleep(_REFRESH_S)
     finally:
         client.disconnect()
         client.loop_stop()
-    return 0 if board.summaries or board.faces else 1
+    return 0 if rooms else 1
 
 
-def _client(
-    config: MqttConfig, credentials: Path, received: queue.SimpleQueue[tuple[str, bytes, float]]
-) -> paho.Client:
+def _client(config: MqttConfig, credentials: Path, rooms: Rooms) -> paho.Client:
     """A client without a session: it needs nothing that it missed."""
 
     def on_connect(client: paho.Client, _data: object, _flags: object, code: ReasonCode, _more: object) -> None:
         if code.is_failure:
             log.error("the broker refused the connection: %s", code)
-        client.subscribe([(f"{ROOT}/+/+/summary", 0), (every_device("counts"), 0)])
+        client.subscribe(f"{ROOT}/+/+/summary")
 
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
     client.on_connect = on_connect
-    client.on_message = lambda _client, _data, each: received.put((each.topic, bytes(each.payload), time.time()))
+    client.on_message = lambda _client, _data, message: take(rooms, message.topic, bytes(message.payload))
     authentication(config, credentials)(client)
     return client

@@ -29,6 +29,7 @@ _REASONS = {"size", "age", "disk", "corrupt"}
 _STALE_S = 330.0
 """Every room is summarised again within five minutes, whatever [summary] says."""
 _DEVICE = ("site", "room", "device")
+Labels = tuple[str, ...]
 _HEALTH = {
     "rate_hz": (GaugeMetricFamily, "frames_per_second", "Frames published per second"),
     "frame_age_s": (GaugeMetricFamily, "frame_age_seconds", "Age of the newest frame when health was sent"),
@@ -77,92 +78,90 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics, as they are now."""
         stats = self._stats
-        messages = CounterMetricFamily("classpulse_messages", "Messages from devices", labels=("outcome",))
-        for outcome, count in {"counted": stats.messages, "duplicate": stats.duplicates, **stats.reasons}.items():
-            messages.add_metric((outcome,), count)
-        yield messages
-        yield CounterMetricFamily("classpulse_batches", "Transactions committed", value=stats.batches)
-        yield CounterMetricFamily("classpulse_store_failures", "Transactions tried again", value=stats.store_failures)
-        for name, meaning, counts in (
-            ("classpulse_lost_messages", "Neither stored nor kept by the device", stats.lost),
-            ("classpulse_device_cuts", "Ends without a goodbye, which may cost the last second", stats.cuts),
-        ):
-            family = CounterMetricFamily(name, meaning, labels=_DEVICE)
-            for device, count in dict(counts).items():
-                family.add_metric(_labels(device), count)
-            yield family
-        yield from _room_metrics(dict(stats.rooms), self._now())
+        outcomes = {"counted": stats.messages, "duplicate": stats.duplicates, **stats.reasons}
+        yield _counter("messages", "Messages from devices", "outcome", told={(key,): n for key, n in outcomes.items()})
+        yield _counter("batches", "Transactions committed", told={(): stats.batches})
+        yield _counter("store_failures", "Transactions tried again", told={(): stats.store_failures})
+        lost, cuts = ({_labels(device): n for device, n in each.copy().items()} for each in (stats.lost, stats.cuts))
+        yield _counter("lost_messages", "Neither stored nor kept by the device", *_DEVICE, told=lost)
+        yield _counter("device_cuts", "Ends without a goodbye, which may cost the last second", *_DEVICE, told=cuts)
+        yield from _room_metrics(stats.rooms.copy(), self._now())
         try:
-            devices = self._read()
+            devices = {_labels(device): status for device, status in self._read().items()}
         except StoreError as error:
             log.warning("metrics without devices: %s", error)
             devices = {}
             readable = 0.0
         else:
             readable = 1.0
-        yield GaugeMetricFamily("classpulse_store_readable", "1, or 0 with no figures of devices", value=readable)
+        yield _gauge("store_readable", "1, or 0 with no figures of devices", told={(): readable})
         yield from _state_metrics(devices, self._now())
-        yield from _health_metrics({_labels(device): each.health for device, each in devices.items() if each.health})
+        yield from _health_metrics({labels: each.health for labels, each in devices.items() if each.health})
 
 
 def _room_metrics(rooms: Mapping[Room, tuple[float, Mix | None]], now: float) -> Iterator[Metric]:
     """The last minute of each room; of one that another worker summarises by now, nothing."""
-    faces = GaugeMetricFamily("classpulse_room_faces", "Faces per frame, last minute", labels=("site", "room"))
-    shares = GaugeMetricFamily(
-        "classpulse_room_share", "Share of a group of expressions, last minute", labels=("site", "room", "group")
-    )
-    for room, (at, mix) in rooms.items():
-        if mix is None or now - at > _STALE_S:
-            continue
-        faces.add_metric((room.site, room.room), mix.faces)
-        for group, (share, _, _) in (mix.groups or {}).items():
-            shares.add_metric((room.site, room.room, group), share)
-    yield from (faces, shares)
+    mixes: dict[Labels, Mix] = {
+        (room.site, room.room): mix for room, (at, mix) in rooms.items() if mix and now - at <= _STALE_S
+    }
+    faces = {labels: mix.faces for labels, mix in mixes.items()}
+    shares = {
+        (*labels, group): share for labels, mix in mixes.items() for group, (share, _, _) in (mix.groups or {}).items()
+    }
+    yield _gauge("room_faces", "Faces per frame, last minute", "site", "room", told=faces)
+    yield _gauge("room_share", "Share of a group of expressions, last minute", "site", "room", "group", told=shares)
 
 
-def _state_metrics(devices: Mapping[Device, DeviceStatus], now: float) -> Iterator[Metric]:
-    silent = _gauge("silent_seconds", "Time since the device's last state or health")
-    states = _gauge("state", "1 for the state that the device is in", "state")
-    versions = _gauge("info", "What runs there", "version", "model")
-    for device, status in devices.items():
-        silent.add_metric(_labels(device), max(0.0, now - max(status.state_at, status.health_at)))
-        if status.state:
-            for state in STATES:
-                states.add_metric((*_labels(device), state), float(status.state.state == state))
-            versions.add_metric((*_labels(device), status.state.version, status.state.model or ""), 1.0)
-    yield from (silent, states, versions)
+def _state_metrics(devices: Mapping[Labels, DeviceStatus], now: float) -> Iterator[Metric]:
+    silent = {labels: max(0.0, now - max(each.state_at, each.health_at)) for labels, each in devices.items()}
+    said = {labels: each.state for labels, each in devices.items() if each.state}
+    states = {(*labels, name): float(each.state == name) for labels, each in said.items() for name in STATES}
+    versions = {(*labels, each.version, each.model or ""): 1.0 for labels, each in said.items()}
+    yield _gauge("device_silent_seconds", "Time since the device's last state or health", *_DEVICE, told=silent)
+    yield _gauge("device_state", "1 for the state that the device is in", *_DEVICE, "state", told=states)
+    yield _gauge("device_info", "What runs there", *_DEVICE, "version", "model", told=versions)
 
 
-def _health_metrics(healths: Mapping[tuple[str, str, str], Health]) -> Iterator[Metric]:
-    latency = _gauge("latency_seconds", "Latency of a stage", "stage", "quantile")
-    throttled = _gauge("throttled", "The Pi's get_throttled flags")
-    ends = _gauge("certificate_end_timestamp_seconds", "When the device's certificate ends, seconds since 1970")
-    lost = CounterMetricFamily("classpulse_device_outbox_dropped", "Messages given up", labels=(*_DEVICE, "reason"))
-    for labels, health in healths.items():
-        for stage in _STAGES & health.latency_ms.keys():
-            median, high = health.latency_ms[stage]
-            latency.add_metric((*labels, stage, "0.5"), median / 1000)
-            latency.add_metric((*labels, stage, "0.99"), high / 1000)
-        for reason in _REASONS & health.outbox_dropped.keys():
-            lost.add_metric((*labels, reason), health.outbox_dropped[reason])
-        if health.throttled is not None:
-            throttled.add_metric(labels, _flags(health.throttled))
-        if health.certificate_end:
-            ends.add_metric(labels, datetime.fromisoformat(health.certificate_end).timestamp())
-    yield from (latency, lost, throttled, ends)
-    for key, (kind, name, meaning) in _HEALTH.items():
-        family = kind(f"classpulse_device_{name}", meaning, labels=_DEVICE)
-        for labels, health in healths.items():
-            if getattr(health, key) is not None:
-                family.add_metric(labels, getattr(health, key))
-        yield family
+def _health_metrics(healths: Mapping[Labels, Health]) -> Iterator[Metric]:
+    latency = {
+        (*labels, stage, quantile): ms / 1000
+        for labels, health in healths.items()
+        for stage in _STAGES & health.latency_ms.keys()
+        for quantile, ms in zip(("0.5", "0.99"), health.latency_ms[stage], strict=True)
+    }
+    lost = {
+        (*labels, reason): health.outbox_dropped[reason]
+        for labels, health in healths.items()
+        for reason in _REASONS & health.outbox_dropped.keys()
+    }
+    throttled = {labels: _flags(each.throttled) for labels, each in healths.items() if each.throttled is not None}
+    ends = {labels: each.certificate_end for labels, each in healths.items() if each.certificate_end}
+    until = {labels: datetime.fromisoformat(end).timestamp() for labels, end in ends.items()}
+    yield _gauge("device_latency_seconds", "Latency of a stage", *_DEVICE, "stage", "quantile", told=latency)
+    yield _counter("device_outbox_dropped", "Messages given up", *_DEVICE, "reason", told=lost)
+    yield _gauge("device_throttled", "The Pi's get_throttled flags", *_DEVICE, told=throttled)
+    meaning = "When the device's certificate ends, seconds since 1970"
+    yield _gauge("device_certificate_end_timestamp_seconds", meaning, *_DEVICE, told=until)
+    for key, (family, name, meaning) in _HEALTH.items():
+        known = {labels: value for labels, each in healths.items() if (value := getattr(each, key)) is not None}
+        yield _filled(family(f"classpulse_device_{name}", meaning, labels=_DEVICE), known)
 
 
-def _gauge(name: str, meaning: str, *labels: str) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"classpulse_device_{name}", meaning, labels=(*_DEVICE, *labels))
+def _gauge(name: str, meaning: str, *labels: str, told: Mapping[Labels, float]) -> Metric:
+    return _filled(GaugeMetricFamily(f"classpulse_{name}", meaning, labels=labels), told)
 
 
-def _labels(device: Device) -> tuple[str, str, str]:
+def _counter(name: str, meaning: str, *labels: str, told: Mapping[Labels, float]) -> Metric:
+    return _filled(CounterMetricFamily(f"classpulse_{name}", meaning, labels=labels), told)
+
+
+def _filled(family: GaugeMetricFamily | CounterMetricFamily, told: Mapping[Labels, float]) -> Metric:
+    for labels, value in told.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _labels(device: Device) -> Labels:
     return device.site, device.room, device.device
 
 
