@@ -110,9 +110,21 @@ class Mixes:
 
     def moments(self) -> list[Moment]:
         """One for each span that has a frame."""
-        columns = (self.starts, self.frames, self.faces, self.read, self.estimated, self.shares)
-        rows = zip(*(column.tolist() for column in columns), strict=True)
-        return [Moment(start, _mix(self.groups, frames, *row)) for start, frames, *row in rows if frames[0]]
+        return [Moment(int(self.starts[i]), self._mix(i)) for i in np.flatnonzero(self.frames[:, 0]).tolist()]
+
+    def _mix(self, i: int) -> Mix:
+        frames, withheld = self.frames[i].tolist()
+        faces, unsure, *counts = self.faces[i].tolist()
+        triples = [(share, low, high) for share, low, high in self.shares[i].tolist()]
+        return Mix(
+            frames=frames,
+            withheld=withheld / frames,
+            faces=faces,
+            unsure=unsure / faces if faces else 0.0,
+            counts=dict(zip(EMOTIONS, counts, strict=True)) if self.read[i] else None,
+            estimate=dict(zip(EMOTIONS, triples, strict=False)) if self.estimated[i] else None,
+            groups=None if isnan(triples[0][0]) else dict(zip(self.groups, triples[_LABELS:], strict=True)),
+        )
 
 
 def moments(table: Table, estimator: Estimator, span_s: int) -> list[Moment]:
@@ -210,24 +222,3 @@ def _shares(
         counted = np.concatenate([counts, groups], axis=1) / counts.sum(axis=1, keepdims=True)
     shares[~estimated] = np.stack([counted, np.zeros_like(counted), np.ones_like(counted)], axis=2)[~estimated]
     return estimated, shares
-
-
-def _mix(
-    groups: Sequence[str],
-    frames: Sequence[int],
-    faces: Sequence[float],
-    read: bool,  # noqa: FBT001 - a row of Mixes
-    estimated: bool,  # noqa: FBT001
-    shares: Sequence[tuple[float, float, float]],
-) -> Mix:
-    found, unsure, *counts = faces
-    triples = [(share, low, high) for share, low, high in shares]
-    return Mix(
-        frames=frames[0],
-        withheld=frames[1] / frames[0],
-        faces=found,
-        unsure=unsure / found if found else 0.0,
-        counts=dict(zip(EMOTIONS, counts, strict=True)) if read else None,
-        estimate=dict(zip(EMOTIONS, triples, strict=False)) if estimated else None,
-        groups=None if isnan(shares[0][0]) else dict(zip(groups, triples[_LABELS:], strict=True)),
-    )

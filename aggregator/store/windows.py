@@ -118,13 +118,9 @@ def sum_row(sums: Sums) -> tuple[int, ...]:
 
 def windows_of(rows: Iterable[tuple]) -> list[tuple[Key, Sums]]:
     """Rows of KEY_COLUMNS and SUM_COLUMNS as windows."""
-    labels = len(EMOTIONS)
     return [
-        (
-            Key(site, room, device, model, start, bool(synced)),
-            Sums(frames, withheld, faces, unsure, tuple(each[:labels]), tuple(each[labels:])),
-        )
-        for site, room, start, device, model, synced, frames, withheld, faces, unsure, *each in rows
+        (Key(site, room, device, model, start, bool(synced)), _sums_of(sums))
+        for site, room, start, device, model, synced, *sums in rows
     ]
 
 

@@ -1,6 +1,8 @@
 """Rules of what people see of a cluster: summaries, states, exports."""
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Self
 
@@ -96,6 +98,36 @@ def test_states_and_exports_come_from_the_database(site, wait_until, tmp_path):
     assert reported.returncode == 0, reported.stderr
     assert parquet.read_table(tmp_path / "windows.parquet").num_rows == len(publisher.truth)
     assert "room-0" in (tmp_path / "room.html").read_text()
+
+
+def test_nothing_stays_at_the_brokers_of_a_room_whose_camera_was_revoked(site, wait_until):
+    """Who listens is told with an empty summary that it ended; who comes later hears nothing, at any node."""
+    site.at_work(1)
+    device, heard = Device(site.name, "room-0", "cam-0"), []
+    with subscriber(site, site.ports[1], heard):
+        speak(device, site.ports[0], "ready")
+        wait_until(lambda: any(payload for payload, _ in heard), "a summary", 120)
+        speak(device, site.ports[0], "lost")  # what the broker says for a client that it throws out
+        wait_until(lambda: heard[-1][0] == b"", "the end of the summary", 150)  # workers read states once a minute
+    for port in site.ports:
+        late = []
+        with subscriber(site, port, late):
+            wait_until(lambda late=late: late, "the next summary", 60)
+        assert set(late) == {(b"", False)}
+
+
+@contextmanager
+def subscriber(site, port, heard) -> Iterator[None]:
+    """`heard` gets the payload of each summary, and whether a broker had retained it."""
+    client = paho.Client(paho.CallbackAPIVersion.VERSION2, f"subscriber-{site.name}-{port}")
+    client.username_pw_set("guest", "guest")
+    client.on_connect = lambda client, *_: client.subscribe(f"classpulse/1/{site.name}/+/summary", 1)
+    client.on_message = lambda _client, _data, message: heard.append((bytes(message.payload), bool(message.retain)))
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    yield
+    client.disconnect()
+    client.loop_stop()
 
 
 def iso(at: int) -> str:
