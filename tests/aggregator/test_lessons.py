@@ -15,7 +15,7 @@ from aggregator.analysis.mix import Estimator
 from aggregator.config import AggregatorConfig, AttentionConfig, LessonsConfig, MqttConfig, StoreConfig
 from aggregator.ingest.batch import RawMessage, read
 from aggregator.store.sqlite import SqliteStore
-from aggregator.store.types import Note, StoreUnavailableError
+from aggregator.store.types import Note, ReadOnlyError
 from aggregator.web.app import keep_note
 from aggregator.web.language import current
 from aggregator.web.lessons import compare_html, lines, list_html, month_of
@@ -114,7 +114,7 @@ def test_a_store_that_is_read_only_refuses_a_note(store, tmp_path):
     """And says so, so that the page can."""
     reader = SqliteStore(tmp_path / "store.sqlite", writable=False)
 
-    with reader, pytest.raises(StoreUnavailableError, match="readonly"):
+    with reader, pytest.raises(ReadOnlyError, match="this user cannot write it"):
         reader.add_note(ROOM, note(NOW, "mark", "lost?"))
 
 
