@@ -378,8 +378,9 @@ def test_a_second_of_many_rooms_is_read_at_once(store, message, counted, monkeyp
     assert counting.calls == ["states", "recent"]
 
 
-def test_rooms_with_news_come_first_then_those_with_a_fault(store, message, counted):
+def test_rooms_with_news_come_first_then_those_with_a_fault(store, message, counted, monkeypatch):
     """Whoever has seen the event finds the room at its place again."""
+    monkeypatch.setattr("aggregator.web.reader._EXAMINE_S", 60)
     steady, moved = ([(at, 10, 0) for at in range(-900, 0, 5)] for _ in range(2))
     moved[120:] = [(at, 0, 10) for at, _, _ in moved[120:]]
     rooms_with(store, message, counted, [steady, steady, moved])
