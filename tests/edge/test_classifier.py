@@ -56,6 +56,19 @@ def test_any_number_of_faces_gives_as_many_rows_in_their_order(brightness_model,
     assert [EMOTIONS[row.argmax()] for row in probabilities] == labels
 
 
+@pytest.mark.parametrize(("number", "sizes"), [(16, [16]), (30, [15]), (300, [16, 15])])
+def test_batches_are_bounded_and_of_one_size(brightness_model, number, sizes):
+    """A crowd takes no more memory than a class, and thirty faces do not fit the input twice a frame."""
+    classifier = EmotionClassifier(brightness_model, RUNTIME)
+    fitted = []
+    resize = classifier._interpreter.resize_tensor_input
+    classifier._interpreter.resize_tensor_input = lambda index, shape: (fitted.append(shape[0]), resize(index, shape))
+
+    classifier.probabilities(faces(*["happy"] * number))
+
+    assert (fitted, MAX_BATCH) == (sizes, 16)
+
+
 def test_frames_with_more_and_fewer_faces_follow_each_other(brightness_model):
     """The input is fitted to each frame's faces; nothing of the last frame stays."""
     classifier = EmotionClassifier(brightness_model, RUNTIME)
