@@ -193,6 +193,8 @@ class Rooms:
     def __init__(self, estimator: Estimator, attention: AttentionConfig) -> None:
         self.estimator = estimator
         self._attention = attention
+        self.unread: set[Room] = set()
+        """Not summarised, for their windows are still to be read from the store, in place of what came meanwhile."""
         self._states: dict[Room, RoomState] = {}
         self._changed: set[Room] = set()
         self._published: dict[Room, float] = {}
@@ -205,6 +207,11 @@ class Rooms:
         if state is None:
             state = self._states[room] = RoomState(room, self.estimator, self._attention)
         return state
+
+    def expect(self, devices: Iterable[Device], states: Mapping[Device, State]) -> None:
+        """Rooms of which the store knows more: the windows of their devices; `states` are what these said last."""
+        self.unread.update(device.where for device in devices)
+        self._set_states(states)
 
     def add(
         self, windows: Windows, newest: Iterable[tuple[Device, float]], states: Mapping[Device, State], now: float
@@ -248,7 +255,8 @@ class Rooms:
             now: The aggregator's time.
             every_s: A room that changed is summarised this often at most.
         """
-        for room in sorted(self._states, key=lambda room: self._published.get(room, 0.0)):
+        read = [room for room in self._states if room not in self.unread]
+        for room in sorted(read, key=lambda room: self._published.get(room, 0.0)):
             span = every_s * (1 if room in self._changed else _UNCHANGED)
             if not 0 <= now - self._published.get(room, float("-inf")) < span:  # a clock may be set back
                 self._published[room] = now

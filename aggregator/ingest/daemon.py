@@ -13,7 +13,7 @@ from secrets import token_hex
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from aggregator.analysis.cards import estimator_of
-from aggregator.analysis.rooms import LONGEST_S, Rooms, Windows
+from aggregator.analysis.rooms import LONGEST_S, Rooms
 from aggregator.config import AggregatorConfig
 from aggregator.ingest.batch import Acknowledge, RawMessage, Source, read
 from aggregator.ingest.boots import DuplicateDevices, Goodbyes
@@ -80,7 +80,6 @@ class Aggregator:
         self._unlogged: dict[str, tuple[int, str, str]] = {}
         self._done_at: dict[str, float] = {}
         self._discovered: dict[Room, frozenset[str]] = {}
-        self._unread: dict[Room, dict[Device, State]] = {}
         self._warned: set[Device] = set()
         self.stats = IngestStats()
         source.on_connected = self._on_connected
@@ -104,18 +103,15 @@ class Aggregator:
         """Which rooms there are; they are read one after another, as time allows: all at once would take long."""
         known = states_of(self._store.states())
         self._goodbyes.restore(known)
-        for device in {*known, *self._store.devices()}:
-            states = self._unread.setdefault(device.where, {})
-            if device in known:
-                states[device] = known[device]
+        self._rooms.expect({*known, *self._store.devices()}, known)
 
     def _read_room(self, room: Room) -> None:
         """What the store has of it."""
-        now, states = self._clock(), self._unread[room]
+        now = self._clock()
         begin, end = int(now) - LONGEST_S, int(now + AHEAD_S)
         windows = self._until_available(lambda: self._store.windows(room.site, room.room, begin, end))
-        self._rooms.replace(windows, states, now)
-        del self._unread[room]
+        self._rooms.unread.remove(room)
+        self._rooms.replace(windows, {}, now)
 
     def _ingest(self, messages: list[RawMessage], acknowledge: Acknowledge) -> None:
         batch = read(messages, self._limits)
@@ -148,7 +144,9 @@ class Aggregator:
         self.stats.duplicates += committed.duplicates
         self._changed.update(dict.fromkeys(committed.devices))
         if self._sharding is None:
-            self._add_to_rooms(batch, committed.windows)
+            newest = [(each.device, each.newest) for each in batch.counts if each.message.synced]
+            states = {device: state for device, (state, _) in batch.states.items()}
+            self._rooms.add(committed.windows, newest, states, self._clock())
         for device, number in committed.lost.items():
             self.stats.lost[device] += number
             log.error("%s: %d messages are lost: not stored, and the device has them no more", device.identity, number)
@@ -160,22 +158,6 @@ class Aggregator:
             self._check_confirm(batch)
         for device in self._duplicates.check(batch.counts):
             log.error("%s is two devices: two daemons take frames under this id at the same time", device.identity)
-
-    def _add_to_rooms(self, batch: Batch, windows: Windows) -> None:
-        """What a batch brought, except to rooms that are still to be read: the store has it already."""
-        for device, (state, _) in batch.states.items():
-            if device.where in self._unread:
-                self._unread[device.where][device] = state
-        self._rooms.add(
-            {key: sums for key, sums in windows.items() if Room(key.site, key.room) not in self._unread},
-            [
-                (each.device, each.newest)
-                for each in batch.counts
-                if each.message.synced and each.device.where not in self._unread
-            ],
-            {device: state for device, (state, _) in batch.states.items() if device.where not in self._unread},
-            self._clock(),
-        )
 
     def _check_clock(self, arrival: Arrival) -> None:
         """With our clock far ahead, retention would delete good windows: a device has to agree with it first."""
@@ -244,8 +226,9 @@ class Aggregator:
     def _publish_rooms(self) -> None:
         """Summaries and events, as far as time allows: after a restart hundreds of lessons are added up anew."""
         deadline = time.monotonic() + _PUBLISH_S / 2
-        while self._unread and time.monotonic() < deadline - _PUBLISH_S / 10:  # most of it: they have no summary yet
-            self._read_room(next(iter(self._unread)))
+        # most of it: they have no summary yet
+        while self._rooms.unread and time.monotonic() < deadline - _PUBLISH_S / 10:
+            self._read_room(next(iter(self._rooms.unread)))
         for summary in self._rooms.due(self._clock(), self._config.summary.every_s):
             payload = b"" if summary.over else summary.to_json()  # a retained topic is cleared by an empty payload
             self._source.publish(summary.where.topic("summary"), payload, retain=True)

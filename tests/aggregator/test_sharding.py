@@ -30,6 +30,9 @@ class Database:
             raise StoreUnavailableError("database: away")
         return self.ours
 
+    def check_clock(self):
+        """It is this machine's."""
+
     def changed(self, shards, since, within_s):
         """All windows of these rooms."""
         self.asked.append(since)
