@@ -44,7 +44,7 @@ BUDGETS = (
     Budget("edge", "edge", 2840),
     Budget("edge/uplink", "edge/uplink", 800),
     Budget("contract/message.py", "contract/message.py", 170),
-    Budget("aggregator", "aggregator", 5560),
+    Budget("aggregator", "aggregator", 5550),
 )
 
 
