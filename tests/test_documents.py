@@ -181,6 +181,16 @@ def test_every_make_target_that_is_named_exists():
     assert [name for name, process in ended.items() if process.returncode] == []
 
 
+def test_an_inventory_that_does_not_exist_is_named():
+    """Ansible itself would warn, find no hosts and end well."""
+    command = ("make", "-C", ROOT, "-o", ".venv-fleet/.ready", "deploy", "INVENTORY=school/host.yml")
+
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert ended.returncode
+    assert "make: INVENTORY=school/host.yml does not exist" in ended.stderr
+
+
 @pytest.mark.parametrize("program", [EDGE, AGGREGATOR], ids=lambda program: program.name)
 def test_every_command_that_is_named_exists(program):
     """A command that was renamed is renamed in the documents, too."""
