@@ -73,7 +73,8 @@ def test_a_good_release_reaches_every_room_and_can_be_taken_back(fleet, tell):
 
     with_it = received_while(fleet, lambda: fleet.play("update.yml").succeed())
     assert {host: fleet.in_use(host) for host in fleet.hosts} == dict.fromkeys(fleet.hosts, "1.0.0")
-    assert all(kept(fleet, host) == ["0.5.0", "1.0.0"] for host in fleet.hosts)
+    assert {host: kept(fleet, host) for host in ROOMS} == {host: [before[host], "1.0.0"] for host in ROOMS}
+    assert kept(fleet, "hub") == [before["hub"], "1.0.0"]  # the release that was broken in the first room works here
 
     fleet.play("rollback.yml").succeed()
     assert {host: fleet.in_use(host) for host in fleet.hosts} == before
