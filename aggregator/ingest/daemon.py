@@ -88,8 +88,6 @@ class Aggregator:
         """Until SystemExit."""
         if self._sharding is None:
             self._until_available(self._restore)
-        # a kill between commit and `stored` leaves devices that would wait for it until they send again
-        self._changed.update(dict.fromkeys(self._until_available(self._store.devices)))
         notify("READY=1")
         try:
             for messages, acknowledge in self._source.batches():
@@ -101,9 +99,11 @@ class Aggregator:
 
     def _restore(self) -> None:
         """Which rooms there are; they are read one after another, as time allows: all at once would take long."""
-        known = states_of(self._store.states())
+        known, devices = states_of(self._store.states()), self._store.devices()
         self._goodbyes.restore(known)
-        self._rooms.expect({*known, *self._store.devices()}, known)
+        self._rooms.expect({*known, *devices}, known)
+        # a kill between commit and `stored` leaves devices that would wait for it until they send again
+        self._changed.update(dict.fromkeys(devices))
 
     def _read_room(self, room: Room) -> None:
         """What the store has of it."""
