@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,17 @@ def need(*commands: str) -> None:
     """Skip the running test, or every test of a running fixture, unless all of these commands are there."""
     if lacking := missing(*commands):
         pytest.skip(f"not installed: {lacking}")
+
+
+def moved_clock(offset: Path) -> dict[str, str]:
+    """The environment of a process whose wall clock is off by what the file says, such as +5h; skips if it cannot."""
+    need("faketime")
+    return {
+        "LD_PRELOAD": str(next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))),
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_NO_CACHE": "1",
+    }
 
 
 def bound_by_modes() -> list[str]:

@@ -10,7 +10,7 @@ from aggregator.config import AmqpConfig
 from aggregator.ingest.amqp import AmqpSource, declare_topology
 from contract.topics import Device
 from tests.cluster.fleet import Fleet, Publisher, fleet_of
-from tests.system.edge.test_clock import LIBRARY
+from tests.needs import moved_clock
 
 pytestmark = pytest.mark.timeout(900)
 _LONG_S = 240
@@ -158,13 +158,11 @@ def test_a_node_that_accepts_and_says_nothing_is_left(tmp_path):
             assert not source.connected
 
 
-@pytest.mark.skipif(LIBRARY is None, reason="a worker's clock is moved by faketime (apt-get install faketime)")
 def test_a_worker_whose_clock_is_wrong_ends_and_one_that_is_little_ahead_is_told(site, tmp_path, wait_until):
     """Days ahead, it would freeze every device's state for all workers, and set good messages aside as too old."""
     offset = tmp_path / "offset"
     offset.write_text("+10")
-    clock = {"LD_PRELOAD": str(LIBRARY), "FAKETIME_TIMESTAMP_FILE": str(offset)}
-    clock |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_NO_CACHE": "1"}
+    clock = moved_clock(offset)
     running = site.worker().start(**clock)
     wait_until(lambda: "clock is 10 s ahead of the database's" in running.said(), "the warning", 60)
     wait_until(lambda: "connected to the node" in running.said(), "the worker at work", 60)

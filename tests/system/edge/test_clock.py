@@ -2,28 +2,20 @@
 
 import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
+from tests.needs import moved_clock, need
 from tests.system.broker import until
 
 pytestmark = [pytest.mark.system, pytest.mark.broker, pytest.mark.timeout(120)]
-LIBRARY = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
-@pytest.mark.skipif(LIBRARY is None, reason="the wall clock is stepped by faketime (apt-get install faketime)")
 def test_a_stepped_wall_clock_neither_reorders_nor_loses_a_frame(lab, tmp_path):
     """Hours forward, hours back, in a running daemon: the process's own wall clock shows it, its frames do not."""
     offset = tmp_path / "offset"
     offset.write_text("+0")
-    env = {
-        "LD_PRELOAD": str(LIBRARY),
-        "FAKETIME_TIMESTAMP_FILE": str(offset),
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "FAKETIME_NO_CACHE": "1",
-    }
-    lab.start_daemon("rate=20", env=env)
+    lab.start_daemon("rate=20", env=moved_clock(offset))
     for step in ("+5h", "-5h", "+0"):
         count = len(lab.accepted())
         until(lambda count=count: len(lab.accepted()) > count + 20, "a second of frames")
@@ -62,8 +54,7 @@ def test_frames_wait_for_the_clock_and_arrive_as_synced(lab, tmp_path):
 
 def test_the_shell_can_step_the_clock():
     """The tool itself: without it the first test would prove nothing."""
-    if LIBRARY is None:
-        pytest.skip("no faketime")
+    need("faketime")
     said = subprocess.run(["faketime", "-f", "+5h", "date", "+%s"], capture_output=True, text=True, check=True)
 
     assert int(said.stdout) - time.time() > 4 * 3600
