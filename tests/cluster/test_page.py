@@ -4,7 +4,6 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.request
 
 import pytest
 
@@ -14,7 +13,7 @@ from contract.message import State
 from contract.topics import Device
 from tests.cluster.fleet import batch, message
 from tests.needs import need
-from tests.system.broker import free_port, until
+from tests.system.broker import answers, free_port, until
 
 sync_api = pytest.importorskip("playwright.sync_api")
 
@@ -44,15 +43,6 @@ def reader(place, tmp_path):
     yield address
     page.terminate()
     assert page.wait(20) == 0
-
-
-def answers(address):
-    """Whether the page does."""
-    try:
-        with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310 - http, from above
-            return answer.status == 200
-    except OSError:
-        return False
 
 
 def test_a_store_that_may_only_be_read_is_told_where_the_person_looks(place, reader):

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,15 @@ def until(condition: Callable[[], object], what: str, within_s: float = 30.0) ->
         if time.monotonic() > deadline:
             raise AssertionError(f"{what}: not within {within_s} s")
         time.sleep(0.02)
+
+
+def answers(address: str) -> bool:
+    """Whether a GET of this http address is answered with 200."""
+    try:
+        with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310 - http, from tests
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 class Mosquitto:

@@ -18,7 +18,7 @@ from aggregator.web.app import address
 from contract.message import State
 from service.config import load
 from tests.needs import bound_by_modes, need
-from tests.system.broker import free_port
+from tests.system.broker import answers, free_port
 from tests.system.instructor import CAMERA, PASSWORD, ROOT
 
 pytestmark = [pytest.mark.system, pytest.mark.page]
@@ -129,12 +129,3 @@ def test_a_store_that_may_only_be_read_is_told_where_the_person_looks(configure,
             assert answers(room)
         finally:
             page.terminate()
-
-
-def answers(address):
-    """Whether the page does."""
-    try:
-        with urllib.request.urlopen(address, timeout=10) as answer:  # noqa: S310 - http, from above
-            return answer.status == 200
-    except OSError:
-        return False
