@@ -110,7 +110,7 @@ test-system: .venv/.ready ## real mosquitto, processes and faults (Debian's mosq
 test-cluster: .venv/.ready ## three RabbitMQ nodes, PostgreSQL and two workers, killed and frozen (Debian's servers must be installed)
 	.venv/bin/pytest -m cluster tests/cluster
 
-mutations: .venv/.ready ## take protections out one at a time: do the tests notice? (minutes; ONLY=pattern)
+mutations: .venv/.ready .venv-fleet/.ready ## take protections out one at a time: do the tests notice? (minutes; ONLY=pattern)
 	@.venv/bin/python -m tests.mutations --only '$(ONLY)'
 ONLY ?=
 

@@ -25,6 +25,8 @@ from tests.needs import missing
 
 ROOT = Path(__file__).parents[1]
 TABLE = Path(__file__).with_suffix(".toml")
+FLEET = "tests/fleet"
+"""What is tested there needs the tools of .venv-fleet."""
 LEAST = 0.95
 """Share of the protections that tests must hold."""
 COMMANDS = ("chromium", "mosquitto", "mosquitto_sub", "openssl", "strace")
@@ -103,9 +105,11 @@ def run(mutations: list[Mutation], folder: Path, jobs: int) -> Iterator[Outcome]
     copy_project(original)
     tests = sorted({name for each in mutations for name in each.tests})
     print(f"{len(mutations)} protections; all of their tests first, with nothing taken out", flush=True)
-    status, output = pytest(original, tests, _ALL_S)
-    if status != _PASSED:
-        sys.exit(f"mutations: the tests fail as the code is\n{output}")
+    for fleet in (False, True):
+        some = [name for name in tests if name.startswith(FLEET) is fleet]
+        status, output = pytest(original, some, _ALL_S) if some else (_PASSED, "")
+        if status != _PASSED:
+            sys.exit(f"mutations: the tests fail as the code is\n{output}")
 
     def one(number: int, mutation: Mutation) -> Outcome:
         copy = folder / str(number)
@@ -134,7 +138,8 @@ def copy_project(folder: Path) -> None:
 
 def pytest(folder: Path, tests: list[str], timeout_s: float = _TIMEOUT_S) -> tuple[int, str]:
     """Run them in a copy of the project until one fails; the exit status, and what was printed."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    python = ROOT / ".venv-fleet/bin/python" if tests[0].startswith(FLEET) else sys.executable
+    command = [python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     ours = {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
