@@ -168,6 +168,16 @@ def until(condition) -> None:
         time.sleep(0.01)
 
 
+def accepted(owner: Owner, server: socket.socket) -> tuple[socket.socket, bytes]:
+    """A connection of the owner's that was accepted, and the answer that its subscriptions still wait for."""
+    owner.connection.open(owner)
+    client, _ = server.accept()
+    client.recv(1000)
+    client.sendall(ACCEPTED)
+    subscribe = client.recv(1000)
+    return client, b"\x90\x05" + subscribe[2:4] + b"\x01\x00\x00"
+
+
 def test_messages_are_published_with_qos_1_and_their_pubacks_are_heard():
     """Over a session that lasts, with the last will, after the device has subscribed."""
     broker = SmallBroker()
@@ -239,15 +249,11 @@ def test_a_connection_is_there_when_the_subscriptions_are_answered():
     """A broker to which a fleet returns makes sessions slowly: nothing may be sent, and no silence counted, before."""
     server = socket.create_server(("127.0.0.1", 0))
     owner = Owner(server.getsockname()[1])
-    owner.connection.open(owner)
-    client, _ = server.accept()
-    client.recv(1000)
-    client.sendall(ACCEPTED)
-    subscribe = client.recv(1000)
+    client, suback = accepted(owner, server)
     owner.work()
     assert owner.heard == []
 
-    client.sendall(b"\x90\x05" + subscribe[2:4] + b"\x01\x00\x00")
+    client.sendall(suback)
 
     owner.work_until("connected")
     owner.connection.close()
@@ -293,12 +299,8 @@ def test_a_dropped_connection_s_socket_is_shut_down_although_the_broker_reads_no
     server.bind(("127.0.0.1", 0))
     server.listen()
     owner = Owner(server.getsockname()[1])
-    owner.connection.open(owner)
-    frozen, _ = server.accept()
-    frozen.recv(1000)
-    frozen.sendall(ACCEPTED)
-    subscribe = frozen.recv(1000)
-    frozen.sendall(b"\x90\x05" + subscribe[2:4] + b"\x01\x00\x00")
+    frozen, suback = accepted(owner, server)
+    frozen.sendall(suback)
     owner.work_until("connected")
     client = owner.connection._client
     for _ in range(80):
