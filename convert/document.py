@@ -97,10 +97,10 @@ def training_facts(model: Path) -> Json:
         "hyperparameters": _json(model.with_name("run.json")),
         "origin": _json(model.with_name("origin.json")),
         "converted_at_commit": commit(),
-        "epochs": len(history) or None,
+        "epochs": int(history[-1]["epoch"]) + 1 if history else None,
         "best_epoch": best and int(best["epoch"]) + 1,
         "validation_accuracy": best and best["val_accuracy"],
-        "seconds_per_epoch": float(np.median([row["seconds"] for row in history])) if history else None,
+        "seconds_per_epoch": curves.epoch_seconds(history) if history else None,
     }
 
 

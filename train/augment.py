@@ -21,11 +21,14 @@ def view(faces, settings: Augmentation, seed: keras.random.SeedGenerator):
 
 
 def spoil(faces, settings: Augmentation, seed: keras.random.SeedGenerator):
-    """A worse picture of the same people: some of them small, out of focus, moving, noisy or partly hidden."""
+    """A worse picture of the same people: some of them small, out of focus, moving, noisy, partly hidden, compressed."""
     moving = round(faces.shape[0] * settings.blur / 2)
     if moving:  # the batch is shuffled, so its first faces are drawn by chance
         faces = ops.concatenate([_move(faces[:moving], seed), faces[moving:]])
     faces = _hide(_noise(_soften(faces, settings, seed), settings, seed), settings, seed)
+    compressed = round(faces.shape[0] * settings.jpeg)
+    if compressed:  # the last ones, which are not those that move
+        faces = ops.concatenate([faces[:-compressed], _compress(faces[-compressed:], seed)])
     return ops.clip(faces, 0.0, 255.0)
 
 
@@ -107,6 +110,37 @@ def _hide(faces, settings, seed):
     columns = _span(ops.sqrt(area / ratio), seed)
     hidden = rows[:, :, None, None] & columns[:, None, :, None] & _chance((count, 1, 1, 1), settings.erase, seed)
     return ops.where(hidden, _between(0.0, 255.0, (count, 1, 1, 1), seed), faces)
+
+
+def _compress(faces, seed):
+    """What JPEG of quality 10-60 leaves of grey pictures: blocks of 8x8, their cosine transform rounded by its table.
+
+    Source: ITU-T T.81, annexes A.3.3 and K.1; the table's scale by quality as in libjpeg.
+    """
+    count, blocks = faces.shape[0], INPUT_SIZE // 8
+    quality = _between(10.0, 60.0, (count, 1, 1, 1, 1), seed)
+    scale = ops.where(quality < 50.0, 50.0 / quality, 2.0 - quality / 50.0)
+    table = ops.clip(ops.round(_LUMINANCE * scale), 1.0, 255.0)
+    cosines = _cosines()
+    # (count, blocks, blocks, 8, 8)
+    pixels = ops.transpose(ops.reshape(faces, (count, blocks, 8, blocks, 8)), (0, 1, 3, 2, 4))
+    waves = ops.matmul(ops.matmul(cosines, pixels - 128.0), cosines.T)
+    rounded = ops.round(waves / table) * table
+    pixels = ops.clip(ops.round(ops.matmul(ops.matmul(cosines.T, rounded), cosines) + 128.0), 0.0, 255.0)
+    return ops.reshape(ops.transpose(pixels, (0, 1, 3, 2, 4)), faces.shape)
+
+
+_LUMINANCE = np.array(
+    [[16, 11, 10, 16, 24, 40, 51, 61], [12, 12, 14, 19, 26, 58, 60, 55], [14, 13, 16, 24, 40, 57, 69, 56],
+     [14, 17, 22, 29, 51, 87, 80, 62], [18, 22, 37, 56, 68, 109, 103, 77], [24, 35, 55, 64, 81, 104, 113, 92],
+     [49, 64, 78, 87, 103, 121, 120, 101], [72, 92, 95, 98, 112, 100, 103, 99]], np.float32,
+)  # fmt: skip
+
+
+@cache
+def _cosines() -> np.ndarray:
+    """(8, 8), the orthonormal cosine transform of a row of eight pixels."""
+    return cv2.dct(np.eye(8, dtype=np.float32), flags=cv2.DCT_ROWS).T
 
 
 def _span(length, seed):

@@ -1,4 +1,4 @@
-"""What a run leaves on the disk after every epoch, so that it can be interrupted at any moment; its learning rates."""
+"""What a run leaves on the disk as it goes, so that it can be interrupted at any moment; its learning rates."""
 
 import io
 import logging
@@ -14,6 +14,7 @@ import numpy as np
 
 from train import curves, figures
 from train.data import Faces
+from train.hyperparameters import Hyperparameters
 from train.model import classifier
 from train.origin import TrainingError
 from train.step import TrainingStep
@@ -28,37 +29,43 @@ _COMPILED = 10
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Sets the rate of each epoch; after it evaluates the averaged weights, keeps the best and writes all files."""
+    """Sets the rate of each epoch; after some of them evaluates the averaged weights, keeps the best and writes all."""
 
-    def __init__(self, out: Path, validation: Faces, *, epochs: int, minutes: float | None, peak_rate: float) -> None:
+    def __init__(self, out: Path, validation: Faces, settings: Hyperparameters, minutes: float | None) -> None:
         """Go on after the epochs that `out` holds.
 
         Args:
             out: The run's folder.
             validation: Faces to choose the best epoch by.
-            epochs: Of the whole run.
-            minutes: Of training, those of earlier starts included; it ends the run earlier than `epochs`.
-            peak_rate: The highest learning rate.
+            settings: Of the run.
+            minutes: Of training, those of earlier starts included; it ends the run earlier than its last epoch.
         """
         super().__init__()
-        self._out, self._validation = out, validation
-        self._epochs, self._minutes, self._peak_rate = epochs, minutes, peak_rate
+        self._out, self._validation, self._minutes = out, validation, minutes
+        self._epochs, self._every, self._peak_rate = settings.epochs, settings.evaluate_every, settings.learning_rate
         self._history = curves.read(out / "history.csv")
+        # Keras then calls the hooks of batches in a thread of their own, instead of waiting for each batch's result
+        self.async_safe = True
         self._told_s = time.monotonic()
+        self._evaluated_s: float | None = None
 
     @property
     def epochs_done(self) -> int:
-        """Of this run, by all its starts."""
-        return len(self._history)
+        """Of this run, by all its starts; those that were evaluated and written."""
+        return int(self._history[-1]["epoch"]) + 1 if self._history else 0
 
     @property
     def finished(self) -> bool:
         """Whether there is neither an epoch nor time for one left."""
         return self.epochs_done >= self._epochs or (self.epochs_done > 0 and self._left_s() < self._epoch_s() / 2)
 
-    def on_epoch_begin(self, epoch, logs=None):  # noqa: ARG002 - the signature is Keras's
-        """Note the time, draw anew, set the rate."""
-        self._began_s, self._batch = time.monotonic(), 0
+    def on_train_begin(self, logs=None):  # noqa: ARG002 - the signature is Keras's
+        """Note the time: what was loaded and built before is no training."""
+        self._evaluated_s = time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):  # noqa: ARG002
+        """Draw anew, set the rate."""
+        self._epoch, self._batch = epoch, 0
         self.model.begin_epoch(epoch)
         share = (epoch + 0.5) / self._epochs
         if self._minutes is not None:
@@ -75,20 +82,29 @@ class Checkpoint(keras.callbacks.Callback):
             return
         self._told_s, self._batch = now_s, batch
         step_s = (now_s - self._steady_s) / (batch - _COMPILED)
-        steps, epoch = self.params["steps"], self.epochs_done + 1
+        steps, epoch = self.params["steps"], self._epoch + 1
         epoch_left_s = (steps - batch) * step_s
-        left_s = min(epoch_left_s + (self._epochs - epoch) * steps * step_s, self._left_s() - (now_s - self._began_s))
+        left_s = min(epoch_left_s + (self._epochs - epoch) * steps * step_s, self._left_s())
         log.info(
             "epoch %d of %d: %.0f %%, %.1f of %.1f minutes left; %.0f minutes to the end of the run",
             epoch, self._epochs, 100 * batch / steps, epoch_left_s / 60, steps * step_s / 60, left_s / 60,
         )  # fmt: skip
 
     def on_epoch_end(self, epoch, logs=None):
+        """Evaluate and write, if it is time to."""
+        last = epoch + 1 >= self._epochs or self._left_s() < self._epoch_s() / 2
+        if last or (epoch + 1) % self._every == 0:
+            self._evaluate(epoch, logs["loss"])
+        self.model.stop_training = last or self.finished
+
+    def _evaluate(self, epoch: int, loss: float) -> None:
         """Everything is written to a temporary file first: a full disk or a kill leaves the last good checkpoint."""
         network = self.model.network
         own = network.get_weights()
         self.model.optimizer.finalize_variable_values(self.model.trainable_variables)
-        row = {"epoch": epoch, "loss": logs["loss"], **validation_figures(network, self._validation)}
+        # copies: with JAX, network and optimizer would share the averages' memory, and prediction gives its own away
+        network.set_weights(network.get_weights())
+        row = {"epoch": epoch, "loss": loss, **validation_figures(network, self._validation)}
         if not math.isfinite(row["loss"] + row["val_loss"]):
             raise TrainingError(f"the loss is {row['val_loss']} in epoch {epoch + 1}: try a lower learning_rate")
         best = max((r["val_accuracy"] for r in self._history), default=0)
@@ -97,24 +113,26 @@ class Checkpoint(keras.callbacks.Callback):
             replace(self._out / "model.keras", shipped.save)
             replace(self._out / "model.h5", shipped.save)
         network.set_weights(own)
-        row["seconds"] = time.monotonic() - self._began_s
+        now_s = time.monotonic()
+        row["seconds"], self._evaluated_s = now_s - self._evaluated_s, now_s
         self._history.append(row)
         replace(self._out / NAME, lambda fresh: save(fresh, self.model))
         curves.write(self._out / "history.csv", self._history)
         curves.plot(self._out / "curves.png", self._history)
         log.info(
-            "epoch %d of %d: loss %.3f, validation accuracy %.1f %% (best %.1f), loss %.3f; %.0f s",
+            "epoch %d of %d: loss %.3f, validation accuracy %.1f %% (best %.1f), loss %.3f; %.0f s an epoch",
             epoch + 1, self._epochs, row["loss"], 100 * row["val_accuracy"], 100 * max(best, row["val_accuracy"]),
-            row["val_loss"], row["seconds"],
+            row["val_loss"], self._epoch_s(),
         )  # fmt: skip
-        self.model.stop_training = self.finished
 
     def _left_s(self) -> float:
-        spent_s = sum(row["seconds"] for row in self._history)
-        return math.inf if self._minutes is None else 60 * self._minutes - spent_s
+        if self._minutes is None:
+            return math.inf
+        since_s = time.monotonic() - self._evaluated_s if self._evaluated_s else 0
+        return 60 * self._minutes - sum(row["seconds"] for row in self._history) - since_s
 
     def _epoch_s(self) -> float:
-        return self._history[-1]["seconds"] if self._history else 0.0
+        return curves.epoch_seconds(self._history) if self._history else 0.0
 
 
 def rate(epoch: int, share: float, epochs: int) -> float:

@@ -4,6 +4,7 @@ import csv
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt
@@ -15,6 +16,12 @@ def read(path: Path) -> list[dict[str, float]]:
         return []
     with path.open(newline="") as lines:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(lines)]
+
+
+def epoch_seconds(history: list[dict[str, float]]) -> float:
+    """The median duration of an epoch; each row covers those since the row before it."""
+    covered = np.diff([-1, *(row["epoch"] for row in history)])
+    return float(np.median([row["seconds"] for row in history] / covered))
 
 
 def write(path: Path, history: list[dict[str, float]]) -> None:

@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
 def fit(settings: Hyperparameters, sources: Sources, out: Path, minutes: float | None = None) -> Path:
     """Train, or go on where the run in `out` stopped; returns the path of the best model, chosen on validation.
 
-    Writes run.json, origin.json, history.csv, curves.png, checkpoint.npz (the last epoch, with the optimizer),
+    Writes run.json, origin.json, history.csv, curves.png, checkpoint.npz (the last epoch evaluated, with the optimizer),
     model.keras and model.h5 (the best epoch's averaged weights, probabilities out).
 
     Raises:
@@ -111,7 +111,7 @@ def fit(settings: Hyperparameters, sources: Sources, out: Path, minutes: float |
 def _fit(settings: Hyperparameters, sources: Sources, out: Path, minutes: float | None) -> Path:
     training, validation = _faces(settings, sources.data)
     targets = _targets(settings, training, sources)
-    saver = Checkpoint(out, validation, epochs=settings.epochs, minutes=minutes, peak_rate=settings.learning_rate)
+    saver = Checkpoint(out, validation, settings, minutes)
     step = _step(settings, sources)
     if saver.epochs_done or (out / checkpoint.NAME).exists():
         checkpoint.restore(out / checkpoint.NAME, step)

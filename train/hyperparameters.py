@@ -39,13 +39,15 @@ class Augmentation:
     """Added to the pixels, up to this value either way."""
     noise: float = 0.06
     """Share of faces with sensor noise."""
+    jpeg: float = 0.06
+    """Share of faces compressed as by JPEG of quality 10-60."""
     erase: float = 0.15
     """Share of faces with a rectangle hidden. Source: random erasing, Zhong et al. 2017, arXiv:1708.04896."""
 
 
 STRONG = Augmentation(
     rotation_deg=15.0, scale=0.15, shear=0.12, shift_px=5.0, strong_rotation=0.05, small=0.12, blur=0.08, contrast=0.25,
-    brightness=25.0, noise=0.06, erase=0.3,
+    brightness=25.0, noise=0.06, jpeg=0.06, erase=0.3,
 )  # fmt: skip
 """For networks with room to spare, such as teachers."""
 
@@ -77,6 +79,8 @@ class Hyperparameters:
     """Weight of the auxiliary loss on FER+ votes, where a file of them is given."""
     balance: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """How far rare labels are drawn more often: 0 as they are, 1 all labels alike."""
+    evaluate_every: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """Epochs from one evaluation and checkpoint to the next. On a GPU an epoch takes about a second, and these do, too."""
     bfloat16: bool = False
     """Convolutions in bfloat16, weights in float32: for GPUs, and CPUs with AVX512-BF16 (1.1-1.3 times as fast)."""
     seed: int = 1

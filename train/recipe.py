@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train one after the other."""
     student = hyperparameters(assignments(arguments.set))
-    own = {"architecture": "teacher"} | assignments(arguments.teacher_set)
+    own = {"architecture": "teacher", "bfloat16": student.bfloat16} | assignments(arguments.teacher_set)
     settings = [hyperparameters(own | {"seed": number}) for number in range(1, 1 + arguments.teachers)]
     teachers = [] if arguments.targets else [
         _teacher(number, each, arguments) for number, each in enumerate(settings, start=1)

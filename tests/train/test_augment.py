@@ -13,7 +13,7 @@ pytestmark = [
 ]
 
 STILL = {"rotation_deg": 0.0, "scale": 0.0, "shear": 0.0, "shift_px": 0.0, "strong_rotation": 0.0, "contrast": 0.0,
-         "brightness": 0.0, "small": 0.0, "blur": 0.0, "noise": 0.0, "erase": 0.0}  # fmt: skip
+         "brightness": 0.0, "small": 0.0, "blur": 0.0, "noise": 0.0, "jpeg": 0.0, "erase": 0.0}  # fmt: skip
 """No change but mirroring."""
 
 
@@ -41,7 +41,7 @@ def test_augmented_faces_keep_shape_and_range(faces):
     """Whatever chance chooses, and the original is untouched."""
     before = faces.copy()
     seen, spoiled = changed(faces, rotation_deg=30.0, scale=0.3, shear=0.3, shift_px=9.0, contrast=0.6, brightness=90.0,
-                            small=0.3, blur=0.4, noise=0.5, erase=0.5)  # fmt: skip
+                            small=0.3, blur=0.4, noise=0.5, jpeg=0.5, erase=0.5)  # fmt: skip
 
     for pictures in (seen, spoiled):
         assert pictures.shape == faces.shape
@@ -117,3 +117,30 @@ def test_a_hidden_part_is_one_rectangle_of_one_grey(faces):
         inside = after[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         assert np.ptp(inside) == 0
         assert 0.02 < inside.size / before.size < 0.3
+
+
+def test_compressed_faces_are_those_of_a_jpeg_encoder(monkeypatch):
+    """OpenCV's own at the same quality, but for its rounding; the other faces are as they were."""
+    import cv2
+
+    from train import augment
+
+    drawn = np.random.default_rng(3).normal(0, 40, (8, 12, 12)).astype(np.float32)
+    faces = np.stack([cv2.resize(one, (48, 48), interpolation=cv2.INTER_CUBIC) for one in drawn])
+    faces = np.clip(faces + 128, 0, 255).round()[..., None]
+    monkeypatch.setattr(augment, "_between", lambda _low, _high, shape, _seed: np.full(shape, 20.0, np.float32))
+    found = np.array(augment._compress(faces, None))
+
+    for face, compressed in zip(faces, found, strict=True):
+        _, encoded = cv2.imencode(".jpg", face.astype(np.uint8), [cv2.IMWRITE_JPEG_QUALITY, 20])
+        wanted = cv2.imdecode(encoded, cv2.IMREAD_GRAYSCALE).astype(float)
+        assert np.abs(face[..., 0] - wanted).mean() > 4
+        assert np.abs(compressed[..., 0] - wanted).mean() < 1
+
+
+def test_a_share_of_the_faces_is_compressed(faces):
+    """The last of the batch, whose blocks no longer hold every value."""
+    seen, spoiled = changed(faces, jpeg=0.25)
+
+    assert (spoiled[:48] == seen[:48]).all()
+    assert all((spoiled[48:] != seen[48:]).any(axis=(1, 2, 3)))
