@@ -32,6 +32,9 @@ environment = @PYTHON="$(PYTHON)" requirements/venv.sh
 .venv-train/.ready: $(wildcard requirements/train-py*.txt)
 	$(environment) train .venv-train
 
+.venv-jax/.ready: $(wildcard requirements/jax-py*.txt)
+	$(environment) jax .venv-jax
+
 .venv-fleet/.ready: $(wildcard requirements/fleet-py*.txt)
 	$(environment) fleet .venv-fleet
 
@@ -120,14 +123,14 @@ test-bare: .venv/.ready ## `make run` and `make test` on an empty Debian 12 and 
 test-install: .venv/.ready ## every extra of pyproject.toml, in an empty environment of each Python that is here
 	.venv/bin/pytest -m system tests/install/test_extras.py
 
-test-train: .venv-train/.ready .venv/.ready .venv-litert/.ready ## train, evaluate and convert on tiny data, with TensorFlow
+test-train: .venv-train/.ready .venv-jax/.ready .venv/.ready .venv-litert/.ready ## train, evaluate and convert on tiny data, with TensorFlow
 	.venv-train/bin/python -m pytest -m train tests/train tests/convert
 
 test-runtimes: .venv/.ready .venv-litert/.ready ## the shipped model in tflite-runtime and in ai-edge-litert; CLASSPULSE_TEST_DATA= faces
 	CLASSPULSE_LITERT_PYTHON=.venv-litert/bin/python .venv/bin/pytest tests/convert/test_shipped_model.py
 
 # The recipe of the shipped model: teachers, then a student. An interrupted run goes on where it stopped.
-# Teachers want a GPU: TRAIN_PYTHON is then an environment with Keras on it (docs/retraining.md). TARGETS needs none.
+# Teachers want a GPU: TRAIN_PYTHON is then .venv-jax with its plugin (docs/retraining.md). TARGETS needs none.
 TRAIN_PYTHON ?= .venv-train/bin/python
 VOTES ?=
 TARGETS ?=

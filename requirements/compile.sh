@@ -30,4 +30,5 @@ for python in 3.11 3.13; do
 done
 pin edge-litert 3.11 edge-litert
 pin train 3.11 train
+pin jax 3.11 jax
 pin fuzz 3.11 fuzz

@@ -21,7 +21,7 @@ def view(faces, settings: Augmentation, seed: keras.random.SeedGenerator):
 
 
 def spoil(faces, settings: Augmentation, seed: keras.random.SeedGenerator):
-    """A worse picture of the same people: some of them small, out of focus, moving, noisy, partly hidden, compressed."""
+    """A worse picture of the same people: some small, out of focus, moving, noisy, partly hidden or compressed."""
     moving = round(faces.shape[0] * settings.blur / 2)
     if moving:  # the batch is shuffled, so its first faces are drawn by chance
         faces = ops.concatenate([_move(faces[:moving], seed), faces[moving:]])
@@ -122,7 +122,7 @@ def _compress(faces, seed):
     scale = ops.where(quality < 50.0, 50.0 / quality, 2.0 - quality / 50.0)
     table = ops.clip(ops.round(_LUMINANCE * scale), 1.0, 255.0)
     cosines = _cosines()
-    # (count, blocks, blocks, 8, 8)
+    # each block by itself
     pixels = ops.transpose(ops.reshape(faces, (count, blocks, 8, blocks, 8)), (0, 1, 3, 2, 4))
     waves = ops.matmul(ops.matmul(cosines, pixels - 128.0), cosines.T)
     rounded = ops.round(waves / table) * table

@@ -46,8 +46,7 @@ class Checkpoint(keras.callbacks.Callback):
         self._history = curves.read(out / "history.csv")
         # Keras then calls the hooks of batches in a thread of their own, instead of waiting for each batch's result
         self.async_safe = True
-        self._told_s = time.monotonic()
-        self._evaluated_s: float | None = None
+        self._told_s = self._evaluated_s = time.monotonic()
 
     @property
     def epochs_done(self) -> int:
@@ -128,8 +127,8 @@ class Checkpoint(keras.callbacks.Callback):
     def _left_s(self) -> float:
         if self._minutes is None:
             return math.inf
-        since_s = time.monotonic() - self._evaluated_s if self._evaluated_s else 0
-        return 60 * self._minutes - sum(row["seconds"] for row in self._history) - since_s
+        spent_s = sum(row["seconds"] for row in self._history) + time.monotonic() - self._evaluated_s
+        return 60 * self._minutes - spent_s
 
     def _epoch_s(self) -> float:
         return curves.epoch_seconds(self._history) if self._history else 0.0

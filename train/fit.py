@@ -16,7 +16,7 @@ from train import checkpoint
 from train.batches import Batches, Targets, smoothed
 from train.checkpoint import Checkpoint
 from train.data import Faces, digest, load, load_training, pictures, require_enough, tell_copies
-from train.hyperparameters import ARCHITECTURES, Hyperparameters, assignments, hyperparameters
+from train.hyperparameters import ARCHITECTURES, LARGE, Hyperparameters, assignments, hyperparameters
 from train.layouts import SplitMissingError
 from train.model import build, in_precision, load_classifier, with_heads
 from train.origin import TrainingError, claim
@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
 def fit(settings: Hyperparameters, sources: Sources, out: Path, minutes: float | None = None) -> Path:
     """Train, or go on where the run in `out` stopped; returns the path of the best model, chosen on validation.
 
-    Writes run.json, origin.json, history.csv, curves.png, checkpoint.npz (the last epoch evaluated, with the optimizer),
+    Writes run.json, origin.json, history.csv, curves.png, checkpoint.npz (the last epoch written, with the optimizer),
     model.keras and model.h5 (the best epoch's averaged weights, probabilities out).
 
     Raises:
@@ -171,12 +171,13 @@ def _stored(path: Path, faces: Faces) -> np.ndarray:
 
 def _step(settings: Hyperparameters, sources: Sources) -> TrainingStep:
     keras.utils.set_random_seed(settings.seed)
-    policy = _precision(bfloat16=settings.bfloat16)
     heads = len(FER_PLUS) if sources.votes else 0
-    network = in_precision(with_heads(build(settings.architecture, settings.dropout), heads), policy)
+    large = _precision(bfloat16=settings.bfloat16)
+    network = with_heads(build(settings.architecture, settings.dropout), heads)
+    network = in_precision(network, large if settings.architecture in LARGE else "float32")
     if sources.initial:
         _take_weights(network, sources.initial)
-    teachers = [in_precision(load_classifier(path), policy) for path in sources.teachers]
+    teachers = [in_precision(load_classifier(path), large) for path in sources.teachers]
     step = TrainingStep(network, teachers, settings)
     optimizer = keras.optimizers.SGD(
         settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay,
@@ -188,7 +189,11 @@ def _step(settings: Hyperparameters, sources: Sources) -> TrainingStep:
 
 
 def _precision(*, bfloat16: bool) -> str:
-    """Keras' policy. On a CPU TensorFlow's own rewrite is used: the policy would convert between layers for nothing."""
+    """Keras' policy for large networks.
+
+    On a CPU TensorFlow's own rewrite is used, of networks of every size: the policy would convert between layers for
+    nothing.
+    """
     if keras.backend.backend() != "tensorflow":
         return "mixed_bfloat16" if bfloat16 else "float32"
     from tensorflow import config  # noqa: PLC0415 - not there with the other backends

@@ -13,6 +13,8 @@ from train.origin import TrainingError
 
 ARCHITECTURES = ("compact", "deep", "teacher", "plain", "resnet50")
 """What train.model builds."""
+LARGE = ("teacher", "resnet50")
+"""Those that a GPU computes faster in bfloat16. The others gain nothing, and `deep` diverged (docs/model-log.md, l)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,10 @@ class Hyperparameters:
     balance: Annotated[float, Meta(ge=0, le=1)] = 0.0
     """How far rare labels are drawn more often: 0 as they are, 1 all labels alike."""
     evaluate_every: Annotated[int, Meta(ge=1, le=1000)] = 1
-    """Epochs from one evaluation and checkpoint to the next. On a GPU an epoch takes about a second, and these do, too."""
+    """Epochs from one evaluation and checkpoint to the next, which on a GPU take longer than an epoch."""
     bfloat16: bool = False
-    """Convolutions in bfloat16, weights in float32: for GPUs, and CPUs with AVX512-BF16 (1.1-1.3 times as fast)."""
+    """Convolutions in bfloat16, weights in float32: of large networks on GPUs, of all on CPUs with AVX512-BF16, where
+    TensorFlow is 1.1-1.3 times as fast."""
     seed: int = 1
     augmentation: Augmentation = field(default_factory=Augmentation)
 

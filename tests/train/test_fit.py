@@ -75,6 +75,20 @@ def test_a_finished_run_given_again_trains_nothing(run, faces):
     assert (run / "checkpoint.npz").stat().st_mtime_ns == before
 
 
+def test_a_run_can_be_evaluated_every_few_epochs(faces, tmp_path):
+    """Then and at its end it is written; given again it trains nothing."""
+    run = tmp_path / "run"
+    given = ("fit", "--data", faces, "--out", run, "--epochs", 5, *QUICK, "--set", "evaluate_every=2")
+
+    ended = train(*given)
+    history = (run / "history.csv").read_text()
+    again = train(*given)
+
+    assert ended.returncode == again.returncode == 0, ended.stderr + again.stderr
+    assert [line.split(",")[0] for line in history.splitlines()] == ["epoch", "1", "3", "4"]
+    assert (run / "history.csv").read_text() == history
+
+
 @pytest.fixture
 def killed(faces, tmp_path):
     """A run of eight epochs that met SIGKILL in the middle, and the arguments that began it."""

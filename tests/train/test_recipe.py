@@ -1,5 +1,6 @@
 """The whole recipe on drawn faces: teachers, a student, an int8 file, by the commands of the Makefile."""
 
+import csv
 import json
 import os
 import subprocess
@@ -22,12 +23,21 @@ SMALL = "architecture=\\'plain\\' batch_size=32 average=0.9 learning_rate=0.02 e
 """Of teachers and student: those of the recipe want a GPU."""
 
 
-def make(target: str, **variables: object) -> subprocess.CompletedProcess:
+def make(target: str, backend: str = "tensorflow", **variables: object) -> subprocess.CompletedProcess:
     """`make TARGET` in this checkout, with the environments that are there."""
     made = (".venv/.ready", ".venv-train/.ready", ".venv-litert/.ready", "models")
     old = [word for name in made for word in ("-o", name)]
     given = [f"{name}={value}" for name, value in variables.items()]
-    return subprocess.run(["make", *old, target, *given], cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    return subprocess.run(
+        ["make", *old, target, *given], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def rows(history: Path) -> list[dict[str, float]]:
+    """Of a run's history."""
+    with history.open(newline="") as lines:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(lines)]
 
 
 @pytest.fixture
@@ -62,3 +72,17 @@ def test_from_labelled_faces_to_an_int8_file(data, tmp_path):
     stated, _ = card.read_with_model(run / "int8" / "emotion_int8.tflite")
     assert stated.document["data"]["measured_on"] == "test"
     assert min(row["accuracy"] for row in stated.document["int8"].values()) > 0.25  # guessing reaches 0.14
+
+
+@pytest.mark.skipif(not (ROOT / ".venv-jax/.ready").exists(), reason="needs JAX: make test-train")
+def test_the_recipe_runs_on_jax(data, tmp_path):
+    """As on a GPU: evaluated every fourth epoch, the student learns from its teacher."""
+    run, jax = tmp_path / "run", {"backend": "jax", "TRAIN_PYTHON": ROOT / ".venv-jax/bin/python"}
+    setting = f"{SMALL} evaluate_every=4"
+
+    trained = make("train", **jax, DATA=data, RUN=run, TEACHERS=1, SET=setting, TEACHER_SET=setting)
+
+    assert trained.returncode == 0, trained.stderr
+    for history in (run / "teacher-1" / "history.csv", run / "history.csv"):
+        assert [row["epoch"] for row in rows(history)] == [3, 7, 11, 15]
+        assert max(row["val_accuracy"] for row in rows(history)) > 0.25  # guessing reaches 0.14
