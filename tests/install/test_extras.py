@@ -19,6 +19,7 @@ PACKAGES = {
     "aggregator": ("aggregator",),
     "cluster": ("pika", "psycopg"),
     "train": ("train", "convert"),
+    "jax": ("jax", "optree"),
     "demo": ("amqtt.broker",),
     "dev": ("hypothesis", "mypy", "playwright", "pytest", "ruff"),
     "fuzz": ("atheris",),

@@ -83,6 +83,7 @@ def test_the_recipe_runs_on_jax(data, tmp_path):
     trained = make("train", **jax, DATA=data, RUN=run, TEACHERS=1, SET=setting, TEACHER_SET=setting)
 
     assert trained.returncode == 0, trained.stderr
+    assert "backend" not in trained.stderr
     for history in (run / "teacher-1" / "history.csv", run / "history.csv"):
         assert [row["epoch"] for row in rows(history)] == [3, 7, 11, 15]
         assert max(row["val_accuracy"] for row in rows(history)) > 0.25  # guessing reaches 0.14
