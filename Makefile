@@ -123,7 +123,7 @@ test-bare: .venv/.ready ## `make run` and `make test` on an empty Debian 12 and 
 test-install: .venv/.ready ## every extra of pyproject.toml, in an empty environment of each Python that is here
 	.venv/bin/pytest -m system tests/install/test_extras.py
 
-test-train: .venv-train/.ready .venv-jax/.ready .venv/.ready .venv-litert/.ready ## train, evaluate and convert on tiny data, with TensorFlow
+test-train: .venv-train/.ready .venv-jax/.ready .venv/.ready .venv-litert/.ready ## train, evaluate and convert on tiny data, with TensorFlow; the recipe with JAX, too
 	.venv-train/bin/python -m pytest -m train tests/train tests/convert
 
 test-runtimes: .venv/.ready .venv-litert/.ready ## the shipped model in tflite-runtime and in ai-edge-litert; CLASSPULSE_TEST_DATA= faces

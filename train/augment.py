@@ -25,11 +25,11 @@ def spoil(faces, settings: Augmentation, seed: keras.random.SeedGenerator):
     moving = round(faces.shape[0] * settings.blur / 2)
     if moving:  # the batch is shuffled, so its first faces are drawn by chance
         faces = ops.concatenate([_move(faces[:moving], seed), faces[moving:]])
-    faces = _hide(_noise(_soften(faces, settings, seed), settings, seed), settings, seed)
+    faces = ops.clip(_hide(_noise(_soften(faces, settings, seed), settings, seed), settings, seed), 0.0, 255.0)
     compressed = round(faces.shape[0] * settings.jpeg)
     if compressed:  # the last ones, which are not those that move
         faces = ops.concatenate([faces[:-compressed], _compress(faces[-compressed:], seed)])
-    return ops.clip(faces, 0.0, 255.0)
+    return faces
 
 
 def _warp(faces, settings, seed):

@@ -172,12 +172,13 @@ def _stored(path: Path, faces: Faces) -> np.ndarray:
 def _step(settings: Hyperparameters, sources: Sources) -> TrainingStep:
     keras.utils.set_random_seed(settings.seed)
     heads = len(FER_PLUS) if sources.votes else 0
-    large = _precision(bfloat16=settings.bfloat16)
+    policies = dict.fromkeys(LARGE, _precision(bfloat16=settings.bfloat16))
     network = with_heads(build(settings.architecture, settings.dropout), heads)
-    network = in_precision(network, large if settings.architecture in LARGE else "float32")
+    network = in_precision(network, policies.get(network.name, "float32"))
     if sources.initial:
         _take_weights(network, sources.initial)
-    teachers = [in_precision(load_classifier(path), large) for path in sources.teachers]
+    asked = [load_classifier(path) for path in sources.teachers]
+    teachers = [in_precision(teacher, policies.get(teacher.name, "float32")) for teacher in asked]
     step = TrainingStep(network, teachers, settings)
     optimizer = keras.optimizers.SGD(
         settings.learning_rate, momentum=0.9, nesterov=True, weight_decay=settings.weight_decay,

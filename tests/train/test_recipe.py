@@ -1,6 +1,5 @@
 """The whole recipe on drawn faces: teachers, a student, an int8 file, by the commands of the Makefile."""
 
-import csv
 import json
 import os
 import subprocess
@@ -21,6 +20,8 @@ pytestmark = [
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "architecture=\\'plain\\' batch_size=32 average=0.9 learning_rate=0.02 epochs=16"
 """Of teachers and student: those of the recipe want a GPU."""
+JAX = ROOT / ".venv-jax/bin/python"
+with_jax = pytest.mark.skipif(not (ROOT / ".venv-jax/.ready").exists(), reason="needs JAX: make test-train")
 
 
 def make(target: str, backend: str = "tensorflow", **variables: object) -> subprocess.CompletedProcess:
@@ -32,12 +33,6 @@ def make(target: str, backend: str = "tensorflow", **variables: object) -> subpr
     return subprocess.run(
         ["make", *old, target, *given], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
-
-
-def rows(history: Path) -> list[dict[str, float]]:
-    """Of a run's history."""
-    with history.open(newline="") as lines:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(lines)]
 
 
 @pytest.fixture
@@ -74,16 +69,49 @@ def test_from_labelled_faces_to_an_int8_file(data, tmp_path):
     assert min(row["accuracy"] for row in stated.document["int8"].values()) > 0.25  # guessing reaches 0.14
 
 
-@pytest.mark.skipif(not (ROOT / ".venv-jax/.ready").exists(), reason="needs JAX: make test-train")
+@with_jax
 def test_the_recipe_runs_on_jax(data, tmp_path):
-    """As on a GPU: evaluated every fourth epoch, the student learns from its teacher."""
-    run, jax = tmp_path / "run", {"backend": "jax", "TRAIN_PYTHON": ROOT / ".venv-jax/bin/python"}
+    """As on a GPU: evaluated every fourth epoch, the student learns from its teacher, which has its precision."""
+    from train import curves  # noqa: PLC0415 - this file is collected where there is no matplotlib, too
+
+    run = tmp_path / "run"
     setting = f"{SMALL} evaluate_every=4"
 
-    trained = make("train", **jax, DATA=data, RUN=run, TEACHERS=1, SET=setting, TEACHER_SET=setting)
+    trained = make(
+        "train", "jax", DATA=data, RUN=run, TEACHERS=1, SET=f"{setting} bfloat16=true", TEACHER_SET=setting,
+        TRAIN_PYTHON=JAX,
+    )  # fmt: skip
 
     assert trained.returncode == 0, trained.stderr
     assert "backend" not in trained.stderr
-    for history in (run / "teacher-1" / "history.csv", run / "history.csv"):
-        assert [row["epoch"] for row in rows(history)] == [3, 7, 11, 15]
-        assert max(row["val_accuracy"] for row in rows(history)) > 0.25  # guessing reaches 0.14
+    assert json.loads((run / "teacher-1" / "run.json").read_text())["bfloat16"] is True
+    for history in (curves.read(folder / "history.csv") for folder in (run / "teacher-1", run)):
+        assert [row["epoch"] for row in history] == [3, 7, 11, 15]
+        assert max(row["val_accuracy"] for row in history) > 0.25  # guessing reaches 0.14
+
+
+PRECISIONS = """
+import sys
+from pathlib import Path
+from train.fit import Sources, _step
+from train.hyperparameters import hyperparameters
+from train.model import build, classifier, with_heads
+
+saved = [Path(sys.argv[1], f"{name}.keras") for name in ("teacher", "compact")]
+for path in saved:
+    classifier(with_heads(build(path.stem))).save(path)
+step = _step(hyperparameters({"bfloat16": True}), Sources(Path(), teachers=tuple(saved)))
+for network in (step.network, *step.teachers):
+    print(network.name, network.layers[2].compute_dtype)
+"""
+
+
+@with_jax
+def test_only_large_networks_compute_in_bfloat16(tmp_path):
+    """In training as when they are asked: `deep` diverged in it on a GPU, and gains nothing by it."""
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    told = subprocess.run(
+        [JAX, "-c", PRECISIONS, tmp_path], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert told.stdout.splitlines() == ["deep float32", "teacher bfloat16", "compact float32"], told.stderr
