@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 NAME = "checkpoint.npz"
 _TOLD_EVERY_S = 60
-"""Between two lines of progress within an epoch."""
+"""Between two lines of progress within epochs."""
 _COMPILED = 10
 """Batches after which the first ones, which compile, are forgotten."""
 
@@ -46,7 +46,8 @@ class Checkpoint(keras.callbacks.Callback):
         self._history = curves.read(out / "history.csv")
         # Keras then calls the hooks of batches in a thread of their own, instead of waiting for each batch's result
         self.async_safe = True
-        self._told_s = self._evaluated_s = time.monotonic()
+        self._told_s: float | None = None
+        self._evaluated_s = time.monotonic()
 
     @property
     def epochs_done(self) -> int:
@@ -64,7 +65,7 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):  # noqa: ARG002
         """Draw anew, set the rate."""
-        self._epoch, self._batch = epoch, 0
+        self._epoch = epoch
         self.model.begin_epoch(epoch)
         share = (epoch + 0.5) / self._epochs
         if self._minutes is not None:
@@ -76,17 +77,16 @@ class Checkpoint(keras.callbacks.Callback):
         now_s = time.monotonic()
         if batch == _COMPILED:
             self._steady_s = now_s
-        first = batch == 4 * _COMPILED and not self._batch
-        if batch <= _COMPILED or not (first or now_s - self._told_s > _TOLD_EVERY_S) or os.isatty(1):
+        due = batch >= 4 * _COMPILED if self._told_s is None else now_s - self._told_s > _TOLD_EVERY_S
+        if batch <= _COMPILED or not due or os.isatty(1):
             return
-        self._told_s, self._batch = now_s, batch
+        self._told_s = now_s
         step_s = (now_s - self._steady_s) / (batch - _COMPILED)
         steps, epoch = self.params["steps"], self._epoch + 1
-        epoch_left_s = (steps - batch) * step_s
-        left_s = min(epoch_left_s + (self._epochs - epoch) * steps * step_s, self._left_s())
+        left_s = min((steps - batch + (self._epochs - epoch) * steps) * step_s, self._left_s())
         log.info(
-            "epoch %d of %d: %.0f %%, %.1f of %.1f minutes left; %.0f minutes to the end of the run",
-            epoch, self._epochs, 100 * batch / steps, epoch_left_s / 60, steps * step_s / 60, left_s / 60,
+            "epoch %d of %d, %.0f %% of it; %.0f minutes to the end of the run",
+            epoch, self._epochs, 100 * batch / steps, left_s / 60,
         )  # fmt: skip
 
     def on_epoch_end(self, epoch, logs=None):
@@ -119,7 +119,7 @@ class Checkpoint(keras.callbacks.Callback):
         curves.write(self._out / "history.csv", self._history)
         curves.plot(self._out / "curves.png", self._history)
         log.info(
-            "epoch %d of %d: loss %.3f, validation accuracy %.1f %% (best %.1f), loss %.3f; %.0f s an epoch",
+            "epoch %d of %d: loss %.3f, validation accuracy %.1f %% (best %.1f), loss %.3f; %.1f s an epoch",
             epoch + 1, self._epochs, row["loss"], 100 * row["val_accuracy"], 100 * max(best, row["val_accuracy"]),
             row["val_loss"], self._epoch_s(),
         )  # fmt: skip

@@ -31,7 +31,7 @@ class Augmentation:
     shift_px: float = 3.5
     strong_rotation: float = 0.04
     """Share of faces turned by up to 30 degrees instead."""
-    small: float = 0.12
+    small: float = 0.1
     """Share of faces shrunk to 14-40 px and enlarged again, as the device does with a distant face."""
     blur: float = 0.06
     """Share of faces with defocus or motion blur, half of them each."""
@@ -41,9 +41,9 @@ class Augmentation:
     """Added to the pixels, up to this value either way."""
     noise: float = 0.06
     """Share of faces with sensor noise."""
-    jpeg: float = 0.06
+    jpeg: float = 0.03
     """Share of faces compressed as by JPEG of quality 10-60."""
-    erase: float = 0.15
+    erase: float = 0.12
     """Share of faces with a rectangle hidden. Source: random erasing, Zhong et al. 2017, arXiv:1708.04896."""
 
 
@@ -58,7 +58,7 @@ STRONG = Augmentation(
 class Hyperparameters:
     """Everything that decides a run but the data and its teachers; saved beside its checkpoint.
 
-    The defaults are for learning from teachers; those of the shipped network's study (docs/model-log.md, i).
+    The defaults are for learning from teachers; those of the shipped network (docs/model-log.md, n).
     """
 
     architecture: Annotated[str, Meta(pattern=f"^({'|'.join(ARCHITECTURES)})$")] = "deep"
