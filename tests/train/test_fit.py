@@ -295,7 +295,7 @@ def test_a_failed_start_leaves_a_folder_that_can_be_used(faces, tmp_path):
 
 
 def test_progress_is_told_within_an_epoch(faces, tmp_path):
-    """Where nobody looks at a terminal, too: share of the epoch, and minutes to the end; once where epochs are short."""
+    """Where nobody looks at a terminal, too: share of the epoch, minutes to the end; once where epochs are short."""
     few = ("--epochs", 3, "--architecture", "plain", "--set", "batch_size=3")
     ended = train("fit", "--data", faces, "--out", tmp_path / "run", *few)
 
