@@ -283,7 +283,7 @@ def test_a_failed_start_leaves_a_folder_that_can_be_used(faces, tmp_path):
     given = ("fit", "--data", faces, "--out", tmp_path / "run", "--epochs", 1, *QUICK)
     (tmp_path / "targets.npz").write_bytes(b"nothing")
     failed = train(*given, "--targets", tmp_path / "targets.npz")
-    diverged = train(*given[:7], "--architecture", "plain", "--set", "batch_size=32", "--set", "learning_rate=10.0",
+    diverged = train(*given[:7], "--architecture", "plain", "--set", "batch_size=8", "--set", "learning_rate=10.0",
                      "--set", "weight_decay=1.0")  # fmt: skip
     ended = train(*given)
 
