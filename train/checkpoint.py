@@ -77,7 +77,8 @@ class Checkpoint(keras.callbacks.Callback):
         now_s = time.monotonic()
         if batch == _COMPILED:
             self._steady_s = now_s
-        due = batch >= 4 * _COMPILED if self._told_s is None else now_s - self._told_s > _TOLD_EVERY_S
+        first = self._told_s is None and batch >= 4 * _COMPILED
+        due = first or now_s - (self._told_s or self._evaluated_s) > _TOLD_EVERY_S
         if batch <= _COMPILED or not due or os.isatty(1):
             return
         self._told_s = now_s
@@ -105,7 +106,8 @@ class Checkpoint(keras.callbacks.Callback):
         network.set_weights(network.get_weights())
         row = {"epoch": epoch, "loss": loss, **validation_figures(network, self._validation)}
         if not math.isfinite(row["loss"] + row["val_loss"]):
-            raise TrainingError(f"the loss is {row['val_loss']} in epoch {epoch + 1}: try a lower learning_rate")
+            losses = f"{row['loss']}, that of validation {row['val_loss']}"
+            raise TrainingError(f"the loss is {losses} in epoch {epoch + 1}: try a lower learning_rate")
         best = max((r["val_accuracy"] for r in self._history), default=0)
         if row["val_accuracy"] >= best:
             shipped = classifier(network)
