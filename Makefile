@@ -146,8 +146,8 @@ train: .venv-train/.ready ## train on DATA (folder, zip or fer2013.csv) into RUN
 evaluate: .venv-train/.ready ## measure RUN's best model on DATA's test split
 	.venv-train/bin/python -m train evaluate $(RUN)/model.keras --data $(DATA) --out $(RUN)/evaluation
 
-convert: .venv-train/.ready .venv/.ready .venv-litert/.ready models ## RUN's best model to int8 with its card, verified, into RUN/int8
-	.venv-train/bin/python -m convert $(RUN)/model.keras --data $(DATA) $(if $(VOTES),--votes $(VOTES)) \
+convert: .venv-train/.ready .venv/.ready .venv-litert/.ready models ## RUN's best model to int8 with its card, verified, into RUN/int8; VOTES=, BIAS=
+	.venv-train/bin/python -m convert $(RUN)/model.keras --data $(DATA) $(if $(VOTES),--votes $(VOTES)) $(addprefix --bias ,$(BIAS)) \
 		--device-python .venv/bin/python --device-python .venv-litert/bin/python --detector models/yunet.tflite
 
 promote: .venv/.ready ## RUN's int8 model into models/, from where it ships; shows both cards first

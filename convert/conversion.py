@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import math
 import tempfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import keras
 import numpy as np
 
 from contract import card as contract_card
+from contract.labels import EMOTIONS
 from convert import device, document, quantize
 from convert.promote import NAME, publish
 from convert.verify import ConversionError
@@ -37,6 +39,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="Python of the device's environment, without TensorFlow (default: .venv/bin/python); each runtime that is "
         "installed there is measured, the device's choice decides; repeat it for another environment",
     )  # fmt: skip
+    parser.add_argument(
+        "--bias", action="append", default=[], metavar="LABEL=LOGIT",
+        help="added to a label's calibrated logit, so that a rare label is said more often; repeatable",
+    )  # fmt: skip
     parser.add_argument("--votes", type=Path, help="csv of FER+ votes: the accuracy where annotators and label agree")
     parser.add_argument(
         "--detector", type=Path, metavar="TFLITE",
@@ -49,11 +55,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Convert; the files appear together or not at all."""
     pythons = arguments.device_python or [Path(".venv/bin/python")]
     model = load_classifier(arguments.model)
+    bias = _bias(arguments.bias)
     splits = _splits(arguments.data)
     validation = splits["validation"]
     temperature = figures.fit_temperature(validation.labels, logits(model, validation.images))
     log.info("temperature %.3f; quantising", temperature)
-    calibrated = classifier(model, temperature)
+    calibrated = classifier(model, temperature, bias)
     tflite = quantize.quantize_model(calibrated, quantize.calibration_samples(splits["train"]))
     out = arguments.out or arguments.model.parent / "int8"
     out.mkdir(parents=True, exist_ok=True)
@@ -62,7 +69,12 @@ def run(arguments: argparse.Namespace) -> int:
         staged.write_bytes(tflite)
         _write_card(staged, document.draft(tflite))
         measured = _measure(calibrated, staged, splits, arguments.data, pythons, temperature)
-        facts = {"architecture": model.name, **cost(model), "training": document.training_facts(arguments.model)}
+        facts = {
+            "architecture": model.name,
+            **cost(model),
+            "bias": bias,
+            "training": document.training_facts(arguments.model),
+        }
         card = document.card(tflite, measured, splits, arguments.data, facts)
         _write_card(staged, card)
         card |= _asked_for(arguments, pythons[0], staged, splits[measured.held_out], measured)
@@ -72,6 +84,20 @@ def run(arguments: argparse.Namespace) -> int:
         publish(staged.parent, out)
     _tell(out / staged.name, card)
     return 0
+
+
+def _bias(given: list[str]) -> dict[str, float]:
+    """Of labels, as --bias gives it."""
+    found = {}
+    for word in given:
+        label, _, value = word.partition("=")
+        try:
+            found[label] = float(value)
+        except ValueError:
+            raise ConversionError(f"--bias {word}: write LABEL=LOGIT, as in disgust=0.6") from None
+        if label not in EMOTIONS or not math.isfinite(found[label]):
+            raise ConversionError(f"--bias {word}: wanted is one of {', '.join(EMOTIONS)} and a number")
+    return found
 
 
 def _splits(data: Path) -> dict[str, Faces]:

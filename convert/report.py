@@ -56,10 +56,11 @@ def markdown(document: Json) -> str:
 
 def _head(document: Json) -> str:
     data = document["data"]
+    bias = "".join(f", {value:+.1f} on the logit of {label}" for label, value in document.get("bias", {}).items())
     return (
         f"`{document['sha256'][:8]}`, {document['date']}: {document['architecture']}, "
         f"{document['macs'] / 1e6:.1f} M multiply-accumulates, {document['parameters']:,} parameters, "
-        f"{document['bytes'] / 1024:.0f} KiB, temperature {document['temperature']}. Trained on "
+        f"{document['bytes'] / 1024:.0f} KiB, temperature {document['temperature']}{bias}. Trained on "
         f"{sum(data['train'].values()):,} faces of {data['name']}, chosen on {sum(data['validation'].values()):,}, "
         f"measured on the {sum(data[data['measured_on']].values()):,} of `{data['measured_on']}`:"
     )

@@ -2,8 +2,10 @@
 
 import logging
 import zipfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import keras
 import numpy as np
@@ -32,17 +34,24 @@ def with_heads(features: keras.Model, auxiliary_classes: int = 0) -> keras.Model
     return keras.Model(features.input, heads, name=features.name)
 
 
-def classifier(trained: keras.Model, temperature: float = 1.0) -> keras.Model:
-    """What ships: seven probabilities in float32, calibrated by a temperature that is folded into the last layer.
+def classifier(
+    trained: keras.Model, temperature: float = 1.0, bias: Mapping[str, float] = MappingProxyType({})
+) -> keras.Model:
+    """What ships: seven probabilities in float32, calibrated by what is folded into the last layer.
 
-    Source: Guo et al. 2017, "On calibration of modern neural networks", arXiv:1706.04599.
+    Args:
+        trained: With a layer of `logits`.
+        temperature: Divides the logits. Source: Guo et al. 2017, "On calibration of modern neural networks",
+            arXiv:1706.04599.
+        bias: By label, added to its logit after that. Source: Menon et al. 2020, arXiv:2007.07314.
     """
     trained = in_precision(trained, "float32")
     logits = trained.get_layer("logits")
     scaled = layers.Dense(len(EMOTIONS), name="logits")
     output = layers.Softmax(name="emotion")(scaled(logits.input))
     model = keras.Model(trained.input, output, name=trained.name)
-    scaled.set_weights([weights / temperature for weights in logits.get_weights()])
+    kernel, offset = (weights / temperature for weights in logits.get_weights())
+    scaled.set_weights([kernel, offset + np.array([bias.get(label, 0.0) for label in EMOTIONS], np.float32)])
     return model
 
 

@@ -165,3 +165,34 @@ def test_card_tells_the_run_that_the_model_came_from(written, network, data, tmp
     assert training["hyperparameters"] == {"epochs": 3}
     assert training["origin"] == {"commit": "abc"}
     assert (training["best_epoch"], training["epochs"]) == (2, 3)
+
+
+def test_a_bias_is_added_to_the_calibrated_logit(network, data, tmp_path):
+    """To that label's and no other; the card tells it, and its report."""
+    import keras
+
+    out = tmp_path / "out"
+    ended = convert(network, "--data", data, "--out", out, "--device-python", DEVICE, "--bias", "disgust=1.5")
+    stated = json.loads((out / "emotion_int8.json").read_text())
+    faces = np.random.default_rng(0).uniform(0, 255, (8, 48, 48, 1)).astype(np.float32)
+    before, after = (
+        np.log(keras.models.load_model(path).predict(faces, verbose=0)) for path in (network, out / "emotion.keras")
+    )
+    shift = after - before / stated["temperature"]
+    shift -= shift[:, :1]
+
+    assert ended.returncode == 0, ended.stderr
+    assert shift == pytest.approx(1.5 * np.eye(7)[[EMOTIONS.index("disgust")]].repeat(8, axis=0), abs=1e-3)
+    assert stated["bias"] == {"disgust": 1.5}
+    assert "+1.5 on the logit of disgust" in convert("report", out / "emotion_int8.json").stdout
+
+
+@pytest.mark.parametrize("given", ["disgust", "bored=1", "fear=nan"])
+def test_a_bias_that_does_not_fit_is_refused_before_the_data_is_read(network, tmp_path, given):
+    """One line that names it."""
+    ended = convert(network, "--data", tmp_path / "nothing", "--out", tmp_path / "out", "--bias", given)
+
+    assert ended.returncode == 1
+    assert f"--bias {given}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "out").exists()

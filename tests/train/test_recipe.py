@@ -55,7 +55,7 @@ def test_from_labelled_faces_to_an_int8_file(data, tmp_path):
     assert trained.returncode == 0, trained.stderr
     histories = [run / part / "history.csv" for part in ("teacher-1", "teacher-2", ".")]
     before = [history.read_text() for history in histories]
-    again, converted = make("train", **given), make("convert", DATA=data, RUN=run)
+    again, converted = make("train", **given), make("convert", DATA=data, RUN=run, BIAS="disgust=0.5")
 
     assert again.returncode == converted.returncode == 0, again.stderr + converted.stderr
     assert [history.read_text() for history in histories] == before
@@ -66,6 +66,7 @@ def test_from_labelled_faces_to_an_int8_file(data, tmp_path):
     assert seeds == [1, 2]
     stated, _ = card.read_with_model(run / "int8" / "emotion_int8.tflite")
     assert stated.document["data"]["measured_on"] == "test"
+    assert stated.document["bias"] == {"disgust": 0.5}
     assert min(row["accuracy"] for row in stated.document["int8"].values()) > 0.25  # guessing reaches 0.14
 
 
