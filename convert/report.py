@@ -56,7 +56,7 @@ def markdown(document: Json) -> str:
 
 def _head(document: Json) -> str:
     data = document["data"]
-    bias = "".join(f", {value:+.1f} on the logit of {label}" for label, value in document.get("bias", {}).items())
+    bias = "".join(f", {value:+g} on the logit of {label}" for label, value in document.get("bias", {}).items())
     return (
         f"`{document['sha256'][:8]}`, {document['date']}: {document['architecture']}, "
         f"{document['macs'] / 1e6:.1f} M multiply-accumulates, {document['parameters']:,} parameters, "
